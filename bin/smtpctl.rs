@@ -1,0 +1,3 @@
+//! smtpctl(8).
+
+fn main() {}

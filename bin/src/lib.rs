@@ -1,0 +1,1 @@
+//! What joins the crates into the programs smtpd and smtpctl.

@@ -1,0 +1,3 @@
+//! smtpd.conf and what it decides.
+
+#![forbid(unsafe_code)]

@@ -1,0 +1,3 @@
+//! The durable queue.
+
+#![forbid(unsafe_code)]

@@ -1,0 +1,3 @@
+//! The mio loop: sockets, deadlines, buffers.
+
+#![forbid(unsafe_code)]
