@@ -1,1 +1,3 @@
 //! What joins the crates into the programs smtpd and smtpctl.
+
+pub mod sys;

@@ -1,0 +1,309 @@
+//! System calls that neither std nor rustix offers in a safe form: users, privileges, signals,
+//! interfaces, local time, syslog.
+//!
+//! The only file of the project with `unsafe`; each block names the rule that makes it sound.
+//! Nothing here knows about mail.
+
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+use std::ptr;
+
+/// An entry of the user database (passwd(5)).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// Login name.
+    pub name: String,
+    /// User id.
+    pub uid: u32,
+    /// Login group.
+    pub gid: u32,
+    /// Home directory.
+    pub home: PathBuf,
+}
+
+/// Looks a login name up. May ask the network (NIS, LDAP): never call it on a reactor.
+///
+/// # Errors
+/// The system's, when the database cannot be asked; a name that holds NUL is simply not there.
+pub fn user_by_name(name: &str) -> io::Result<Option<User>> {
+    let Ok(name) = CString::new(name) else { return Ok(None) };
+    // SAFETY: `name` is NUL-terminated and lives across the call; the other pointers are those
+    // `passwd_entry` made, valid for the lengths given.
+    passwd_entry(|pw, buf, len, res| unsafe { libc::getpwnam_r(name.as_ptr(), pw, buf, len, res) })
+}
+
+/// Looks a user id up, as [`user_by_name`].
+///
+/// # Errors
+/// The system's, when the database cannot be asked.
+pub fn user_by_id(uid: u32) -> io::Result<Option<User>> {
+    // SAFETY: the pointers are those `passwd_entry` made, valid for the lengths given.
+    passwd_entry(|pw, buf, len, res| unsafe { libc::getpwuid_r(uid, pw, buf, len, res) })
+}
+
+fn passwd_entry(
+    ask: impl Fn(*mut libc::passwd, *mut libc::c_char, usize, *mut *mut libc::passwd) -> i32,
+) -> io::Result<Option<User>> {
+    let mut room = vec![0 as libc::c_char; 1024];
+    loop {
+        let mut entry = MaybeUninit::<libc::passwd>::uninit();
+        let mut found = ptr::null_mut();
+        let error = ask(entry.as_mut_ptr(), room.as_mut_ptr(), room.len(), &raw mut found);
+        match error {
+            0 if found.is_null() => return Ok(None),
+            0 => {}
+            libc::ERANGE if room.len() < 1 << 20 => {
+                room.resize(room.len() * 2, 0);
+                continue;
+            }
+            libc::EINTR => continue,
+            // Some systems say "not found" in this way (getpwnam_r(3), ERRORS).
+            libc::ENOENT | libc::ESRCH => return Ok(None),
+            error => return Err(io::Error::from_raw_os_error(error)),
+        }
+        // SAFETY: the call returned 0 with a non-null result, so it filled `entry`, whose strings
+        // are NUL-terminated and lie in `room`, which lives to the end of this block.
+        let (entry, name, home) = unsafe {
+            let entry = entry.assume_init_ref();
+            (entry, CStr::from_ptr(entry.pw_name), CStr::from_ptr(entry.pw_dir))
+        };
+        return Ok(Some(User {
+            name: name.to_string_lossy().into_owned(),
+            uid: entry.pw_uid,
+            gid: entry.pw_gid,
+            home: PathBuf::from(home.to_string_lossy().into_owned()),
+        }));
+    }
+}
+
+/// Becomes `user` for good: one supplementary group, then group, then user id. Call it while the
+/// process has one thread.
+///
+/// # Errors
+/// The system's; the process must then end, as it may hold half of its old rights.
+pub fn become_user(user: &User) -> io::Result<()> {
+    let groups = [user.gid];
+    // SAFETY: the pointer is valid for the one element announced.
+    check(unsafe { libc::setgroups(1, groups.as_ptr()) })?;
+    // SAFETY: plain values; sets the real, effective and saved ids of a root process.
+    check(unsafe { libc::setgid(user.gid) })?;
+    // SAFETY: as above.
+    check(unsafe { libc::setuid(user.uid) })?;
+    Ok(())
+}
+
+/// Leaves the terminal and the caller: fork, new session, standard streams to /dev/null. The
+/// working directory stays, as relative paths of the configuration are relative to it. Call it
+/// while the process has one thread.
+///
+/// # Errors
+/// The system's.
+pub fn daemonise() -> io::Result<()> {
+    // SAFETY: the process has one thread (the caller's duty), so the child of the fork inside
+    // daemon(3) finds every lock free.
+    #[allow(deprecated)] // the libc crate marks it so for one system that we do not build for
+    check(unsafe { libc::daemon(1, 0) })
+}
+
+/// A signal that the daemon acts on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGTERM or SIGINT: end in order.
+    Stop,
+    /// SIGHUP: read the configuration again.
+    Reload,
+}
+
+/// The daemon's signals, blocked in this thread and all it starts from now on, so that
+/// [`Signals::wait`] is the one place where they arrive.
+pub struct Signals(libc::sigset_t);
+
+impl Signals {
+    /// Blocks SIGTERM, SIGINT and SIGHUP. Call it before any thread is started.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn block() -> io::Result<Signals> {
+        let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: sigemptyset initialises the set it is given, the other calls change or read
+        // an initialised set; the signal numbers are valid.
+        let set = unsafe {
+            libc::sigemptyset(set.as_mut_ptr());
+            for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+                libc::sigaddset(set.as_mut_ptr(), signal);
+            }
+            set.assume_init()
+        };
+        // SAFETY: `set` is initialised; a null old set is allowed.
+        match unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, ptr::null_mut()) } {
+            0 => Ok(Signals(set)),
+            error => Err(io::Error::from_raw_os_error(error)),
+        }
+    }
+
+    /// Waits for the next of them.
+    #[must_use]
+    pub fn wait(&self) -> Signal {
+        loop {
+            let mut signal = 0;
+            // SAFETY: the set is initialised and `signal` is a valid place for the answer.
+            let error = unsafe { libc::sigwait(&raw const self.0, &raw mut signal) };
+            match (error, signal) {
+                (0, libc::SIGHUP) => return Signal::Reload,
+                (0, _) => return Signal::Stop,
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Sends SIGTERM to this process, so that [`Signals::wait`] returns: how a thread ends the daemon.
+pub fn ask_to_stop() {
+    // SAFETY: plain values; the signal is blocked in all threads and fetched by sigwait.
+    let _ = unsafe { libc::kill(libc::getpid(), libc::SIGTERM) };
+}
+
+/// The addresses of the local interfaces that are up, with the interface's name.
+///
+/// # Errors
+/// The system's.
+pub fn interface_addresses() -> io::Result<Vec<(String, IpAddr)>> {
+    let mut head = ptr::null_mut();
+    // SAFETY: `head` is a valid place for the list's head.
+    check(unsafe { libc::getifaddrs(&raw mut head) })?;
+    let mut found = Vec::new();
+    let mut at = head;
+    // SAFETY: getifaddrs gave a list ended by null, alive until freeifaddrs; `ifa_addr` may be
+    // null and else points to an address whose family says which type it has.
+    while let Some(entry) = unsafe { at.as_ref() } {
+        at = entry.ifa_next;
+        if entry.ifa_addr.is_null() || entry.ifa_flags & libc::IFF_UP as libc::c_uint == 0 {
+            continue;
+        }
+        // SAFETY: see above; the name is NUL-terminated.
+        let (family, name) =
+            unsafe { ((*entry.ifa_addr).sa_family, CStr::from_ptr(entry.ifa_name)) };
+        let address = match i32::from(family) {
+            libc::AF_INET => {
+                // SAFETY: an AF_INET address is a sockaddr_in; read unaligned, as the list makes
+                // no promise about it.
+                let v4 = unsafe { entry.ifa_addr.cast::<libc::sockaddr_in>().read_unaligned() };
+                IpAddr::V4(Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr)))
+            }
+            libc::AF_INET6 => {
+                // SAFETY: an AF_INET6 address is a sockaddr_in6; unaligned as above.
+                let v6 = unsafe { entry.ifa_addr.cast::<libc::sockaddr_in6>().read_unaligned() };
+                IpAddr::V6(Ipv6Addr::from(v6.sin6_addr.s6_addr))
+            }
+            _ => continue,
+        };
+        found.push((name.to_string_lossy().into_owned(), address));
+    }
+    // SAFETY: `head` came from getifaddrs and is freed once; nothing borrowed from it is left.
+    unsafe { libc::freeifaddrs(head) };
+    Ok(found)
+}
+
+/// A wall clock reading in the local time zone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalTime {
+    /// Year, with century.
+    pub year: i32,
+    /// Month, 1 to 12.
+    pub month: u8,
+    /// Day of the month, from 1.
+    pub day: u8,
+    /// Day of the week, 0 is Sunday.
+    pub weekday: u8,
+    /// Hour.
+    pub hour: u8,
+    /// Minute.
+    pub minute: u8,
+    /// Second, 60 in a leap second.
+    pub second: u8,
+    /// Seconds east of Greenwich.
+    pub offset: i32,
+    /// The zone's name, such as CET; may be empty.
+    pub zone: String,
+}
+
+/// Splits seconds since 1970 into local time. The zone is that of TZ or /etc/localtime.
+///
+/// Years that the system cannot express give 1970.
+#[must_use]
+pub fn local_time(seconds: i64) -> LocalTime {
+    let clock: libc::time_t = seconds;
+    let mut tm = MaybeUninit::<libc::tm>::zeroed();
+    // SAFETY: both pointers are valid; a zeroed `tm` is a valid value (integers and a null
+    // pointer), so it may be read whether the call filled it or not.
+    let tm = unsafe {
+        libc::localtime_r(&raw const clock, tm.as_mut_ptr());
+        tm.assume_init()
+    };
+    let zone = if tm.tm_zone.is_null() {
+        String::new()
+    } else {
+        // SAFETY: a non-null `tm_zone` points to a NUL-terminated name in static storage.
+        unsafe { CStr::from_ptr(tm.tm_zone) }.to_string_lossy().into_owned()
+    };
+    let small = |n: libc::c_int| u8::try_from(n).unwrap_or(0);
+    LocalTime {
+        year: tm.tm_year + 1900,
+        month: small(tm.tm_mon + 1),
+        day: small(tm.tm_mday).max(1),
+        weekday: small(tm.tm_wday),
+        hour: small(tm.tm_hour),
+        minute: small(tm.tm_min),
+        second: small(tm.tm_sec),
+        offset: i32::try_from(tm.tm_gmtoff).unwrap_or(0),
+        zone,
+    }
+}
+
+/// Opens the connection to syslogd: facility mail, with the process id.
+pub fn syslog_open(ident: &'static CStr) {
+    // SAFETY: the ident is kept by the C library and lives for ever.
+    unsafe { libc::openlog(ident.as_ptr(), libc::LOG_PID | libc::LOG_NDELAY, libc::LOG_MAIL) };
+}
+
+/// Sends one line to syslogd. `priority` is one of the LOG_ levels of syslog(3).
+pub fn syslog(priority: i32, line: &CStr) {
+    // SAFETY: the format consumes exactly the one string given; `line` is NUL-terminated.
+    unsafe { libc::syslog(priority, c"%s".as_ptr(), line.as_ptr()) };
+}
+
+fn check(result: libc::c_int) -> io::Result<()> {
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_is_a_user_and_nobody_has_a_name_with_nul() {
+        let root = user_by_name("root").unwrap().unwrap();
+        assert_eq!((root.uid, root.name.as_str()), (0, "root"));
+        assert_eq!(user_by_id(0).unwrap().unwrap().uid, 0);
+        assert_eq!(user_by_name("a\0b").unwrap(), None);
+        assert_eq!(user_by_name("no-such-user-here").unwrap(), None);
+    }
+
+    #[test]
+    fn loopback_is_an_interface() {
+        let found = interface_addresses().unwrap();
+        assert!(found.iter().any(|(_, a)| a.is_loopback()), "{found:?}");
+    }
+
+    #[test]
+    fn the_epoch_is_in_1969_or_1970() {
+        let t = local_time(0);
+        assert!(t.year == 1970 || t.year == 1969, "{t:?}");
+        assert!(t.offset.abs() <= 15 * 3600);
+    }
+}
