@@ -1,3 +1,65 @@
 //! The mio loop: sockets, deadlines, buffers.
+//!
+//! A [`Reactor`] is one thread's share of the SMTP sessions. It takes connections from
+//! [`Listener`]s, moves octets between sockets and the engine's sessions, keeps their deadlines,
+//! and asks a [`Handler`] what the sessions ask. It never waits for anything but the system's
+//! events: what takes time is done by other threads, which answer through a [`Sender`].
+//!
+//! | module | holds |
+//! |---|---|
+//! | `turn` | the loop |
+//! | `accept` | from a waiting connection to a session or a refusal |
+//! | `connection` | one connection and what is done over it |
+//! | `server`, `parting` | what is done: a receiving session, the end of one |
+//! | `channel` | the octets and the state of a socket |
+//! | `transport` | the socket, and what is spoken over it |
+//! | `buffer` | octets kept between two turns |
+//! | `token` | names of connections that are never used again |
+//! | `timers` | deadlines |
+//! | `listener` | sockets that connections come from |
+//! | `sources` | how many sessions one source has |
+//! | `inbox` | messages from other threads |
+//! | `handler` | the caller's side |
+//! | `limits`, `stats` | every bound with its reason; what is counted |
+//!
+//! ```no_run
+//! # fn serve<H: smtpd_reactor::Handler>(
+//! #     handler: impl FnOnce(smtpd_reactor::Sender) -> H,
+//! # ) -> std::io::Result<()> {
+//! use smtpd_reactor::{Inbox, Limits, Listener, Reactor};
+//!
+//! let inbox = Inbox::new()?;
+//! let handler = handler(inbox.sender());
+//! let socket = std::net::TcpListener::bind("127.0.0.1:2525")?;
+//! let reactor = Reactor::new(inbox, vec![Listener::tcp(socket)?], Limits::default(), handler)?;
+//! reactor.run()?;
+//! # Ok(())
+//! # }
+//! ```
 
 #![forbid(unsafe_code)]
+
+mod accept;
+mod buffer;
+mod channel;
+mod connection;
+mod handler;
+mod inbox;
+mod limits;
+mod listener;
+mod parting;
+mod server;
+mod sources;
+mod stats;
+mod timers;
+mod token;
+mod transport;
+mod turn;
+
+pub use handler::{Accept, Closed, Flow, Handler, Link};
+pub use inbox::{Inbox, Sender};
+pub use limits::{Limits, PARTING};
+pub use listener::Listener;
+pub use stats::Stats;
+pub use token::ConnId;
+pub use turn::Reactor;

@@ -1,0 +1,120 @@
+//! From a connection that waits at a listener to a session, or to a refusal.
+
+use crate::channel::Channel;
+use crate::connection::{Cause, Connection, Role};
+use crate::handler::{Accept, Closed, Handler, Link};
+use crate::limits;
+use crate::parting::Parting;
+use crate::server::Server;
+use crate::sources::Source;
+use crate::token::ConnId;
+use crate::transport::{Stream, Transport};
+use crate::turn::Reactor;
+use smtpd_engine::reply::{self, Reply};
+use smtpd_engine::server::Session;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+impl<H: Handler> Reactor<H> {
+    /// Takes what waits at the listeners, some from each.
+    pub(crate) fn accept(&mut self) {
+        for nth in 0..self.listeners.len() {
+            for _ in 0..limits::ACCEPTS {
+                let Some((stream, remote)) = self.listeners.accept(nth, self.now) else {
+                    break;
+                };
+                self.stats.count_accepted();
+                self.admit(nth, stream, remote);
+            }
+        }
+    }
+
+    fn admit(&mut self, listener: usize, stream: Stream, remote: Option<SocketAddr>) {
+        if self.sessions >= self.limits.sessions {
+            if !self.full {
+                self.full = true;
+                log::warn!("warn: all {} sessions are taken: refusing more", self.sessions);
+            }
+            self.stats.count_refused_full();
+            return self.refuse(stream, &reply::TOO_BUSY);
+        }
+        self.full = false;
+        let source = remote.and_then(|remote| Source::of(remote.ip()));
+        if let Some(source) = source
+            && !self.sources.enter(source)
+        {
+            self.stats.count_refused_source();
+            return self.refuse(stream, &reply::TOO_MANY_FROM_SOURCE);
+        }
+        let conn = self.next_id();
+        let link = Link { listener, remote, stream: &stream };
+        let peer = link.peer();
+        let (handler, now) = (&mut self.handler, self.now);
+        // A panic refuses this connection alone; no session came of it.
+        let accept = catch_unwind(AssertUnwindSafe(|| handler.accept(&link, conn, now)));
+        match accept {
+            Ok(Accept::Session { params, id, session: owner }) => {
+                let mut session = Session::new(params, id, peer, None, now);
+                session.set_pressed(self.pressed);
+                let role = Role::Server(Server::new(session, owner, id));
+                self.begin(conn, stream, role, source);
+                self.count_sessions(self.sessions + 1);
+                self.look_at(conn.index(), Cause::Accepted);
+                self.register(conn);
+            }
+            refused => {
+                if let Some(source) = source {
+                    self.sources.leave(source);
+                }
+                match refused {
+                    Ok(Accept::Refuse(reply)) => self.refuse(stream, &reply),
+                    _ => log::error!("connection from {remote:?} met a defect of ours"),
+                }
+            }
+        }
+    }
+
+    /// Says why not, and parts.
+    fn refuse(&mut self, stream: Stream, reply: &Reply<'_>) {
+        let conn = self.next_id();
+        let parting = Parting::new(self.now + limits::PARTING_TIME);
+        self.begin(conn, stream, Role::Parting(parting), None);
+        if let Some(connection) = self.find(conn) {
+            connection.channel.say(reply);
+        }
+        self.part(conn.index());
+        self.register(conn);
+    }
+
+    /// Asks the system for news of a connection that its first look has not ended.
+    fn register(&mut self, conn: ConnId) {
+        let registry = self.inbox.poll.registry();
+        let Some(connection) = self.connections.get_mut(conn.index()) else {
+            return;
+        };
+        if connection.channel.id() == conn
+            && let Err(error) = connection.channel.register(registry)
+        {
+            self.end_session(conn.index(), Closed::Broken(error));
+            self.forget(conn.index());
+        }
+    }
+
+    /// The name that the next connection will have.
+    fn next_id(&mut self) -> ConnId {
+        self.generation = self.generation.next();
+        ConnId::new(self.connections.vacant_key(), self.generation)
+    }
+
+    fn begin(
+        &mut self,
+        conn: ConnId,
+        stream: Stream,
+        role: Role<H::Session>,
+        source: Option<Source>,
+    ) {
+        let channel = Channel::new(Transport::Plain(stream), conn);
+        let index = self.connections.insert(Connection::new(channel, role, source));
+        debug_assert_eq!(index, conn.index());
+    }
+}

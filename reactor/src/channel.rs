@@ -1,0 +1,192 @@
+//! The two-way transmission channel to a peer (RFC 5321 section 2.1), as octets: what was read
+//! and not yet used, what was said and not yet sent, and what is known of the socket's state.
+//!
+//! Readiness is told once (edge-triggered) and remembered here. A read that fills less than the
+//! room it was given has drained the stream on Linux and the BSDs, so the read that would say so
+//! is not made: what comes later is told anew. Two things are exceptions. A peer that has closed
+//! its side is told once, together with its last octets, so then reading goes on to the end of
+//! the stream. And TCP urgent data ends a read early; a peer that sends it waits for its own
+//! next segment, which harms nobody else.
+
+use crate::buffer::Rest;
+use crate::token::ConnId;
+use crate::transport::Transport;
+use mio::Registry;
+use mio::event::Event;
+use smtpd_engine::reply::Reply;
+use std::io::{self, ErrorKind, Read, Write};
+
+pub(crate) struct Channel {
+    transport: Transport,
+    id: ConnId,
+    /// Octets the peer sent that nobody has used.
+    pub(crate) input: Rest,
+    /// Octets the peer has no room for yet.
+    output: Rest,
+    /// There may be something to read.
+    readable: bool,
+    /// The peer has closed its side, perhaps behind octets that are still to be read.
+    closing: bool,
+    /// The connection is no more in either direction.
+    broken: bool,
+    /// The socket is full: writing is pointless until the system says otherwise.
+    blocked: bool,
+    interest: Registered,
+}
+
+#[derive(PartialEq, Eq)]
+enum Registered {
+    Not,
+    Readable,
+    Both,
+}
+
+/// What reading gave.
+pub(crate) enum Received {
+    Octets(usize),
+    /// Nothing now.
+    Nothing,
+    /// Nothing ever again.
+    End,
+}
+
+impl Channel {
+    /// A socket just accepted, which may well hold octets already.
+    pub(crate) fn new(transport: Transport, id: ConnId) -> Channel {
+        Channel {
+            transport,
+            id,
+            input: Rest::default(),
+            output: Rest::default(),
+            readable: true,
+            closing: false,
+            broken: false,
+            blocked: false,
+            interest: Registered::Not,
+        }
+    }
+
+    pub(crate) fn id(&self) -> ConnId {
+        self.id
+    }
+
+    /// Remembers what the system told.
+    pub(crate) fn note(&mut self, event: &Event) {
+        self.readable |= event.is_readable();
+        self.closing |= event.is_read_closed();
+        self.broken |= event.is_error() || event.is_write_closed();
+        self.blocked &= !(event.is_writable() || self.broken);
+    }
+
+    pub(crate) fn is_readable(&self) -> bool {
+        self.readable || self.closing || self.broken
+    }
+
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
+    /// Whether the peer has sent something that nobody will have read.
+    pub(crate) fn has_unread(&self) -> bool {
+        !self.input.is_empty() || self.is_readable()
+    }
+
+    /// Reads once.
+    ///
+    /// # Errors
+    /// The connection is broken.
+    pub(crate) fn read(&mut self, room: &mut [u8]) -> io::Result<Received> {
+        loop {
+            return match self.transport.read(room) {
+                Ok(0) => Ok(Received::End),
+                Ok(n) => {
+                    self.readable = n == room.len();
+                    Ok(Received::Octets(n))
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    (self.readable, self.closing) = (false, false);
+                    Ok(Received::Nothing)
+                }
+                Err(error) => Err(error),
+            };
+        }
+    }
+
+    /// Has a reply sent by the next [`send`](Channel::send) after
+    /// [`take_unsent`](Channel::take_unsent).
+    pub(crate) fn say(&mut self, reply: &Reply<'_>) {
+        let mut out = Vec::new();
+        reply.write(&mut out);
+        self.output.replace(&out);
+    }
+
+    /// Puts what the peer has not taken yet in front of what will be said now.
+    pub(crate) fn take_unsent(&mut self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.output.as_slice());
+        self.output.replace(&[]);
+    }
+
+    /// Writes until all is sent or the socket is full, without asking whether there is room:
+    /// there nearly always is. What is left stays in `out`.
+    ///
+    /// # Errors
+    /// The connection is broken.
+    pub(crate) fn send(&mut self, out: &mut Vec<u8>, registry: &Registry) -> io::Result<()> {
+        let mut sent = 0;
+        while sent < out.len() && !self.blocked {
+            match self.transport.write(&out[sent..]) {
+                Ok(n) => sent += n,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.block(registry)?,
+                Err(error) => return Err(error),
+            }
+        }
+        if sent == out.len() {
+            out.clear();
+        } else {
+            out.drain(..sent);
+        }
+        Ok(())
+    }
+
+    fn block(&mut self, registry: &Registry) -> io::Result<()> {
+        self.blocked = true;
+        if self.interest == Registered::Readable {
+            self.transport.register_writable(registry, self.id.token())?;
+            self.interest = Registered::Both;
+        }
+        Ok(())
+    }
+
+    /// Keeps what could not be sent, and leaves `out` empty.
+    pub(crate) fn keep_unsent(&mut self, out: &mut Vec<u8>) {
+        if !out.is_empty() {
+            self.output.replace(out);
+            out.clear();
+        }
+    }
+
+    /// Asks the system for events, after a first look at the socket: what is there by then is
+    /// told at once.
+    ///
+    /// # Errors
+    /// The system has no room for another.
+    pub(crate) fn register(&mut self, registry: &Registry) -> io::Result<()> {
+        self.transport.register(registry, self.id.token())?;
+        self.interest = Registered::Readable;
+        if self.blocked {
+            self.block(registry)?;
+        }
+        Ok(())
+    }
+
+    /// Tells the peer that nothing more will come.
+    pub(crate) fn shut_down_write(&self) -> io::Result<()> {
+        self.transport.shut_down_write()
+    }
+}

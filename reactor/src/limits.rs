@@ -1,0 +1,62 @@
+//! The bounds of the reactor, each with its reason. Those of a session are the engine's.
+
+use std::time::Duration;
+
+/// What the caller decides for one reactor.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Sessions at once, at least 1. At this number a peer is told 421 4.3.2. Each takes one
+    /// file descriptor, and up to [`PARTING`] more are kept for a moment after their session.
+    pub sessions: usize,
+    /// Sessions at once of one IPv4 address or IPv6 /64, loopback excepted (`smtp limit
+    /// max-conn-per-src`). Beyond it a peer is told 421 4.7.0. Each reactor counts its own.
+    pub sessions_per_source: u32,
+    /// How long after a stop the sessions whose message is being committed are waited for.
+    pub grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { sessions: 10_000, sessions_per_source: 50, grace: Duration::from_secs(30) }
+    }
+}
+
+/// Octets of one read. A message of 1 MiB so comes in 16 runs, and the buffer stays in the
+/// processor's second cache.
+pub(crate) const READ: usize = 64 * 1024;
+
+/// Steps of one session in one turn. A run of mail data between two stuffed dots is a step, so
+/// this many short lines are the most that a fast peer gets done before the others are served.
+pub(crate) const STEPS: u32 = 512;
+
+/// Connections taken from one listener in one turn, so that a flood of them does not hold up
+/// the sessions that are there.
+pub(crate) const ACCEPTS: u32 = 64;
+
+/// Connections that are told something at once (421, more haste) in one turn.
+pub(crate) const SWEEP: usize = 256;
+
+/// Events taken from the system in one turn; what is left is told in the next.
+pub(crate) const EVENTS: usize = 1024;
+
+/// How long accepting rests when there is no descriptor or memory for one more socket. Nothing
+/// tells when there will be.
+pub(crate) const ACCEPT_AGAIN: Duration = Duration::from_millis(500);
+
+/// Connections whose session is over but whose peer may still be sending: closing them at once
+/// would reset them, and the peer would lose the reply that says why.
+pub const PARTING: usize = 256;
+
+/// How long such a peer is given to read the reply and to close.
+pub(crate) const PARTING_TIME: Duration = Duration::from_secs(5);
+
+/// How much it may send meanwhile, to be thrown away.
+pub(crate) const PARTING_OCTETS: usize = 1024 * 1024;
+
+/// Hundredths of the sessions above which the peers are given less time, and below which they
+/// are given the usual time again. Far enough apart that each change of mind is paid for by
+/// many sessions that came or went.
+pub(crate) const PRESSED_ABOVE: usize = 80;
+pub(crate) const PRESSED_BELOW: usize = 70;
+
+const _: () = assert!(PRESSED_BELOW < PRESSED_ABOVE && PRESSED_ABOVE <= 100);
