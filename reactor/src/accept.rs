@@ -56,7 +56,7 @@ impl<H: Handler> Reactor<H> {
             Ok(Accept::Session { params, id, session: owner }) => {
                 let mut session = Session::new(params, id, peer, None, now);
                 session.set_pressed(self.pressed);
-                let role = Role::Server(Server::new(session, owner, id));
+                let role = Role::Server(Server::new(session, owner));
                 self.begin(conn, stream, role, source);
                 self.count_sessions(self.sessions + 1);
                 self.look_at(conn.index(), Cause::Accepted);

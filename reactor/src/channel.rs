@@ -90,9 +90,9 @@ impl Channel {
         self.blocked
     }
 
-    /// Whether the peer has sent something that nobody will have read.
-    pub(crate) fn has_unread(&self) -> bool {
-        !self.input.is_empty() || self.is_readable()
+    /// Whether all octets that are known of went their way, in both directions.
+    pub(crate) fn is_done(&self) -> bool {
+        self.input.is_empty() && self.output.is_empty() && !self.readable
     }
 
     /// Reads once.

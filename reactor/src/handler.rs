@@ -35,6 +35,21 @@ pub trait Handler {
         now: Time,
     ) -> Option<Answer>;
 
+    /// A reply was written, and the listener's [`Params::report`] asks for it to be told.
+    /// `command` is the line that it answers, without secrets (see [`Event::Replied`], which
+    /// does not come to [`event`](Handler::event)); `reply` is all of its lines with their CR LF.
+    fn replied(
+        &mut self,
+        session: &mut Self::Session,
+        conn: ConnId,
+        command: Option<&[u8]>,
+        code: u16,
+        reply: &[u8],
+        now: Time,
+    ) {
+        let _ = (session, conn, command, code, reply, now);
+    }
+
     /// Asked before each read and after each run of mail data: whether the session may go on.
     fn flow(&mut self, session: &Self::Session) -> Flow {
         let _ = session;
@@ -114,7 +129,9 @@ impl AsFd for Link<'_> {
 /// Why a session ended.
 #[derive(Debug)]
 pub enum Closed {
-    /// The session closed, as the engine found right: after QUIT, or with 421.
+    /// The peer said QUIT.
+    Quit,
+    /// We had reason to close, and said it.
     Ended,
     /// The peer did not do its part in time.
     TimedOut,

@@ -9,7 +9,6 @@ use crate::token::ConnId;
 use smtpd_engine::server::{Answer, AnswerError, Event, Session, Step, Ticket, Wait};
 use smtpd_engine::time::Time;
 use std::mem;
-use std::time::Duration;
 
 /// What stands between a session and its next step.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,41 +30,33 @@ pub(crate) enum Pause {
 pub(crate) struct Server<S> {
     session: Session,
     pub(crate) owner: S,
-    id: u64,
-    pub(crate) pause: Pause,
-    /// While a session is held its clock stands still, or the peer would be told that it was
-    /// too slow when we were. So much is its clock behind.
-    lag: Duration,
-    held_since: Option<Time>,
+    pause: Pause,
+    /// The last reply was 221: the peer asked for the end.
+    bye: bool,
 }
 
 impl<S> Server<S> {
-    pub(crate) fn new(session: Session, owner: S, id: u64) -> Server<S> {
-        Server { session, owner, id, pause: Pause::Input, lag: Duration::ZERO, held_since: None }
+    pub(crate) fn new(session: Session, owner: S) -> Server<S> {
+        Server { session, owner, pause: Pause::Input, bye: false }
     }
 
     /// The session's id, for log lines.
     pub(crate) fn id(&self) -> u64 {
-        self.id
+        self.session.id()
     }
 
-    /// When the session is to be told that its time is over.
+    /// When the session is to be told that its time is over. While it is held the peer waits
+    /// for us, and its clock stands still.
     pub(crate) fn deadline(&self) -> Time {
-        match self.held_since {
-            Some(_) => Time::NEVER,
-            None => self.session.deadline() + self.lag,
+        match self.pause {
+            Pause::Held => Time::NEVER,
+            _ => self.session.deadline(),
         }
     }
 
     /// Tells the session that places are short, or no longer.
     pub(crate) fn set_pressed(&mut self, pressed: bool) {
         self.session.set_pressed(pressed);
-    }
-
-    /// The session's clock.
-    fn clock(&self, now: Time) -> Time {
-        let now = self.held_since.unwrap_or(now);
-        Time::from_micros(now.as_micros().saturating_sub(self.lag.as_micros() as u64))
     }
 
     /// Goes on until the session waits: at most one read, then steps, and what there is to say
@@ -108,17 +99,18 @@ impl<S> Server<S> {
                 }
             }
             Cause::Resume => {
-                if self.pause == Pause::Held && self.may_go(tools.handler, now) {
+                if self.pause == Pause::Held && self.may_go(tools.handler) {
+                    self.session.resumed(now);
                     self.pause = Pause::Turn;
                 }
             }
             Cause::Deadline => {
-                self.session.timeout(tools.out, self.clock(now));
+                self.session.timeout(tools.out, now);
                 self.pause = Pause::Turn;
                 ending = Closed::TimedOut;
             }
             Cause::ShutDown => {
-                self.session.shut_down(tools.out, self.clock(now));
+                self.session.shut_down(tools.out, now);
                 self.pause = Pause::Turn;
                 ending = Closed::Stopped;
             }
@@ -129,6 +121,7 @@ impl<S> Server<S> {
             }
             channel.send(tools.out, tools.registry).map_err(Closed::Broken)?;
             match self.pause {
+                Pause::Close if self.bye => return Err(Closed::Quit),
                 Pause::Close => return Err(ending),
                 Pause::Turn => return Ok(Next::Again),
                 // We do not read, so only the system can say that nobody is there any more. A
@@ -140,7 +133,7 @@ impl<S> Server<S> {
                 Pause::Input if !channel.is_readable() => return Ok(Next::Wait),
                 Pause::Input if !may_read => return Ok(Next::Again),
                 Pause::Input => {
-                    if !self.may_go(tools.handler, now) {
+                    if !self.may_go(tools.handler) {
                         return Ok(Next::Wait);
                     }
                     may_read = false;
@@ -175,16 +168,10 @@ impl<S> Server<S> {
     }
 
     /// Asks the owner whether to go on.
-    fn may_go<H: Handler<Session = S>>(&mut self, handler: &mut H, now: Time) -> bool {
-        match (handler.flow(&self.owner), self.held_since) {
-            (Flow::Go, None) => true,
-            (Flow::Go, Some(since)) => {
-                self.lag += now.saturating_since(since);
-                self.held_since = None;
-                true
-            }
-            (Flow::Hold, since) => {
-                self.held_since = since.or(Some(now));
+    fn may_go<H: Handler<Session = S>>(&mut self, handler: &mut H) -> bool {
+        match handler.flow(&self.owner) {
+            Flow::Go => true,
+            Flow::Hold => {
                 self.pause = Pause::Held;
                 false
             }
@@ -202,14 +189,10 @@ impl<S> Server<S> {
         handler: &mut H,
         now: Time,
     ) {
-        loop {
-            if *steps == 0 {
-                self.pause = Pause::Turn;
-                return;
-            }
+        while *steps > 0 {
             *steps -= 1;
-            let clock = self.clock(now);
-            match self.session.step(input, out, clock) {
+            let event = match self.session.step(input, out, now) {
+                Step::Event(event) => event,
                 Step::Wait(wait) => {
                     self.pause = match wait {
                         Wait::Input => Pause::Input,
@@ -220,26 +203,38 @@ impl<S> Server<S> {
                 }
                 Step::Close => {
                     self.pause = Pause::Close;
+                    self.bye = last_code(out) == Some(b"221");
                     return;
                 }
-                Step::Event(event) => {
+            };
+            match event {
+                Event::Replied { command, code, reply } => {
+                    let reply = &out[reply];
+                    handler.replied(&mut self.owner, conn, command, code, reply, now);
+                }
+                Event::Body(_) => {
+                    handler.event(&mut self.owner, conn, event, now);
+                    if !self.may_go(handler) {
+                        return;
+                    }
+                }
+                event => {
                     let ticket = event.ticket();
-                    let is_body = matches!(event, Event::Body(_));
                     let answer = handler.event(&mut self.owner, conn, event, now);
                     if let (Some(ticket), Some(answer)) = (ticket, answer) {
                         self.answer(ticket, answer, out, now);
-                    }
-                    if is_body && !self.may_go(handler, now) {
-                        return;
+                        // The step after an answer belongs to it.
+                        *steps = (*steps).max(1);
                     }
                 }
             }
         }
+        self.pause = Pause::Turn;
     }
 
     /// Gives the session the answer to its question. A late one is nobody's: false.
     fn answer(&mut self, ticket: Ticket, answer: Answer, out: &mut Vec<u8>, now: Time) -> bool {
-        match self.session.answer(ticket, &answer, out, self.clock(now)) {
+        match self.session.answer(ticket, answer, out, now) {
             Ok(()) => true,
             Err(AnswerError::Stale) => false,
             // The handler's defect. To end the session is the smallest harm: a question at the
@@ -264,4 +259,11 @@ fn receive(channel: &mut Channel, scratch: &mut [u8]) -> Result<usize, Closed> {
         Ok(Received::End) => Err(Closed::HungUp),
         Err(error) => Err(Closed::Broken(error)),
     }
+}
+
+/// The code of the last line in `out`.
+fn last_code(out: &[u8]) -> Option<&[u8]> {
+    let lines = out.strip_suffix(b"\r\n")?;
+    let start = lines.iter().rposition(|&octet| octet == b'\n').map_or(0, |lf| lf + 1);
+    lines.get(start..start + 3)
 }

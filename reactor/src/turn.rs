@@ -17,6 +17,7 @@ use crate::token::{self, ConnId, Generation, Whose};
 use mio::Events;
 use slab::Slab;
 use smtpd_engine::time::Time;
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -34,7 +35,7 @@ pub struct Reactor<H: Handler> {
     pub(crate) generation: Generation,
     timers: Timers,
     /// Connections that have more to do next turn.
-    ready: Vec<ConnId>,
+    ready: VecDeque<ConnId>,
     /// Connections that are sessions; the others are parting.
     pub(crate) sessions: usize,
     pub(crate) sources: Sources,
@@ -76,7 +77,7 @@ impl<H: Handler> Reactor<H> {
             connections: Slab::new(),
             generation: Generation::default(),
             timers: Timers::default(),
-            ready: Vec::new(),
+            ready: VecDeque::new(),
             sessions: 0,
             pressed: false,
             full: false,
@@ -130,7 +131,7 @@ impl<H: Handler> Reactor<H> {
     }
 
     fn turn(&mut self, events: &Events, messages: &mut Vec<Message>) -> io::Result<()> {
-        let ready = mem::take(&mut self.ready);
+        let ready = self.ready.len();
         for event in events {
             match token::whose(event.token()) {
                 Whose::Waker => {}
@@ -148,7 +149,10 @@ impl<H: Handler> Reactor<H> {
         for message in messages.drain(..) {
             self.receive(message)?;
         }
-        for conn in ready {
+        for _ in 0..ready {
+            let Some(conn) = self.ready.pop_front() else {
+                break;
+            };
             if let Some(connection) = self.find(conn)
                 && mem::take(&mut connection.queued)
             {
@@ -214,7 +218,7 @@ impl<H: Handler> Reactor<H> {
             Next::Again => {
                 self.timers.arm(index, connection.deadline());
                 if !mem::replace(&mut connection.queued, true) {
-                    self.ready.push(connection.channel.id());
+                    self.ready.push_back(connection.channel.id());
                 }
             }
             Next::Over(why) => self.end_session(index, why),
@@ -285,8 +289,10 @@ impl<H: Handler> Reactor<H> {
             return;
         };
         let source = connection.source.take();
-        let lingers = match why {
+        let waits = match why {
             Closed::HungUp | Closed::Broken(_) | Closed::Panicked => false,
+            // After QUIT a peer sends nothing (RFC 5321 section 4.1.1.10).
+            Closed::Quit => !connection.channel.is_done(),
             Closed::Ended | Closed::TimedOut | Closed::Stopped => true,
         };
         if let Some(source) = source {
@@ -302,7 +308,7 @@ impl<H: Handler> Reactor<H> {
         if told.is_err() {
             log::error!("{id:016x} smtp end of the session met a defect of ours");
         }
-        if lingers {
+        if waits {
             self.part(index);
         } else {
             self.forget(index);
