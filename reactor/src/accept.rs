@@ -53,10 +53,10 @@ impl<H: Handler> Reactor<H> {
         // A panic refuses this connection alone; no session came of it.
         let accept = catch_unwind(AssertUnwindSafe(|| handler.accept(&link, conn, now)));
         match accept {
-            Ok(Accept::Session { params, id, session: owner }) => {
+            Ok(Accept::Session { params, id, own }) => {
                 let mut session = Session::new(params, id, peer, None, now);
                 session.set_pressed(self.pressed);
-                let role = Role::Server(Server::new(session, owner));
+                let role = Role::Server(Server::new(session, own));
                 self.begin(conn, stream, role, source);
                 self.count_sessions(self.sessions + 1);
                 self.look_at(conn.index(), Cause::Accepted);

@@ -3,7 +3,7 @@
 use crate::token::ConnId;
 use crate::transport::Stream;
 use smtpd_engine::reply::Reply;
-use smtpd_engine::server::{Answer, Event, Params, Peer};
+use smtpd_engine::server::{Answer, Event, Params, Peer, Session};
 use smtpd_engine::time::Time;
 use std::io;
 use std::net::SocketAddr;
@@ -29,42 +29,52 @@ pub trait Handler {
     /// `event` lends octets of the reactor's buffer: what is needed later is copied.
     fn event(
         &mut self,
-        session: &mut Self::Session,
-        conn: ConnId,
+        own: &mut Self::Session,
+        about: &About<'_>,
         event: Event<'_>,
-        now: Time,
     ) -> Option<Answer>;
 
     /// A reply was written, and the listener's [`Params::report`] asks for it to be told.
-    /// `command` is the line that it answers, without secrets (see [`Event::Replied`], which
-    /// does not come to [`event`](Handler::event)); `reply` is all of its lines with their CR LF.
-    fn replied(
-        &mut self,
-        session: &mut Self::Session,
-        conn: ConnId,
-        command: Option<&[u8]>,
-        code: u16,
-        reply: &[u8],
-        now: Time,
-    ) {
-        let _ = (session, conn, command, code, reply, now);
+    fn replied(&mut self, own: &mut Self::Session, about: &About<'_>, replied: Replied<'_>) {
+        let _ = (own, about, replied);
     }
 
     /// Asked before each read and after each run of mail data: whether the session may go on.
-    fn flow(&mut self, session: &Self::Session) -> Flow {
-        let _ = session;
+    fn flow(&mut self, own: &Self::Session) -> Flow {
+        let _ = own;
         Flow::Go
     }
 
     /// The session is over; an answer that is still under way reaches nobody. Called once for
     /// each session that [`accept`](Handler::accept) gave, also when it panicked.
-    fn closed(&mut self, session: Self::Session, conn: ConnId, why: Closed, now: Time);
+    fn closed(&mut self, own: Self::Session, conn: ConnId, why: Closed, now: Time);
 
     /// All that one wake-up brought has been seen to: the time to hand others, in one go, what
     /// the events gathered.
     fn turn_over(&mut self, now: Time) {
         let _ = now;
     }
+}
+
+/// Which session something is about, and when.
+pub struct About<'a> {
+    /// Names the session to the reactor.
+    pub conn: ConnId,
+    /// What the engine knows of it.
+    pub session: &'a Session,
+    /// The moment of this turn.
+    pub now: Time,
+}
+
+/// [`Event::Replied`] with the octets of the reply: it comes to [`Handler::replied`] and not to
+/// [`Handler::event`].
+pub struct Replied<'a> {
+    /// The line that was answered, without secrets.
+    pub command: Option<&'a [u8]>,
+    /// The reply's code.
+    pub code: u16,
+    /// All of its lines with their CR LF.
+    pub reply: &'a [u8],
 }
 
 /// What becomes of a connection.
@@ -76,7 +86,7 @@ pub enum Accept<S> {
         /// The session's id, as it is logged.
         id: u64,
         /// The handler's own part.
-        session: S,
+        own: S,
     },
     /// This reply, and the end.
     Refuse(Reply<'static>),

@@ -56,7 +56,7 @@ mod token;
 mod transport;
 mod turn;
 
-pub use handler::{Accept, Closed, Flow, Handler, Link};
+pub use handler::{About, Accept, Closed, Flow, Handler, Link, Replied};
 pub use inbox::{Inbox, Sender};
 pub use limits::{Limits, PARTING};
 pub use listener::Listener;

@@ -3,7 +3,7 @@
 
 use crate::channel::{Channel, Received};
 use crate::connection::{Cause, Next, Tools};
-use crate::handler::{Closed, Flow, Handler};
+use crate::handler::{About, Closed, Flow, Handler, Replied};
 use crate::limits;
 use crate::token::ConnId;
 use smtpd_engine::server::{Answer, AnswerError, Event, Session, Step, Ticket, Wait};
@@ -207,20 +207,21 @@ impl<S> Server<S> {
                     return;
                 }
             };
+            let about = About { conn, session: &self.session, now };
             match event {
                 Event::Replied { command, code, reply } => {
-                    let reply = &out[reply];
-                    handler.replied(&mut self.owner, conn, command, code, reply, now);
+                    let replied = Replied { command, code, reply: &out[reply] };
+                    handler.replied(&mut self.owner, &about, replied);
                 }
                 Event::Body(_) => {
-                    handler.event(&mut self.owner, conn, event, now);
+                    handler.event(&mut self.owner, &about, event);
                     if !self.may_go(handler) {
                         return;
                     }
                 }
                 event => {
                     let ticket = event.ticket();
-                    let answer = handler.event(&mut self.owner, conn, event, now);
+                    let answer = handler.event(&mut self.owner, &about, event);
                     if let (Some(ticket), Some(answer)) = (ticket, answer) {
                         self.answer(ticket, answer, out, now);
                         // The step after an answer belongs to it.
