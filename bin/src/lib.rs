@@ -1,3 +1,10 @@
 //! What joins the crates into the programs smtpd and smtpctl.
 
+pub mod control;
+pub mod ctl;
+pub mod log;
+pub mod options;
 pub mod sys;
+
+/// Name and version, as `-h`, the log's first line and `show status` say them.
+pub const VERSION: &str = concat!("Hermes ", env!("CARGO_PKG_VERSION"));

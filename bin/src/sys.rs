@@ -10,6 +10,9 @@ use std::ffi::{CStr, CString};
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::ptr;
 
@@ -209,34 +212,19 @@ pub fn interface_addresses() -> io::Result<Vec<(String, IpAddr)>> {
     Ok(found)
 }
 
-/// A wall clock reading in the local time zone.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LocalTime {
-    /// Year, with century.
-    pub year: i32,
-    /// Month, 1 to 12.
-    pub month: u8,
-    /// Day of the month, from 1.
-    pub day: u8,
-    /// Day of the week, 0 is Sunday.
-    pub weekday: u8,
-    /// Hour.
-    pub hour: u8,
-    /// Minute.
-    pub minute: u8,
-    /// Second, 60 in a leap second.
-    pub second: u8,
+/// The local time zone at some moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Zone {
     /// Seconds east of Greenwich.
     pub offset: i32,
-    /// The zone's name, such as CET; may be empty.
-    pub zone: String,
+    /// Its name, such as CET; may be empty.
+    pub name: String,
 }
 
-/// Splits seconds since 1970 into local time. The zone is that of TZ or /etc/localtime.
-///
-/// Years that the system cannot express give 1970.
+/// The zone (of TZ or /etc/localtime) at a time in seconds since 1970; UTC without a name for
+/// times that the system cannot express.
 #[must_use]
-pub fn local_time(seconds: i64) -> LocalTime {
+pub fn zone_at(seconds: i64) -> Zone {
     let clock: libc::time_t = seconds;
     let mut tm = MaybeUninit::<libc::tm>::zeroed();
     // SAFETY: both pointers are valid; a zeroed `tm` is a valid value (integers and a null
@@ -245,24 +233,13 @@ pub fn local_time(seconds: i64) -> LocalTime {
         libc::localtime_r(&raw const clock, tm.as_mut_ptr());
         tm.assume_init()
     };
-    let zone = if tm.tm_zone.is_null() {
+    let name = if tm.tm_zone.is_null() {
         String::new()
     } else {
         // SAFETY: a non-null `tm_zone` points to a NUL-terminated name in static storage.
         unsafe { CStr::from_ptr(tm.tm_zone) }.to_string_lossy().into_owned()
     };
-    let small = |n: libc::c_int| u8::try_from(n).unwrap_or(0);
-    LocalTime {
-        year: tm.tm_year + 1900,
-        month: small(tm.tm_mon + 1),
-        day: small(tm.tm_mday).max(1),
-        weekday: small(tm.tm_wday),
-        hour: small(tm.tm_hour),
-        minute: small(tm.tm_min),
-        second: small(tm.tm_sec),
-        offset: i32::try_from(tm.tm_gmtoff).unwrap_or(0),
-        zone,
-    }
+    Zone { offset: i32::try_from(tm.tm_gmtoff).unwrap_or(0), name }
 }
 
 /// Opens the connection to syslogd: facility mail, with the process id.
@@ -275,6 +252,27 @@ pub fn syslog_open(ident: &'static CStr) {
 pub fn syslog(priority: i32, line: &CStr) {
     // SAFETY: the format consumes exactly the one string given; `line` is NUL-terminated.
     unsafe { libc::syslog(priority, c"%s".as_ptr(), line.as_ptr()) };
+}
+
+/// The effective user id of the process that connected a Unix stream socket, as it was then.
+///
+/// # Errors
+/// The system's.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub fn peer_uid(stream: &UnixStream) -> io::Result<u32> {
+    Ok(rustix::net::sockopt::socket_peercred(stream)?.uid.as_raw())
+}
+
+/// The effective user id of the process that connected a Unix stream socket, as it was then.
+///
+/// # Errors
+/// The system's.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub fn peer_uid(stream: &UnixStream) -> io::Result<u32> {
+    let (mut uid, mut gid) = (0, 0);
+    // SAFETY: the descriptor is open while `stream` is borrowed; both places are valid.
+    check(unsafe { libc::getpeereid(stream.as_raw_fd(), &raw mut uid, &raw mut gid) })?;
+    Ok(uid)
 }
 
 fn check(result: libc::c_int) -> io::Result<()> {
@@ -301,9 +299,8 @@ mod tests {
     }
 
     #[test]
-    fn the_epoch_is_in_1969_or_1970() {
-        let t = local_time(0);
-        assert!(t.year == 1970 || t.year == 1969, "{t:?}");
-        assert!(t.offset.abs() <= 15 * 3600);
+    fn no_zone_is_further_away_than_fifteen_hours() {
+        assert!(zone_at(0).offset.abs() <= 15 * 3600);
+        assert_eq!(zone_at(i64::MAX).offset, 0);
     }
 }

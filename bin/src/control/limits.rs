@@ -1,0 +1,58 @@
+//! The bounds of the control socket, each with its reason.
+
+use std::time::Duration;
+
+/// Octets of a request behind the frame's head. The longest has some twenty; room for the table
+/// and host names of commands to come.
+pub const REQUEST: usize = 1 << 10;
+
+/// Octets of a response behind the frame's head: a page of the queue is cut to fit.
+pub const RESPONSE: usize = 256 << 10;
+
+/// Envelopes in a page of the queue.
+pub const PAGE: usize = 256;
+
+/// Octets of an address in an entry of the queue: 255, `@`, 255, and room for quoting
+/// (RFC 5321 section 4.5.3.1 has less).
+pub const ADDRESS: u16 = 1 << 10;
+
+/// Octets of the error text in an entry of the queue; more is cut.
+pub const ERROR: u16 = 2 << 10;
+
+/// Connections of one user, as upstream.
+pub const PER_USER: usize = 32;
+
+/// Connections of all users without privileges together. Root and the daemon's user are counted
+/// by themselves, so that others cannot keep them out.
+pub const TOTAL: usize = 128;
+
+/// Connections accepted before those that are open are looked at again.
+pub const ACCEPTS: usize = 64;
+
+/// From connecting (or the last answer) to a whole request. smtpctl sends at once.
+pub const REQUEST_TIME: Duration = Duration::from_secs(10);
+
+/// The same for root and the daemon's user between two requests, as `smtpctl show queue | more`
+/// asks for the next page only when the reader has come so far.
+pub const IDLE_TIME: Duration = Duration::from_secs(3_600);
+
+/// For taking a whole response. smtpctl reads it before it prints.
+pub const RESPONSE_TIME: Duration = Duration::from_secs(10);
+
+/// For an answer of the daemon's threads (see [`Operator`](super::Operator)).
+pub const OPERATOR: Duration = Duration::from_secs(10);
+
+/// How long smtpctl waits for a response: longer than any daemon that is alive needs.
+pub const CLIENT: Duration = Duration::from_secs(60);
+
+/// Pause after an accept that failed for want of file descriptors.
+pub const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Shortest time between two warnings about users with too many connections.
+pub const WARNING_PAUSE: Duration = Duration::from_secs(60);
+
+/// The largest entry of the queue (see `entry`), so that a page always holds at least one.
+const ENTRY: usize = 64 + 3 * (2 + ADDRESS as usize) + 2 + ERROR as usize;
+
+const _: () = assert!(ENTRY < RESPONSE);
+const _: () = assert!(CLIENT.as_secs() >= OPERATOR.as_secs() + RESPONSE_TIME.as_secs());

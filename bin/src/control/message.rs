@@ -1,0 +1,201 @@
+//! What is said over the control socket: one response for each request, in order.
+
+use smtpd_queue::id::{EnvelopeId, MessageId};
+
+use super::entry::QueueEntry;
+use super::frame::{self, Frame};
+use super::limits;
+use super::wire::{Malformed, Reader, put_text};
+use super::{Status, System};
+
+/// What smtpctl asks for. Every one of them needs privileges today.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// `show status`
+    Status,
+    /// `show stats`
+    Statistics,
+    /// The next page of `show queue`. The listing is driven by the client, so the daemon keeps
+    /// nothing between two pages, however long the queue.
+    QueuePage {
+        /// The last envelope of the page before.
+        after: Option<EnvelopeId>,
+        /// Only envelopes of this message.
+        message: Option<MessageId>,
+    },
+    /// `pause mda|mta|smtp`
+    Pause(System),
+    /// `resume mda|mta|smtp`
+    Resume(System),
+    /// `log verbose|brief`
+    Log {
+        /// Debug lines are wanted.
+        verbose: bool,
+    },
+}
+
+/// What the daemon answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Response {
+    /// It is done.
+    Done,
+    /// It could not be done, and why.
+    Failed(String),
+    /// It needs privileges; the connection is closed behind this response.
+    Denied,
+    /// The request was of another version; the connection is closed behind this response.
+    Incompatible,
+    /// To [`Request::Status`].
+    Status {
+        /// Name and version of the daemon.
+        version: String,
+        /// What is paused.
+        status: Status,
+    },
+    /// To [`Request::Statistics`].
+    Statistics(Vec<(String, u64)>),
+    /// To [`Request::QueuePage`]; empty at the end. When encoded it is cut after the last entry
+    /// that fits into a frame; the next page then begins behind that one.
+    Queue(Vec<QueueEntry>),
+}
+
+impl Request {
+    /// Appends the request as a frame.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Request::Status => frame::put(out, 1, |_| {}),
+            Request::Statistics => frame::put(out, 2, |_| {}),
+            Request::QueuePage { after, message } => frame::put(out, 3, |out| {
+                // No id is zero.
+                let after = after.map_or(0, EnvelopeId::as_u64);
+                let message = message.map_or(0, MessageId::as_u32);
+                out.extend_from_slice(&after.to_be_bytes());
+                out.extend_from_slice(&message.to_be_bytes());
+            }),
+            Request::Pause(system) => frame::put(out, 4, |out| out.push(system_octet(*system))),
+            Request::Resume(system) => frame::put(out, 5, |out| out.push(system_octet(*system))),
+            Request::Log { verbose } => frame::put(out, 6, |out| out.push(u8::from(*verbose))),
+        }
+    }
+
+    /// The request in a frame.
+    ///
+    /// # Errors
+    /// [`Malformed`] when it is none.
+    pub fn decode(frame: Frame<'_>) -> Result<Request, Malformed> {
+        let mut payload = Reader(frame.payload);
+        let request = match frame.kind {
+            1 => Request::Status,
+            2 => Request::Statistics,
+            3 => Request::QueuePage {
+                after: match payload.u64()? {
+                    0 => None,
+                    id => Some(EnvelopeId::from_u64(id).ok_or(Malformed)?),
+                },
+                message: MessageId::from_u32(payload.u32()?),
+            },
+            4 => Request::Pause(system(&mut payload)?),
+            5 => Request::Resume(system(&mut payload)?),
+            6 => Request::Log { verbose: payload.bool()? },
+            _ => return Err(Malformed),
+        };
+        payload.end()?;
+        Ok(request)
+    }
+}
+
+impl Response {
+    /// Appends the response as a frame.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Response::Done => frame::put(out, 1, |_| {}),
+            Response::Failed(text) => {
+                frame::put(out, 2, |out| put_text(out, text, limits::ERROR));
+            }
+            Response::Denied => frame::put(out, 3, |_| {}),
+            Response::Incompatible => frame::put(out, 4, |_| {}),
+            Response::Status { version, status } => frame::put(out, 5, |out| {
+                out.extend(System::ALL.map(|system| u8::from(status.paused(system))));
+                put_text(out, version, limits::ERROR);
+            }),
+            Response::Statistics(values) => {
+                frame::put(out, 6, |out| fill(out, values, put_statistic));
+            }
+            Response::Queue(entries) => {
+                frame::put(out, 7, |out| fill(out, entries, QueueEntry::encode));
+            }
+        }
+    }
+
+    /// The response in a frame.
+    ///
+    /// # Errors
+    /// [`Malformed`] when it is none.
+    pub fn decode(frame: Frame<'_>) -> Result<Response, Malformed> {
+        let mut payload = Reader(frame.payload);
+        let response = match frame.kind {
+            1 => Response::Done,
+            2 => Response::Failed(payload.text(limits::ERROR)?.to_owned()),
+            3 => Response::Denied,
+            4 => Response::Incompatible,
+            5 => {
+                let status = Status {
+                    mda_paused: payload.bool()?,
+                    mta_paused: payload.bool()?,
+                    smtp_paused: payload.bool()?,
+                };
+                Response::Status { version: payload.text(limits::ERROR)?.to_owned(), status }
+            }
+            6 => Response::Statistics(list(&mut payload, statistic)?),
+            7 => Response::Queue(list(&mut payload, QueueEntry::decode)?),
+            _ => return Err(Malformed),
+        };
+        payload.end()?;
+        Ok(response)
+    }
+}
+
+/// Appends items, each complete, until one would make the payload too long for a frame.
+fn fill<T>(out: &mut Vec<u8>, items: &[T], put: impl Fn(&T, &mut Vec<u8>)) {
+    let start = out.len();
+    for item in items {
+        let end = out.len();
+        put(item, out);
+        if out.len() - start > limits::RESPONSE {
+            out.truncate(end);
+            return;
+        }
+    }
+}
+
+fn list<T>(
+    from: &mut Reader<'_>,
+    item: impl Fn(&mut Reader<'_>) -> Result<T, Malformed>,
+) -> Result<Vec<T>, Malformed> {
+    let mut items = Vec::new();
+    while !from.0.is_empty() {
+        items.push(item(from)?);
+    }
+    Ok(items)
+}
+
+fn put_statistic((name, value): &(String, u64), out: &mut Vec<u8>) {
+    put_text(out, name, limits::ADDRESS);
+    out.extend_from_slice(&value.to_be_bytes());
+}
+
+fn statistic(from: &mut Reader<'_>) -> Result<(String, u64), Malformed> {
+    Ok((from.text(limits::ADDRESS)?.to_owned(), from.u64()?))
+}
+
+fn system_octet(system: System) -> u8 {
+    match system {
+        System::Mda => 0,
+        System::Mta => 1,
+        System::Smtp => 2,
+    }
+}
+
+fn system(from: &mut Reader<'_>) -> Result<System, Malformed> {
+    System::ALL.get(usize::from(from.u8()?)).copied().ok_or(Malformed)
+}

@@ -1,0 +1,122 @@
+//! The control socket: how smtpctl speaks to the daemon.
+//!
+//! A Unix stream socket that every local user may connect to (mode 0666) and only root and the
+//! daemon's own user may command, by the credentials that the system reports. Both sides are of
+//! one release: the protocol ([`frame`], [`message`]) has a version and no history.
+//!
+//! [`server`] runs on a thread of its own against an [`Operator`], which the daemon implements;
+//! [`client`] is smtpctl's side. Nothing that a local user sends or leaves out ends the daemon or
+//! holds up anybody but other users of this socket.
+
+pub mod client;
+mod connection;
+pub mod entry;
+pub mod frame;
+pub mod limits;
+pub mod message;
+pub mod server;
+mod wire;
+
+use std::fmt::{self, Display, Formatter};
+
+use smtpd_queue::id::{EnvelopeId, MessageId};
+
+use entry::QueueEntry;
+
+/// Where the socket is unless the configuration says `control socket PATH`.
+pub const DEFAULT_SOCKET: &str = "/var/run/smtpd.sock";
+
+/// A part of the work that can be stopped and continued by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum System {
+    /// Local delivery.
+    Mda,
+    /// Relaying.
+    Mta,
+    /// Accepting mail.
+    Smtp,
+}
+
+impl System {
+    /// All of them, in the order in which they are shown.
+    pub const ALL: [System; 3] = [System::Mda, System::Mta, System::Smtp];
+
+    /// The word for it on command lines and in the log.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            System::Mda => "mda",
+            System::Mta => "mta",
+            System::Smtp => "smtp",
+        }
+    }
+
+    /// The system with that word.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<System> {
+        System::ALL.into_iter().find(|system| system.word() == word)
+    }
+}
+
+impl Display for System {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// Which systems are paused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Local delivery is stopped.
+    pub mda_paused: bool,
+    /// Relaying is stopped.
+    pub mta_paused: bool,
+    /// Accepting mail is stopped.
+    pub smtp_paused: bool,
+}
+
+impl Status {
+    /// Whether that system is paused.
+    #[must_use]
+    pub fn paused(self, system: System) -> bool {
+        match system {
+            System::Mda => self.mda_paused,
+            System::Mta => self.mta_paused,
+            System::Smtp => self.smtp_paused,
+        }
+    }
+}
+
+/// The daemon as the control socket sees it.
+///
+/// The calls come from the control thread, one at a time, and only on behalf of root or of the
+/// daemon's own user. They may wait for other threads: only users of the control socket wait with
+/// them. A call must return within [`limits::OPERATOR`], if need be with an error. Errors are the
+/// text that smtpctl prints behind `command failed: `.
+pub trait Operator: Send {
+    /// What is paused.
+    fn status(&mut self) -> Result<Status, String>;
+
+    /// Every statistic that has been set, by its name (`smtp.session`), in any order, with
+    /// `uptime` in seconds among them.
+    fn statistics(&mut self) -> Result<Vec<(String, u64)>, String>;
+
+    /// Stops a system; an error when it is paused already.
+    fn pause(&mut self, system: System) -> Result<(), String>;
+
+    /// Lets a system go on; an error when it is not paused.
+    fn resume(&mut self, system: System) -> Result<(), String>;
+
+    /// Switches debug lines in the log on or off.
+    fn set_verbose(&mut self, verbose: bool) -> Result<(), String>;
+
+    /// At most `limit` envelopes in the order of their ids, beginning behind `after`, and only
+    /// those of one message if one is named. An empty answer is the end. The pages of one listing
+    /// are asked for one after the other and need not show one moment.
+    fn queue_page(
+        &mut self,
+        after: Option<EnvelopeId>,
+        message: Option<MessageId>,
+        limit: usize,
+    ) -> Result<Vec<QueueEntry>, String>;
+}

@@ -1,0 +1,169 @@
+//! What the `show` commands print, line by line as scripts of ten years read it.
+
+use std::io::{self, Write};
+
+use crate::control::entry::{Agent, Origin, QueueEntry, Situation};
+use crate::control::{Status, System};
+use crate::log::span::Span;
+use crate::log::vis::vis;
+
+/// `show queue`: one envelope.
+///
+/// ```text
+/// EVPID|SRC|AGENT|FLAGS|SENDER|RCPT|DEST|CTIME|EXPIRE|LASTTRY|RETRY|STATE|N|ERROR
+/// ```
+///
+/// `now` is Unix seconds. A held envelope has the flag `hold` and, as upstream, counts as pending
+/// since then: its N is negative.
+///
+/// # Errors
+/// Of the output.
+pub fn queue_entry(out: &mut dyn Write, entry: &QueueEntry, now: u64) -> io::Result<()> {
+    let source = match entry.origin {
+        Origin::Local => "local",
+        Origin::Inet4 => "inet4",
+        Origin::Inet6 => "inet6",
+    };
+    let agent = match entry.agent {
+        Agent::Mda => "mda",
+        Agent::Mta => "mta",
+    };
+    let held = matches!(entry.situation, Situation::Held(_));
+    let flags = match (entry.authenticated, held) {
+        (true, true) => "auth,hold",
+        (true, false) => "auth",
+        (false, true) => "hold",
+        (false, false) => "",
+    };
+    let (state, seconds) = match entry.situation {
+        Situation::Pending(at) | Situation::Held(at) => ("pending", difference(at, now)),
+        Situation::Inflight(since) => ("inflight", difference(now, since)),
+    };
+    let sender = if entry.sender.is_empty() { "@" } else { &entry.sender };
+    writeln!(
+        out,
+        "{}|{source}|{agent}|{flags}|{}|{}|{}|{}|{}|{}|{}|{state}|{seconds}|{}",
+        entry.id,
+        vis(sender.as_bytes()),
+        vis(entry.rcpt.as_bytes()),
+        vis(entry.dest.as_bytes()),
+        entry.created,
+        entry.expires,
+        entry.last_try,
+        entry.retries,
+        vis(entry.error.as_bytes())
+    )
+}
+
+/// `show status`.
+///
+/// # Errors
+/// Of the output.
+pub fn status(out: &mut dyn Write, status: Status, version: &str) -> io::Result<()> {
+    for system in System::ALL {
+        let state = if status.paused(system) { "paused" } else { "running" };
+        writeln!(out, "{} {state}", system.word().to_uppercase())?;
+    }
+    writeln!(out, "{}", vis(version.as_bytes()))
+}
+
+/// `show stats`: `key=value`, the keys in order; the uptime also for people.
+///
+/// # Errors
+/// Of the output.
+pub fn statistics(out: &mut dyn Write, mut values: Vec<(String, u64)>) -> io::Result<()> {
+    values.sort();
+    for (name, value) in values {
+        writeln!(out, "{}={value}", vis(name.as_bytes()))?;
+        if name == "uptime" {
+            writeln!(out, "uptime.human={}", Span(value))?;
+        }
+    }
+    Ok(())
+}
+
+/// How much later `to` is, in seconds; negative when it is earlier.
+fn difference(to: u64, from: u64) -> i128 {
+    i128::from(to) - i128::from(from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(show: impl Fn(&mut dyn Write) -> io::Result<()>) -> String {
+        let mut out = Vec::new();
+        show(&mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    fn entry() -> QueueEntry {
+        let message = "e636d771".parse().unwrap();
+        QueueEntry {
+            id: smtpd_queue::id::EnvelopeId::new(message, 0),
+            origin: Origin::Inet4,
+            agent: Agent::Mda,
+            authenticated: false,
+            sender: "a@example.org".to_owned(),
+            rcpt: "b@example.net".to_owned(),
+            dest: "user@example.net".to_owned(),
+            created: 1_000,
+            expires: 346_600,
+            last_try: 0,
+            retries: 0,
+            situation: Situation::Pending(1_400),
+            error: String::new(),
+        }
+    }
+
+    #[test]
+    fn an_envelope_is_one_line_of_fourteen_fields() {
+        let id = entry().id;
+        let line = shown(|out| queue_entry(out, &entry(), 1_000));
+        let expected = format!(
+            "{id}|inet4|mda||a@example.org|b@example.net|user@example.net|\
+             1000|346600|0|0|pending|400|\n"
+        );
+        assert_eq!(line, expected);
+
+        let held = QueueEntry {
+            origin: Origin::Local,
+            agent: Agent::Mta,
+            authenticated: true,
+            sender: String::new(),
+            last_try: 1_500,
+            retries: 3,
+            situation: Situation::Held(1_500),
+            error: "451 try\nlater".to_owned(),
+            ..entry()
+        };
+        let line = shown(|out| queue_entry(out, &held, 1_600));
+        let expected = format!(
+            "{id}|local|mta|auth,hold|@|b@example.net|user@example.net|\
+             1000|346600|1500|3|pending|-100|451 try\\nlater\n"
+        );
+        assert_eq!(line, expected);
+
+        let inflight =
+            QueueEntry { origin: Origin::Inet6, situation: Situation::Inflight(900), ..entry() };
+        let line = shown(|out| queue_entry(out, &inflight, 905));
+        assert!(line.starts_with(&format!("{id}|inet6|mda||")), "{line}");
+        assert!(line.ends_with("|inflight|5|\n"), "{line}");
+    }
+
+    #[test]
+    fn status_says_what_runs_and_who_says_so() {
+        let paused = Status { mta_paused: true, ..Status::default() };
+        let text = shown(|out| status(out, paused, "Hermes 1.2.3"));
+        assert_eq!(text, "MDA running\nMTA paused\nSMTP running\nHermes 1.2.3\n");
+    }
+
+    #[test]
+    fn statistics_come_in_the_order_of_their_keys() {
+        let values = [("uptime", 3_661), ("smtp.session", 2), ("control.session", 1)];
+        let values: Vec<_> = values.iter().map(|(n, v)| ((*n).to_owned(), *v)).collect();
+        let text = shown(|out| statistics(out, values.clone()));
+        let expected = "control.session=1\nsmtp.session=2\nuptime=3661\nuptime.human=1h1m1s\n";
+        assert_eq!(text, expected);
+    }
+}
