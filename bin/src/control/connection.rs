@@ -96,7 +96,9 @@ impl<S: Read + Write> Connection<S> {
         }
         self.output = Vec::new(); // a page of the queue is not kept by an idle connection
         self.written = 0;
-        self.deadline = Instant::now() + limits::IDLE_TIME;
+        // The beginning of the next request may be here already.
+        let wait = if self.input.is_empty() { limits::IDLE_TIME } else { limits::REQUEST_TIME };
+        self.deadline = Instant::now() + wait;
         Ok(true)
     }
 

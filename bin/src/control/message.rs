@@ -199,3 +199,123 @@ fn system_octet(system: System) -> u8 {
 fn system(from: &mut Reader<'_>) -> Result<System, Malformed> {
     System::ALL.get(usize::from(from.u8()?)).copied().ok_or(Malformed)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::entry::{Agent, Origin, Situation};
+    use super::*;
+
+    fn id(nth: u32) -> EnvelopeId {
+        EnvelopeId::new(MessageId::from_u32(0x0123_4567).unwrap(), nth)
+    }
+
+    fn entry(nth: u32) -> QueueEntry {
+        QueueEntry {
+            id: id(nth),
+            origin: [Origin::Local, Origin::Inet4, Origin::Inet6][nth as usize % 3],
+            agent: if nth.is_multiple_of(2) { Agent::Mda } else { Agent::Mta },
+            authenticated: nth.is_multiple_of(2),
+            sender: String::new(),
+            rcpt: "\u{fc}ser@example.org".to_owned(),
+            dest: "user@example.org".to_owned(),
+            created: 1,
+            expires: u64::MAX,
+            last_try: 3,
+            retries: u32::MAX,
+            situation: match nth % 3 {
+                0 => Situation::Pending(7),
+                1 => Situation::Inflight(8),
+                _ => Situation::Held(9),
+            },
+            error: "a\nb".to_owned(),
+        }
+    }
+
+    fn requests() -> Vec<Request> {
+        let mut all = vec![
+            Request::Status,
+            Request::Statistics,
+            Request::QueuePage { after: None, message: None },
+            Request::QueuePage { after: Some(id(3)), message: MessageId::from_u32(9) },
+            Request::Log { verbose: true },
+            Request::Log { verbose: false },
+        ];
+        all.extend(System::ALL.map(Request::Pause));
+        all.extend(System::ALL.map(Request::Resume));
+        all
+    }
+
+    fn responses() -> Vec<Response> {
+        let status = Status { mta_paused: true, ..Status::default() };
+        vec![
+            Response::Done,
+            Response::Failed("why".to_owned()),
+            Response::Denied,
+            Response::Incompatible,
+            Response::Status { version: "Hermes".to_owned(), status },
+            Response::Statistics(vec![("uptime".to_owned(), 7), ("a.b".to_owned(), u64::MAX)]),
+            Response::Queue(Vec::new()),
+            Response::Queue((0..6).map(entry).collect()),
+        ]
+    }
+
+    /// Both directions, and that a message cut short or with something behind it is refused.
+    fn check<T: PartialEq + std::fmt::Debug>(
+        message: &T,
+        encode: impl Fn(&T, &mut Vec<u8>),
+        decode: impl Fn(Frame<'_>) -> Result<T, Malformed>,
+        is_list: bool,
+    ) {
+        let mut octets = Vec::new();
+        encode(message, &mut octets);
+        let frame = frame::take(&mut octets.as_slice(), limits::RESPONSE).unwrap().unwrap();
+        assert_eq!(decode(frame).as_ref(), Ok(message));
+        for end in 0..frame.payload.len() {
+            let cut = decode(Frame { payload: &frame.payload[..end], ..frame });
+            // A list that ends between two items is a shorter list.
+            assert!(cut.is_err() || is_list, "{message:?} cut at {end}");
+            assert_ne!(cut.as_ref(), Ok(message));
+        }
+        let longer = [frame.payload, b"\0"].concat();
+        assert!(decode(Frame { payload: &longer, ..frame }).is_err(), "{message:?}");
+    }
+
+    #[test]
+    fn messages_arrive_as_sent() {
+        for request in requests() {
+            check(&request, Request::encode, Request::decode, false);
+        }
+        for response in responses() {
+            let is_list = matches!(response, Response::Queue(_) | Response::Statistics(_));
+            check(&response, Response::encode, Response::decode, is_list);
+        }
+    }
+
+    #[test]
+    fn unknown_numbers_are_refused() {
+        for kind in (0..=u8::MAX).filter(|kind| !(1..=7).contains(kind)) {
+            assert!(Request::decode(Frame { kind, payload: b"" }).is_err());
+            assert!(Response::decode(Frame { kind, payload: b"" }).is_err());
+        }
+        assert!(Request::decode(Frame { kind: 4, payload: &[3] }).is_err(), "no such system");
+        assert!(Request::decode(Frame { kind: 6, payload: &[2] }).is_err(), "no truth value");
+        let bad = u64::from(u32::MAX).to_be_bytes();
+        let payload = [bad.as_slice(), &[0; 4]].concat();
+        assert!(Request::decode(Frame { kind: 3, payload: &payload }).is_err(), "no message id");
+    }
+
+    #[test]
+    fn a_page_is_cut_between_entries_and_texts_between_characters() {
+        let long = "\u{fc}".repeat(usize::from(limits::ERROR));
+        let entries: Vec<_> = (0..limits::PAGE as u32)
+            .map(|n| QueueEntry { error: long.clone(), ..entry(n) })
+            .collect();
+        let mut octets = Vec::new();
+        Response::Queue(entries.clone()).encode(&mut octets);
+        let frame = frame::take(&mut octets.as_slice(), limits::RESPONSE).unwrap().unwrap();
+        let Ok(Response::Queue(page)) = Response::decode(frame) else { panic!("no page") };
+        assert!((1..entries.len()).contains(&page.len()), "{}", page.len());
+        assert_eq!(page[0].error.len(), usize::from(limits::ERROR));
+        assert!(page.iter().zip(&entries).all(|(a, b)| a.id == b.id));
+    }
+}

@@ -1,0 +1,528 @@
+//! The control socket against the real smtpctl, and against users who wish it ill.
+
+#![allow(clippy::unwrap_used)] // helpers of tests, which may
+
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use smtpd::control::entry::{Agent, Origin, QueueEntry, Situation};
+use smtpd::control::message::{Request, Response};
+use smtpd::control::server::{Server, Socket};
+use smtpd::control::{Operator, Status, System, limits};
+use smtpd_queue::id::{EnvelopeId, MessageId};
+
+/// A daemon that has a long queue and nothing else.
+#[derive(Default)]
+struct Daemon {
+    status: Status,
+    verbose: Option<bool>,
+    messages: u32,
+    pages: u32,
+}
+
+struct Hand(Arc<Mutex<Daemon>>);
+
+impl Hand {
+    fn set(&mut self, system: System, paused: bool) -> Result<(), String> {
+        let status = &mut self.0.lock().unwrap().status;
+        if status.paused(system) == paused {
+            let state = if paused { "paused" } else { "running" };
+            return Err(format!("{system} is already {state}"));
+        }
+        match system {
+            System::Mda => status.mda_paused = paused,
+            System::Mta => status.mta_paused = paused,
+            System::Smtp => status.smtp_paused = paused,
+        }
+        Ok(())
+    }
+}
+
+impl Operator for Hand {
+    fn status(&mut self) -> Result<Status, String> {
+        Ok(self.0.lock().unwrap().status)
+    }
+
+    fn statistics(&mut self) -> Result<Vec<(String, u64)>, String> {
+        Ok(vec![("uptime".to_owned(), 61), ("smtp.session".to_owned(), 3)])
+    }
+
+    fn pause(&mut self, system: System) -> Result<(), String> {
+        self.set(system, true)
+    }
+
+    fn resume(&mut self, system: System) -> Result<(), String> {
+        assert_ne!(system, System::Mta, "a panic in the daemon's answer");
+        self.set(system, false)
+    }
+
+    fn set_verbose(&mut self, verbose: bool) -> Result<(), String> {
+        self.0.lock().unwrap().verbose = Some(verbose);
+        Ok(())
+    }
+
+    fn queue_page(
+        &mut self,
+        after: Option<EnvelopeId>,
+        message: Option<MessageId>,
+        limit: usize,
+    ) -> Result<Vec<QueueEntry>, String> {
+        let mut daemon = self.0.lock().unwrap();
+        daemon.pages += 1;
+        let first = after.map_or(1, |id| id.message().as_u32() + 1);
+        Ok((first..=daemon.messages)
+            .filter_map(MessageId::from_u32)
+            .filter(|id| message.is_none_or(|wanted| wanted == *id))
+            .take(limit)
+            .map(entry)
+            .collect())
+    }
+}
+
+fn entry(message: MessageId) -> QueueEntry {
+    QueueEntry {
+        id: EnvelopeId::new(message, 0),
+        origin: Origin::Inet4,
+        agent: Agent::Mda,
+        authenticated: false,
+        sender: "sender@example.org".to_owned(),
+        rcpt: "user@example.net".to_owned(),
+        dest: "user@example.net".to_owned(),
+        created: 100,
+        expires: 200,
+        last_try: 150,
+        retries: 1,
+        situation: Situation::Held(150),
+        error: "relaying does not work yet".to_owned(),
+    }
+}
+
+/// A directory of this test's own that every user may enter; removed at the end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Scratch {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name =
+            format!("control-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::SeqCst));
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        Scratch(path)
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.0.join("smtpd.sock")
+    }
+
+    /// A copy that a user without access to the build directory can run.
+    fn program(&self, program: &Path) -> PathBuf {
+        let copy = self.0.join(program.file_name().unwrap());
+        fs::copy(program, &copy).unwrap();
+        copy
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn serve(socket: &Path, daemon: Daemon) -> (Server, Arc<Mutex<Daemon>>) {
+    let daemon = Arc::new(Mutex::new(daemon));
+    let hand = Box::new(Hand(Arc::clone(&daemon)));
+    (Socket::bind(socket).unwrap().serve(hand).unwrap(), daemon)
+}
+
+/// Status, standard output and standard error of smtpctl.
+fn run(mut smtpctl: Command) -> (i32, String, String) {
+    let output = smtpctl.output().unwrap();
+    (
+        output.status.code().unwrap(),
+        String::from_utf8(output.stdout).unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
+    )
+}
+
+fn command(program: &Path, socket: &Path, words: &str) -> Command {
+    let mut smtpctl = Command::new(program);
+    smtpctl.arg("-s").arg(socket).args(words.split_whitespace());
+    smtpctl
+}
+
+fn smtpctl(socket: &Path, words: &str) -> (i32, String, String) {
+    run(command(Path::new(env!("CARGO_BIN_EXE_smtpctl")), socket, words))
+}
+
+/// The daemon still answers, and at once.
+fn answers(socket: &Path) {
+    let before = Instant::now();
+    let (status, out, err) = smtpctl(socket, "show status");
+    assert_eq!((status, err.as_str()), (0, ""));
+    assert!(out.starts_with("MDA running\nMTA running\nSMTP running\nHermes "), "{out}");
+    assert!(before.elapsed() < Duration::from_secs(5), "{:?}", before.elapsed());
+}
+
+fn success(text: &str) -> (i32, String, String) {
+    (0, text.to_owned(), String::new())
+}
+
+fn failure(text: &str) -> (i32, String, String) {
+    (1, String::new(), format!("smtpctl: {text}\n"))
+}
+
+/// xorshift64*
+struct Noise(u64);
+
+impl Noise {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        (self.next() % bound as u64) as usize
+    }
+}
+
+#[test]
+fn commands_are_obeyed_and_answered_as_ever() {
+    let scratch = Scratch::new();
+    let socket = scratch.socket();
+    let (_server, daemon) = serve(&socket, Daemon { messages: 2, ..Daemon::default() });
+    answers(&socket);
+    assert_eq!(smtpctl(&socket, "pause mda"), success("command succeeded\n"));
+    let refused = (1, "command failed: mda is already paused\n".to_owned(), String::new());
+    assert_eq!(smtpctl(&socket, "p mda"), refused);
+    assert!(smtpctl(&socket, "show status").1.starts_with("MDA paused\nMTA running\n"));
+    assert_eq!(smtpctl(&socket, "resume mda"), success("command succeeded\n"));
+    assert_eq!(smtpctl(&socket, "log verbose"), success("command succeeded\n"));
+    assert_eq!(daemon.lock().unwrap().verbose, Some(true));
+    assert_eq!(smtpctl(&socket, "log b"), success("command succeeded\n"));
+    assert_eq!(daemon.lock().unwrap().verbose, Some(false));
+    let statistics = success("smtp.session=3\nuptime=61\nuptime.human=1m1s\n");
+    assert_eq!(smtpctl(&socket, "show stats"), statistics);
+
+    let (status, out, err) = smtpctl(&socket, "show queue 00000002");
+    assert_eq!((status, err.as_str(), out.lines().count()), (0, "", 1));
+    let fields: Vec<&str> = out.trim_end().split('|').collect();
+    assert!(fields[0].starts_with("00000002") && fields[0].len() == 16, "{out}");
+    assert_eq!(
+        fields[1..12],
+        [
+            "inet4",
+            "mda",
+            "hold",
+            "sender@example.org",
+            "user@example.net",
+            "user@example.net",
+            "100",
+            "200",
+            "150",
+            "1",
+            "pending"
+        ]
+    );
+    assert!(fields[12].parse::<i64>().is_ok_and(|seconds| seconds < -1_000_000), "{out}");
+    assert_eq!(fields[13], "relaying does not work yet");
+
+    let shown = "possibilities are:\nlog\npause\nresume\nshow\n";
+    assert_eq!(smtpctl(&socket, "stop"), (255, String::new(), shown.to_owned()));
+    let (status, _, err) = run(Command::new(env!("CARGO_BIN_EXE_smtpctl")));
+    assert_eq!((status, err.as_str()), (255, shown));
+    let shown = "invalid command\n";
+    assert_eq!(smtpctl(&socket, "log brief x"), (255, String::new(), shown.to_owned()));
+}
+
+#[test]
+fn without_a_daemon_it_says_so() {
+    let scratch = Scratch::new();
+    let socket = scratch.socket();
+    let absent = failure("smtpd doesn't seem to be running");
+    assert_eq!(smtpctl(&socket, "show status"), absent);
+    drop(UnixListener::bind(&socket).unwrap()); // a socket that nobody listens on
+    assert_eq!(smtpctl(&socket, "show status"), absent);
+    let (status, out, err) = smtpctl(&socket, "show queue");
+    assert_eq!((status, out.as_str()), (1, ""));
+    assert!(err.starts_with(&absent.2) && err.contains("cannot be shown without the daemon yet"));
+    let (status, _, err) =
+        run(command(Path::new(env!("CARGO_BIN_EXE_smtpctl")), &socket, "-x show status"));
+    assert_eq!(status, 1);
+    assert!(err.ends_with("usage: smtpctl [-s socket] command [argument ...]\n"), "{err}");
+}
+
+#[test]
+fn a_daemon_of_another_release_is_told_from_ours() {
+    let scratch = Scratch::new();
+    let socket = scratch.socket();
+    let listener = UnixListener::bind(&socket).unwrap();
+    let other = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(b"\0\0\0\x03\xff\xff\x01").unwrap();
+        let _ = stream.read(&mut [0; 64]);
+    });
+    assert_eq!(smtpctl(&socket, "show status"), failure("incompatible smtpctl and smtpd"));
+    other.join().unwrap();
+
+    // The other way round: the daemon answers in its own version and closes.
+    fs::remove_file(&socket).unwrap();
+    let (_server, _) = serve(&socket, Daemon::default());
+    let mut stream = UnixStream::connect(&socket).unwrap();
+    stream.write_all(b"\0\0\0\x99\x7f\x01anything").unwrap();
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer); // our unread octets may reset the connection
+    let mut expected = Vec::new();
+    Response::Incompatible.encode(&mut expected);
+    assert_eq!(answer, expected);
+    answers(&socket);
+}
+
+#[test]
+fn only_one_daemon_has_the_socket() {
+    let scratch = Scratch::new();
+    let path = scratch.socket();
+    drop(UnixListener::bind(&path).unwrap()); // left behind by a crash
+    let (server, _) = serve(&path, Daemon::default());
+    let found = fs::metadata(&path).unwrap();
+    assert!(found.file_type().is_socket());
+    assert_eq!(found.permissions().mode() & 0o777, 0o666);
+    let error = Socket::bind(&path).unwrap_err();
+    assert_eq!(error.to_string(), "control socket already listening");
+    answers(&path);
+    drop(server);
+    assert!(!path.exists());
+    // A file that is no socket is somebody's; it is not removed.
+    fs::write(&path, "precious").unwrap();
+    let error = Socket::bind(&path).unwrap_err().to_string();
+    assert!(error.ends_with("there is a file that is no socket"), "{error}");
+    assert_eq!(fs::read(&path).unwrap(), b"precious");
+    let error = Socket::bind(&scratch.0.join("no/dir")).unwrap_err().to_string();
+    assert!(error.contains("no/dir") && error.contains("No such file"), "{error}");
+}
+
+#[test]
+fn a_long_queue_is_shown_page_by_page() {
+    let scratch = Scratch::new();
+    let socket = scratch.socket();
+    let (_server, daemon) = serve(&socket, Daemon { messages: 100_000, ..Daemon::default() });
+    let (status, out, err) = smtpctl(&socket, "show queue");
+    assert_eq!((status, err.as_str()), (0, ""));
+    let ids: Vec<&str> = out.lines().filter_map(|line| line.split('|').next()).collect();
+    assert_eq!(ids.len(), 100_000);
+    assert!(ids.is_sorted());
+    let expected = 100_000_u32.div_ceil(limits::PAGE as u32);
+    let pages = daemon.lock().unwrap().pages;
+    assert!((expected..=expected + 1).contains(&pages), "{pages}");
+
+    // `smtpctl show queue | head -1`: the reader may leave.
+    let mut smtpctl = command(Path::new(env!("CARGO_BIN_EXE_smtpctl")), &socket, "show queue");
+    let mut child = smtpctl.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdout.take().unwrap().read_exact(&mut [0; 16]).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
+}
+
+#[test]
+fn a_panic_in_an_answer_ends_one_connection() {
+    let scratch = Scratch::new();
+    let socket = scratch.socket();
+    let (_server, _) = serve(&socket, Daemon::default());
+    assert_eq!(smtpctl(&socket, "resume mta"), failure("smtpd closed the connection"));
+    answers(&socket);
+}
+
+/// Noise, and real requests that noise has bitten into.
+#[test]
+fn noise_ends_nothing_but_its_own_connection() {
+    let scratch = Scratch::new();
+    let socket = scratch.socket();
+    let (_server, _) = serve(&socket, Daemon { messages: 3, ..Daemon::default() });
+    let mut noise = Noise(0x6865_726d_6573);
+    let mut valid = Vec::new();
+    Request::Status.encode(&mut valid);
+    Request::QueuePage { after: None, message: None }.encode(&mut valid);
+    Request::Pause(System::Smtp).encode(&mut valid);
+    Request::Resume(System::Smtp).encode(&mut valid);
+    for round in 0..3_000 {
+        let mut octets = if round % 3 == 0 {
+            (0..noise.below(3_000)).map(|_| noise.next() as u8).collect()
+        } else {
+            valid.repeat(1 + noise.below(3))
+        };
+        if round % 3 == 1 && !octets.is_empty() {
+            for _ in 0..=noise.below(4) {
+                let at = noise.below(octets.len());
+                octets[at] = noise.next() as u8;
+            }
+            octets.truncate(1 + noise.below(octets.len()));
+        }
+        let mut stream = UnixStream::connect(&socket).unwrap();
+        stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        let mut rest = octets.as_slice();
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(1 + noise.below(rest.len()));
+            rest = later;
+            if stream.write_all(now).is_err() {
+                break; // closed: quite right
+            }
+        }
+        if noise.below(8) == 0 {
+            let _ = stream.read(&mut [0; 512]);
+        }
+    }
+    // Noise may have paused something by a lucky bite; all that counts is that it answers.
+    let (status, out, _) = smtpctl(&socket, "show status");
+    assert_eq!((status, out.lines().count()), (0, 4), "{out}");
+}
+
+/// Half of a head, half of a payload, nothing, and a reader that does not read.
+#[test]
+fn the_slow_do_not_hold_up_the_others_and_have_an_end() {
+    let scratch = Scratch::new();
+    let socket = scratch.socket();
+    let (_server, _) = serve(&socket, Daemon { messages: 100_000, ..Daemon::default() });
+    let connect = |octets: &[u8]| {
+        let mut stream = UnixStream::connect(&socket).unwrap();
+        stream.write_all(octets).unwrap();
+        stream
+    };
+    let mut page = Vec::new();
+    Request::QueuePage { after: None, message: None }.encode(&mut page);
+    let mut slow =
+        vec![connect(b""), connect(b"\0"), connect(&page[..10]), connect(&page.repeat(2)[..20])];
+    let mut deaf = connect(&page.repeat(100));
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(2) {
+        answers(&socket);
+    }
+    // Each is closed, and not before its time.
+    let end = begin + limits::REQUEST_TIME.max(limits::RESPONSE_TIME) + Duration::from_secs(20);
+    slow.push(connect(b"")); // two seconds later than the others: it must still be open then
+    for (which, stream) in slow.iter_mut().enumerate() {
+        let left = end.saturating_duration_since(Instant::now());
+        stream.set_read_timeout(Some(left + Duration::from_secs(1))).unwrap();
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).unwrap_or_else(|error| panic!("{which}: {error}"));
+        let took = begin.elapsed();
+        assert!(took > limits::REQUEST_TIME - Duration::from_millis(100), "{which}: {took:?}");
+    }
+    assert!(begin.elapsed() > limits::REQUEST_TIME + Duration::from_millis(1_900));
+    // What the deaf one gets is what the system had buffered, not a hundred pages.
+    let mut got = Vec::new();
+    let closed = deaf.read_to_end(&mut got);
+    assert!(closed.is_ok() || closed.is_err_and(|e| e.kind() == ErrorKind::ConnectionReset));
+    assert!(got.len() < 99 * 256 * 100, "{}", got.len());
+    answers(&socket);
+}
+
+#[test]
+fn one_user_gets_a_bounded_number_of_connections() {
+    let scratch = Scratch::new();
+    let socket = scratch.socket();
+    let (_server, _) = serve(&socket, Daemon::default());
+    assert_eq!(open_connections(&socket, 1_000), limits::PER_USER);
+    // They were of the same user as ours, and are gone by now.
+    answers(&socket);
+}
+
+/// Connects that often and counts the connections that stay open.
+fn open_connections(socket: &Path, attempts: usize) -> usize {
+    let streams: Vec<_> = (0..attempts).map(|_| UnixStream::connect(socket).unwrap()).collect();
+    let is_open = |mut stream: &UnixStream| {
+        stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        stream.read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    };
+    // The last is refused when all have been seen.
+    let last = streams.last().unwrap();
+    last.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let refused = (&mut &*last).read(&mut [0]);
+    assert!(matches!(refused, Ok(0)) || refused.is_err_and(|e| e.kind() != ErrorKind::WouldBlock));
+    streams.iter().filter(|stream| is_open(stream)).count()
+}
+
+const HOLD: &str = "CONTROL_TEST_HOLD";
+
+/// Not a test by itself: what `strangers_may_connect_and_no_more` runs as another user.
+#[test]
+fn hold_connections() {
+    let Some(socket) = std::env::var_os(HOLD) else { return };
+    let streams: Vec<_> = (0..1_000).map(|_| UnixStream::connect(&socket)).collect();
+    println!("holding");
+    let mut end = String::new();
+    std::io::stdin().read_line(&mut end).unwrap();
+    drop(streams);
+}
+
+#[test]
+fn strangers_may_connect_and_no_more() {
+    if !is_root() {
+        eprintln!("SKIPPED: strangers_may_connect_and_no_more needs root to become other users");
+        return;
+    }
+    let scratch = Scratch::new();
+    let socket = scratch.socket();
+    let (_server, daemon) = serve(&socket, Daemon::default());
+    let program = scratch.program(Path::new(env!("CARGO_BIN_EXE_smtpctl")));
+    let as_user = |uid: u32, words: &str| {
+        let mut smtpctl = command(&program, &socket, words);
+        smtpctl.uid(uid).gid(uid);
+        run(smtpctl)
+    };
+    let denied = failure("need root privileges");
+    for words in ["show status", "show queue", "show stats", "pause smtp", "log verbose"] {
+        assert_eq!(as_user(54_321, words), denied, "{words}");
+    }
+    assert_eq!(daemon.lock().unwrap().status, Status::default());
+    assert_eq!(daemon.lock().unwrap().verbose, None);
+
+    // Six of them take all they can get; the administrator does not notice.
+    let holder = scratch.program(&std::env::current_exe().unwrap());
+    let mut children: Vec<_> = (0..6)
+        .map(|n| {
+            Command::new(&holder)
+                .args(["--exact", "hold_connections", "--nocapture"])
+                .env(HOLD, &socket)
+                .uid(54_400 + n)
+                .gid(54_400)
+                .current_dir(&scratch.0)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    for child in &mut children {
+        let mut said = Vec::new();
+        let out = child.stdout.as_mut().unwrap();
+        while !said.ends_with(b"holding\n") {
+            let mut octet = [0];
+            out.read_exact(&mut octet).unwrap();
+            said.push(octet[0]);
+        }
+    }
+    for _ in 0..20 {
+        answers(&socket);
+    }
+    // The bound for all of them is reached, so one more stranger is turned away.
+    assert_eq!(as_user(54_500, "show status"), failure("smtpd closed the connection"));
+    for child in &mut children {
+        drop(child.stdin.take());
+        child.wait().unwrap();
+    }
+    assert_eq!(as_user(54_500, "show status"), denied);
+}
+
+fn is_root() -> bool {
+    Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n")
+}
