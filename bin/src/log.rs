@@ -28,7 +28,7 @@ use std::thread;
 use std::time::Duration;
 
 use env_logger::Target;
-use log::{Level, LevelFilter, Record};
+use log::{Level, LevelFilter, Metadata, Record};
 
 use queue::{Entrance, Queue};
 use topic::Topics;
@@ -46,7 +46,8 @@ pub enum Destination {
 /// How long the end of the process waits for lines that are still queued.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// The running log. Dropping it writes what is queued, for two seconds at most.
+/// The running log. Dropping it writes what is queued, for two seconds at most; so does
+/// `log::logger().flush()`.
 #[must_use]
 pub struct Log {
     queue: Arc<Queue>,
@@ -59,7 +60,7 @@ pub struct Log {
 /// When the thread cannot be started, or when the process has a log already.
 pub fn start(destination: Destination, verbose: bool, topics: Topics) -> io::Result<Log> {
     let queue = Arc::new(Queue::default());
-    let logger = env_logger::Builder::new()
+    let lines = env_logger::Builder::new()
         // The crates of the workspace are all named so; of the others only warnings matter.
         .filter_level(LevelFilter::Warn)
         .filter_module("smtpd", LevelFilter::Debug)
@@ -71,14 +72,15 @@ pub fn start(destination: Destination, verbose: bool, topics: Topics) -> io::Res
             line.write_fmt(*record.args())
         })
         .build();
-    log::set_boxed_logger(Box::new(logger)).map_err(io::Error::other)?;
+    log::set_boxed_logger(Box::new(Logger { lines, queue: Arc::clone(&queue) }))
+        .map_err(io::Error::other)?;
     set_verbose(verbose);
     topic::set(topics);
-    let exit = Arc::clone(&queue);
+    let written = Arc::clone(&queue);
     thread::Builder::new()
         .name("log".to_owned())
-        .spawn(move || writer::run(&exit, Sink::open(destination)))?;
-    report_panics(Arc::clone(&queue));
+        .spawn(move || writer::run(&written, Sink::open(destination)))?;
+    report_panics();
     Ok(Log { queue })
 }
 
@@ -87,17 +89,31 @@ pub fn set_verbose(verbose: bool) {
     log::set_max_level(if verbose { LevelFilter::Debug } else { LevelFilter::Info });
 }
 
-impl Log {
-    /// Waits until all that was logged before is written, for two seconds at most. For the moment
+/// env_logger formats and filters; what its pipe cannot do is to wait until all is written.
+struct Logger {
+    lines: env_logger::Logger,
+    queue: Arc<Queue>,
+}
+
+impl log::Log for Logger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.lines.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        self.lines.log(record);
+    }
+
+    /// Waits until all that was logged before is written, for two seconds at most: for the moment
     /// before the process ends by its own will.
-    pub fn flush(&self) {
+    fn flush(&self) {
         self.queue.flush(LAST_WORDS);
     }
 }
 
 impl Drop for Log {
     fn drop(&mut self) {
-        self.flush();
+        self.queue.flush(LAST_WORDS);
         self.queue.close();
     }
 }
@@ -118,8 +134,8 @@ fn prefix(record: &Record<'_>) -> &'static str {
 
 /// A panic is caught where it ends a session and ends the process elsewhere; either way it must be
 /// in the log, as one line, and not on a standard error that nobody reads.
-fn report_panics(queue: Arc<Queue>) {
-    std::panic::set_hook(Box::new(move |panic| {
+fn report_panics() {
+    std::panic::set_hook(Box::new(|panic| {
         let payload = panic.payload();
         let text = payload.downcast_ref::<&str>().copied();
         let what = text.or(payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("");
@@ -127,6 +143,6 @@ fn report_panics(queue: Arc<Queue>) {
             Some(at) => log::error!("panic at {}:{}: {what}", at.file(), at.line()),
             None => log::error!("panic: {what}"),
         }
-        queue.flush(LAST_WORDS);
+        log::logger().flush();
     }));
 }

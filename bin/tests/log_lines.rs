@@ -83,7 +83,7 @@ fn talk() {
     smtpd::log::set_verbose(false);
     let _ = std::panic::catch_unwind(|| panic!("in a {}", "session"));
     life::exiting();
-    running.flush();
+    log::logger().flush();
     info!(target: OURS, "the last line is written when the log is dropped");
     drop(running);
 }
