@@ -3,7 +3,7 @@
 use crate::token::ConnId;
 use crate::transport::Stream;
 use smtpd_engine::reply::Reply;
-use smtpd_engine::server::{Answer, Event, Params, Peer, Session};
+use smtpd_engine::server::{Answer, Event, Params, Peer, Session, Ticket};
 use smtpd_engine::time::Time;
 use std::io;
 use std::net::SocketAddr;
@@ -33,6 +33,13 @@ pub trait Handler {
         about: &About<'_>,
         event: Event<'_>,
     ) -> Option<Answer>;
+
+    /// The answer that came through a [`Sender`](crate::Sender) has reached the session: in time,
+    /// or after the session had answered the question by itself. What a yes entails may be done
+    /// only now, and only if it was in time.
+    fn answered(&mut self, own: &mut Self::Session, ticket: Ticket, in_time: bool) {
+        let _ = (own, ticket, in_time);
+    }
 
     /// A reply was written, and the listener's [`Params::report`] asks for it to be told.
     fn replied(&mut self, own: &mut Self::Session, about: &About<'_>, replied: Replied<'_>) {

@@ -94,7 +94,9 @@ impl<S> Server<S> {
                 self.pause = Pause::Turn;
             }
             Cause::Answer(ticket, answer) => {
-                if self.answer(ticket, answer, tools.out, now) {
+                let in_time = self.answer(ticket, answer, tools.out, now);
+                tools.handler.answered(&mut self.owner, ticket, in_time);
+                if in_time {
                     self.pause = Pause::Turn;
                 }
             }
