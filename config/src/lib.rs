@@ -1,3 +1,76 @@
 //! smtpd.conf and what it decides.
+//!
+//! [`load`] reads a configuration in either grammar - that of today, and that of accept and
+//! reject rules up to 2018 - into one typed [`Config`], or gives every mistake as a
+//! [`Diagnostic`]. The configuration then answers two questions for each recipient:
+//! [`Config::decide`], which rule takes it, and [`Config::expand`], who gets the message.
+//!
+//! This crate opens no path, asks no resolver and looks up no user by itself: the program gives
+//! [`Files`], [`Host`], [`Interfaces`] and [`Users`]. No octets in any file make it panic.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`diagnostic`] | mistakes and warnings as they are shown |
+//! | [`surroundings`] | what is asked of the machine |
+//! | `lex`, `grammar`, `words` | from octets to the types |
+//! | [`config`], [`listen`], [`action`], [`rules`], [`filter`] | the types, and what rules decide |
+//! | [`table`] | tables and how keys match |
+//! | [`alias`], [`account`], [`expand`] | from a recipient to those who get the message |
+//! | [`format`], [`url`] | specifiers in paths, relay URLs |
+//! | [`mod@print`] | the effective configuration in today's words |
+//! | [`limits`] | every bound and default, with its reason |
 
 #![forbid(unsafe_code)]
+
+pub mod account;
+pub mod action;
+pub mod alias;
+pub mod config;
+pub mod diagnostic;
+pub mod expand;
+pub mod filter;
+pub mod format;
+mod grammar;
+mod lex;
+pub mod limits;
+pub mod listen;
+pub mod print;
+pub mod rules;
+pub mod surroundings;
+pub mod table;
+pub mod url;
+mod value;
+mod words;
+
+pub use account::Account;
+pub use action::{Action, Delivery, Local, Method, Relay};
+pub use config::{Config, Dialect, Family, Inactive};
+pub use diagnostic::{Diagnostic, Position, Severity};
+pub use expand::{Agent, Expansion, Recipient};
+pub use format::{FormatError, Values};
+pub use listen::{Auth, Listen, SocketListen, StrayNewline, Tls};
+pub use rules::{Client, Decision, Facts, Match};
+pub use surroundings::{Files, Host, Interfaces, Lookup, User, Users};
+
+/// Reads the configuration file `path` with the macros of the command line, in the order they
+/// were given. Besides the configuration there may be warnings.
+///
+/// What is configured and does not work yet is a warning here and is listed by
+/// [`Config::inactive`]: `smtpd -n` shows it, and `smtpd` must not start with it.
+///
+/// # Errors
+/// Every mistake and warning that was found, in the order of the file.
+pub fn load(
+    path: &str,
+    macros: &[(String, String)],
+    host: Host,
+    files: &dyn Files,
+) -> Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let lexed = lex::statements(path, macros, files);
+    let (config, diagnostics) = grammar::read(lexed, host, files);
+    if diagnostics.iter().any(Diagnostic::is_error) {
+        Err(diagnostics)
+    } else {
+        Ok((config, diagnostics))
+    }
+}

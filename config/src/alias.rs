@@ -1,0 +1,198 @@
+//! The values of alias and virtual tables (aliases(5)): what a recipient stands for.
+
+use std::fmt;
+
+use smtpd_engine::address::Mailbox;
+use smtpd_engine::reply::Reply;
+
+use crate::limits;
+
+/// One element of an alias.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// `error:550 no such user`: the reply that refuses.
+    Error(Reply<'static>),
+    /// `:include:/path`: a file with more elements.
+    Include(String),
+    /// `|command`.
+    Filter(String),
+    /// `/path`: a file that messages are added to.
+    File(String),
+    /// Another address.
+    Address(Mailbox),
+    /// A user, lower-case, perhaps with a sub-address.
+    User(String),
+}
+
+/// A value that is no list of targets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BadAlias {
+    /// More than [`limits::ALIAS_VALUE`] octets.
+    TooLong,
+    /// A quote that is never closed.
+    Quote,
+    /// A backslash at the end.
+    Backslash,
+    /// An element that is nothing of what an alias can be.
+    Element(String),
+}
+
+impl fmt::Display for BadAlias {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BadAlias::TooLong => {
+                write!(f, "an alias value is longer than {} octets", limits::ALIAS_VALUE)
+            }
+            BadAlias::Quote => f.write_str("an alias value has a quote that is never closed"),
+            BadAlias::Backslash => f.write_str("an alias value ends with a backslash"),
+            BadAlias::Element(text) => {
+                write!(f, "\"{text}\" is no user, address, |command, /file or error:4xx text")
+            }
+        }
+    }
+}
+
+/// Reads a value: elements between commas. A backslash takes the meaning off the next character,
+/// quotes keep commas together and stay in the text.
+///
+/// # Errors
+/// When one element is wrong, all of it is: mail to a part of a list would be lost for the rest.
+pub fn parse(value: &str) -> Result<Vec<Target>, BadAlias> {
+    if value.len() > limits::ALIAS_VALUE {
+        return Err(BadAlias::TooLong);
+    }
+    let mut targets = Vec::new();
+    let mut element = String::new();
+    let mut quote = None;
+    let mut characters = value.chars();
+    loop {
+        let character = characters.next();
+        match character {
+            Some('\\') => match characters.next() {
+                Some(next) => element.push(next),
+                None => return Err(BadAlias::Backslash),
+            },
+            Some(c @ ('"' | '\'')) => {
+                quote = match quote {
+                    None => Some(c),
+                    Some(open) if open == c => None,
+                    open => open,
+                };
+                element.push(c);
+            }
+            None if quote.is_some() => return Err(BadAlias::Quote),
+            Some(c) if c != ',' || quote.is_some() => element.push(c),
+            end => {
+                let text = element.trim();
+                if !text.is_empty() {
+                    targets.push(target(text)?);
+                }
+                element.clear();
+                if end.is_none() {
+                    return Ok(targets);
+                }
+            }
+        }
+    }
+}
+
+fn target(text: &str) -> Result<Target, BadAlias> {
+    if let Some(reply) = after(text, "error:").and_then(refusal) {
+        return Ok(Target::Error(reply));
+    }
+    if let Some(path) = after(text, "include:").filter(|path| path.starts_with('/')) {
+        return Ok(Target::Include(path.to_owned()));
+    }
+    if let Some(command) = text.strip_prefix('|') {
+        return Ok(Target::Filter(command.trim().to_owned()));
+    }
+    let quoted = text.strip_prefix("\"|").and_then(|command| command.strip_suffix('"'));
+    if let Some(command) = quoted {
+        return Ok(Target::Filter(command.trim().to_owned()));
+    }
+    if text.starts_with('/') {
+        return Ok(Target::File(text.to_owned()));
+    }
+    if let Some((user, domain)) = text.split_once('@') {
+        let address = Mailbox::new(user, domain);
+        return address.map(Target::Address).map_err(|_| BadAlias::Element(text.to_owned()));
+    }
+    if text.bytes().all(|o| o.is_ascii_alphanumeric() || b"_.-+".contains(&o)) {
+        return Ok(Target::User(text.to_ascii_lowercase()));
+    }
+    Err(BadAlias::Element(text.to_owned()))
+}
+
+/// What follows `word` or `:word`, in any case.
+fn after<'t>(text: &'t str, word: &str) -> Option<&'t str> {
+    let text = text.strip_prefix(':').unwrap_or(text);
+    let head = text.get(..word.len())?;
+    head.eq_ignore_ascii_case(word).then(|| &text[word.len()..])
+}
+
+/// The reply of an error entry: `[45]dd ` and a letter or digit.
+fn refusal(text: &str) -> Option<Reply<'static>> {
+    let octets = text.as_bytes();
+    let good = octets.len() >= 5
+        && matches!(octets[0], b'4' | b'5')
+        && octets[1..3].iter().all(u8::is_ascii_digit)
+        && octets[3] == b' '
+        && octets[4].is_ascii_alphanumeric();
+    if !good {
+        return None;
+    }
+    Reply::parse(text).ok().map(Reply::into_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(text: &str) -> Target {
+        let mut targets = parse(text).unwrap();
+        assert_eq!(targets.len(), 1, "{text}");
+        targets.remove(0)
+    }
+
+    #[test]
+    fn what_an_element_is() {
+        assert_eq!(one("Joe"), Target::User("joe".into()));
+        assert_eq!(one("\\joe"), Target::User("joe".into()));
+        assert_eq!(one("a@b.org"), Target::Address(Mailbox::parse("a@b.org").unwrap()));
+        assert_eq!(one("|/bin/cat"), Target::Filter("/bin/cat".into()));
+        assert_eq!(one("\"|/bin/x a, b\""), Target::Filter("/bin/x a, b".into()));
+        assert_eq!(one("/var/mail/x"), Target::File("/var/mail/x".into()));
+        assert_eq!(one(":include:/etc/list"), Target::Include("/etc/list".into()));
+        assert_eq!(one("Include:/etc/list"), Target::Include("/etc/list".into()));
+        let Target::Error(reply) = one(":ERROR:550 5.1.1 gone away") else { panic!() };
+        assert_eq!(reply.to_string(), "550 5.1.1 gone away");
+    }
+
+    #[test]
+    fn elements_are_split_at_commas() {
+        let users = |text: &str| parse(text).unwrap().len();
+        assert_eq!(users("a, b ,c,,"), 3);
+        assert_eq!(users(""), 0);
+        assert_eq!(one("\"|x a\\, b\""), Target::Filter("x a, b".into()));
+    }
+
+    #[test]
+    fn what_is_nothing_is_refused() {
+        for bad in [
+            "a b",
+            "\"x",
+            "x\\",
+            "a@",
+            "@b",
+            "a@b@c",
+            "error:250 ok",
+            "error: 550 x",
+            "include:x",
+            "a b@c.org",
+            "ä",
+            &"x".repeat(3000),
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! The statements of the grammar from 5.3 to 6.0.
+//!
+//! All three generations are read at once: where a later one has more, a file of an earlier one
+//! does not use it. Rules are in [`super::legacy_rule`].
+
+use crate::config::QueueKey;
+use crate::diagnostic::Diagnostic;
+use crate::rules::{From, Test};
+use crate::words;
+
+use super::Reader;
+use super::cursor::{Cursor, Parse};
+use super::modern::dhe;
+use super::shared::{Scope, path};
+use crate::lex::Fault;
+
+/// What can only be finished when the whole file is read.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    /// Rules whose `from local` takes authenticated sessions in: their indices.
+    pub from_local: Vec<usize>,
+}
+
+impl Reader<'_> {
+    /// Reads one statement.
+    pub(super) fn legacy(&mut self, cursor: &mut Cursor<'_>) -> Parse<()> {
+        let Some((word, at)) = cursor.word(words::LEGACY_STATEMENTS)? else {
+            return Ok(());
+        };
+        match word {
+            "accept" => self.accept(cursor, at),
+            "reject" => self.reject(cursor, at),
+            "listen" => self.listen(cursor),
+            "table" => self.table(cursor),
+            "control" => self.control(cursor),
+            "daemon" => self.daemon(cursor),
+            "bounce-warn" => {
+                if !cursor.at_end() {
+                    self.warn_intervals(cursor)?;
+                }
+                self.inactive(at, "delay notices do not work yet");
+                Ok(())
+            }
+            "expire" => {
+                self.config.queue.ttl = cursor.delay("expire delay")?;
+                cursor.finish()
+            }
+            "max-message-size" => {
+                self.config.smtp.max_message_size = cursor.size("a size")?;
+                cursor.finish()
+            }
+            "max-mta-deferred" => {
+                self.config.mta.max_deferred = cursor.number("max-mta-deferred", 0)?;
+                self.inactive(at, "limits of relaying do not work yet");
+                cursor.finish()
+            }
+            "subaddressing-delimiter" => self.delimiter(cursor),
+            "ciphers" => {
+                self.config.smtp.ciphers = Some(cursor.string("a cipher list")?.text.to_string());
+                self.inactive(at, "TLS does not work yet");
+                cursor.finish()
+            }
+            "curve" => {
+                cursor.string("a curve")?;
+                let warning = Diagnostic::warning("curve has no effect any more");
+                self.report(at, warning.help("the key exchange chooses by itself"));
+                cursor.finish()
+            }
+            "limit" => match cursor.needed_word(&["session", "mda", "scheduler", "mta"])?.0 {
+                "session" => self.session_limits(cursor),
+                "mda" => self.limit_set(cursor, Scope::Mda),
+                "scheduler" => self.limit_set(cursor, Scope::Scheduler),
+                _ => self.mta_limits(cursor),
+            },
+            "queue" => self.legacy_queue(cursor),
+            "pki" => self.legacy_pki(cursor),
+            "ca" => {
+                let name = self.certificate_name(cursor)?;
+                cursor.needed_word(&["certificate"])?;
+                let file = path(cursor, "the bundle's file")?;
+                self.config.ca.insert(name, file);
+                cursor.finish()
+            }
+            "filter" | "enqueuer" => {
+                let diagnostic =
+                    Diagnostic::error("filters of that time speak a protocol of that time")
+                        .help("use the grammar of today: filter \"name\" proc-exec \"command\"");
+                Err(Fault::new(at, diagnostic))
+            }
+            _ => Err(cursor.unknown(words::LEGACY_STATEMENTS)),
+        }
+    }
+
+    fn legacy_queue(&mut self, cursor: &mut Cursor<'_>) -> Parse<()> {
+        let (word, at) = cursor.needed_word(&["compression", "encryption", "directory"])?;
+        match word {
+            "directory" => self.queue_directory(cursor),
+            "compression" => {
+                self.config.queue.compression = true;
+                self.inactive(at, "compression of the queue does not work yet");
+                cursor.finish()
+            }
+            _ => {
+                self.config.queue.encryption = Some(QueueKey::Prompt);
+                self.inactive(at, "encryption of the queue does not work yet");
+                if cursor.at_end() {
+                    return Ok(());
+                }
+                cursor.needed_word(&["key"])?;
+                self.queue_key(cursor)
+            }
+        }
+    }
+
+    fn legacy_pki(&mut self, cursor: &mut Cursor<'_>) -> Parse<()> {
+        let name = self.certificate_name(cursor)?;
+        let known = ["certificate", "key", "ca", "dhparams", "dhe"];
+        cursor.unless_empty(&known)?;
+        while let Some((word, at)) = cursor.word(&known)? {
+            match word {
+                "dhe" => dhe(cursor)?,
+                "dhparams" => {
+                    path(cursor, "the parameters' file")?;
+                    let warning = Diagnostic::warning("dhparams has no effect any more");
+                    self.report(at, warning.help("the key exchange chooses by itself"));
+                }
+                "ca" => {
+                    let file = path(cursor, "the bundle's file")?;
+                    self.config.ca.insert(name.clone(), file);
+                }
+                "certificate" => {
+                    let file = path(cursor, "the certificate's file")?;
+                    self.config.pki.entry(name.clone()).or_default().cert = Some(file);
+                }
+                _ => {
+                    let file = path(cursor, "the key's file")?;
+                    self.config.pki.entry(name.clone()).or_default().key = Some(file);
+                }
+            }
+        }
+        self.config.pki.entry(name).or_default();
+        Ok(())
+    }
+
+    /// In these files authenticated sessions count as local. Where some listener authenticates,
+    /// each rule `from local` gets a second one that says so; `from ! local` says it in itself.
+    pub(super) fn finish_legacy(&mut self) {
+        if !self.has_auth() {
+            return;
+        }
+        for index in std::mem::take(&mut self.legacy.from_local).into_iter().rev() {
+            let rule = &mut self.config.matches[index];
+            let anybody = |not| Test { not, what: None };
+            if rule.from.not {
+                // An `authenticated` in the rule contradicts it or says the same.
+                if rule.auth.is_none() {
+                    rule.auth = Some(anybody(true));
+                }
+                continue;
+            }
+            if rule.auth.is_some_and(|auth| auth.not) {
+                continue;
+            }
+            let mut second = rule.clone();
+            second.from = Test { not: false, what: From::Any };
+            second.auth = Some(anybody(false));
+            self.config.matches.insert(index + 1, second);
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! From statements to a [`Config`]: which grammar, what is declared, what the statements say.
+//!
+//! The grammars share the lexer, the statement reader below, tables and listeners; they differ
+//! in their other statements ([`modern`], [`legacy`]). A statement with a mistake is given up at
+//! the mistake and the next one is read; what it would have declared counts as declared, so that
+//! one mistake gives one diagnostic.
+
+mod action;
+mod cursor;
+mod filter;
+mod legacy;
+mod legacy_rule;
+mod listen;
+mod matching;
+mod modern;
+mod shared;
+mod table;
+
+use std::collections::{HashMap, HashSet};
+
+use crate::config::{Config, Dialect, Inactive};
+use crate::diagnostic::{Diagnostic, Position};
+use crate::lex::{Fault, Kind, Lexed, Place, Sources, Statement};
+use crate::limits;
+use crate::surroundings::{Files, Host};
+use crate::words;
+
+use cursor::Cursor;
+
+/// What declares names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Name {
+    Table,
+    Action,
+    Filter,
+    Proc,
+    Wrapper,
+    Pki,
+    Ca,
+}
+
+/// Reads statements into a configuration.
+pub(crate) struct Reader<'a> {
+    pub config: Config,
+    pub diagnostics: Vec<Diagnostic>,
+    pub sources: Sources,
+    files: &'a dyn Files,
+    dialect: Dialect,
+    /// Names whose declaration has a mistake: using them is not another one.
+    broken: HashSet<(Name, String)>,
+    /// First declaration of each name in the whole file, to say "it is declared below".
+    declared: HashMap<(Name, String), Place>,
+    legacy: legacy::Pending,
+}
+
+/// Reads all statements. What comes back is only good when no diagnostic is an error.
+pub(crate) fn read(lexed: Lexed, host: Host, files: &dyn Files) -> (Config, Vec<Diagnostic>) {
+    let Lexed { statements, sources, diagnostics } = lexed;
+    let evidence = evidence(&statements);
+    let dialect = match &evidence {
+        Evidence { legacy: Some(legacy), modern: Some(modern) } => {
+            if order(*legacy) < order(*modern) { Dialect::Legacy } else { Dialect::Modern }
+        }
+        Evidence { legacy: Some(_), modern: None } => Dialect::Legacy,
+        Evidence { legacy: None, .. } => Dialect::Modern,
+    };
+    let mut reader = Reader {
+        config: Config::new(dialect, host),
+        diagnostics,
+        sources,
+        files,
+        dialect,
+        broken: HashSet::new(),
+        declared: HashMap::new(),
+        legacy: legacy::Pending::default(),
+    };
+    if let Evidence { legacy: Some(legacy), modern: Some(modern) } = evidence {
+        reader.mixed(legacy, modern);
+    }
+    reader.note_declarations(&statements);
+    for statement in &statements {
+        if reader.diagnostics.len() >= limits::DIAGNOSTICS {
+            break;
+        }
+        reader.statement(statement);
+    }
+    if !reader.diagnostics.iter().any(Diagnostic::is_error) {
+        reader.finish();
+    }
+    if reader.diagnostics.len() >= limits::DIAGNOSTICS {
+        reader.diagnostics.truncate(limits::DIAGNOSTICS);
+        reader.diagnostics.push(Diagnostic::error("too many mistakes, the rest is not read"));
+    }
+    (reader.config, reader.diagnostics)
+}
+
+fn order(place: Place) -> (u16, u32) {
+    (place.file, place.line)
+}
+
+/// The first statement that only the one or the other grammar has.
+struct Evidence {
+    legacy: Option<Place>,
+    modern: Option<Place>,
+}
+
+fn evidence(statements: &[Statement]) -> Evidence {
+    let mut evidence = Evidence { legacy: None, modern: None };
+    for statement in statements {
+        let place = statement.tokens.first().map(|token| token.place);
+        match dialect_of(statement) {
+            Some(Dialect::Legacy) => evidence.legacy = evidence.legacy.or(place),
+            Some(Dialect::Modern) => evidence.modern = evidence.modern.or(place),
+            None => {}
+        }
+    }
+    evidence
+}
+
+/// The grammar that alone has a statement like this one.
+fn dialect_of(statement: &Statement) -> Option<Dialect> {
+    let [first, rest @ ..] = statement.tokens.as_slice() else {
+        return None;
+    };
+    if first.kind != Kind::Word {
+        return None;
+    }
+    let has = |words: &[&str]| rest.iter().any(|token| words.iter().any(|word| token.is(word)));
+    let (legacy, modern) = match &*first.text {
+        "listen" => (
+            has(&["certificate", "ssl", "secure", "mask-source", "dsn-notify", "dsn-ret"]),
+            has(&["mask-src", "protocols", "proxy-v2"]),
+        ),
+        "pki" | "ca" => (has(&["certificate", "dhparams"]), has(&["cert"])),
+        "queue" => (has(&["key"]), has(&["ttl"])),
+        word => (
+            words::ONLY_LEGACY.iter().any(|(known, _)| *known == word),
+            words::ONLY_MODERN.iter().any(|(known, _)| *known == word),
+        ),
+    };
+    match (legacy, modern) {
+        (true, false) => Some(Dialect::Legacy),
+        (false, true) => Some(Dialect::Modern),
+        _ => None,
+    }
+}
+
+impl Reader<'_> {
+    fn mixed(&mut self, legacy: Place, modern: Place) {
+        let (first, second) =
+            if order(legacy) < order(modern) { (legacy, modern) } else { (modern, legacy) };
+        let named = |place| if place == legacy { "before 2018" } else { "of today" };
+        let message = format!(
+            "this is a line of the grammar {}, yet {} is one of the grammar {}",
+            named(second),
+            self.sources.position(first),
+            named(first)
+        );
+        let diagnostic = Diagnostic::error(message)
+            .help("write the whole configuration in one of the two grammars");
+        self.report(second, diagnostic);
+    }
+
+    fn note_declarations(&mut self, statements: &[Statement]) {
+        for statement in statements {
+            let [first, second, rest @ ..] = statement.tokens.as_slice() else {
+                continue;
+            };
+            let (kind, name) = match (&*first.text, rest.first()) {
+                ("table", _) => (Name::Table, second),
+                ("action", _) => (Name::Action, second),
+                ("filter", _) => (Name::Filter, second),
+                ("proc", _) => (Name::Proc, second),
+                ("pki", _) => (Name::Pki, second),
+                ("ca", _) => (Name::Ca, second),
+                ("mda", Some(name)) if second.is("wrapper") => (Name::Wrapper, name),
+                _ => continue,
+            };
+            let key = (kind, name.text.to_string());
+            if statement.broken {
+                self.broken.insert(key.clone());
+            }
+            self.declared.entry(key).or_insert(name.place);
+        }
+    }
+
+    fn statement(&mut self, statement: &Statement) {
+        if statement.broken {
+            return;
+        }
+        // A line of the other grammar is read as such, for the mistakes in it; that it is of the
+        // other grammar has been said once.
+        let dialect = dialect_of(statement).unwrap_or(self.dialect);
+        let mut cursor = Cursor::new(statement, dialect);
+        let result = match dialect {
+            Dialect::Modern => self.modern(&mut cursor),
+            Dialect::Legacy => self.legacy(&mut cursor),
+        };
+        if let Err(fault) = result {
+            let Fault { place, diagnostic } = *fault;
+            self.report(place, diagnostic);
+            if let [first, second, ..] = statement.tokens.as_slice() {
+                let kind = match &*first.text {
+                    "table" => Name::Table,
+                    "action" => Name::Action,
+                    "filter" => Name::Filter,
+                    "proc" => Name::Proc,
+                    "pki" => Name::Pki,
+                    "ca" => Name::Ca,
+                    _ => return,
+                };
+                self.broken.insert((kind, second.text.to_string()));
+            }
+        }
+    }
+
+    fn report(&mut self, place: Place, diagnostic: Diagnostic) {
+        let diagnostic = self.sources.locate(place, diagnostic);
+        self.diagnostics.push(diagnostic);
+    }
+
+    fn position(&self, place: Place) -> Position {
+        self.sources.position(place)
+    }
+
+    /// Notes what is configured and does not work yet; once for a line and a reason.
+    fn inactive(&mut self, place: Place, what: &str) {
+        let position = self.position(place);
+        let known = self.config.inactive.last();
+        if known.is_some_and(|k| k.what == what && k.position.line == position.line) {
+            return;
+        }
+        let warning = Diagnostic::warning(what).help("smtpd does not start with this line");
+        self.report(place, warning);
+        self.config.inactive.push(Inactive { position, what: what.to_owned() });
+    }
+
+    /// The mistake that a name is not declared, or only below.
+    fn undeclared<'n>(
+        &self,
+        kind: Name,
+        name: &str,
+        place: Place,
+        message: String,
+        known: impl IntoIterator<Item = &'n str>,
+    ) -> Box<Fault> {
+        let mut diagnostic = Diagnostic::error(message);
+        if let Some(below) = self.declared.get(&(kind, name.to_owned())) {
+            let line = self.position(*below);
+            diagnostic = diagnostic.help(format!("it is declared below, at {line}: move it up"));
+        }
+        Fault::new(place, diagnostic.nearest(name, known))
+    }
+
+    fn is_broken(&self, kind: Name, name: &str) -> bool {
+        self.broken.contains(&(kind, name.to_owned()))
+    }
+
+    /// What can only be said when all is read.
+    fn finish(&mut self) {
+        self.finish_legacy();
+        if self.config.matches.is_empty() {
+            self.diagnostics.push(Diagnostic::error("no rules, nothing to do").help(
+                match self.dialect {
+                    Dialect::Modern => "write at least one match line",
+                    Dialect::Legacy => "write at least one accept line",
+                },
+            ));
+        }
+    }
+}

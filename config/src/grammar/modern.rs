@@ -1,0 +1,192 @@
+//! The statements of the grammar since 6.4 (reference: smtpd.conf(5)).
+
+use crate::config::{QueueKey, Srs};
+use crate::diagnostic::Diagnostic;
+use crate::value;
+use crate::words;
+
+use super::Reader;
+use super::cursor::{Cursor, Parse};
+use super::shared::{Scope, path};
+use crate::lex::Fault;
+
+impl Reader<'_> {
+    /// Reads one statement.
+    pub(super) fn modern(&mut self, cursor: &mut Cursor<'_>) -> Parse<()> {
+        let Some((word, at)) = cursor.word(words::MODERN_STATEMENTS)? else {
+            return Ok(());
+        };
+        match word {
+            "action" => self.action(cursor),
+            "match" => self.matching(cursor, at),
+            "listen" => self.listen(cursor),
+            "table" => self.table(cursor),
+            "filter" => self.filter(cursor),
+            "proc" => self.processor(cursor),
+            "control" => self.control(cursor),
+            "daemon" => self.daemon(cursor),
+            "admd" => self.admd(cursor),
+            "bounce" => {
+                cursor.needed_word(&["warn-interval"])?;
+                self.warn_intervals(cursor)?;
+                self.inactive(at, "delay notices do not work yet");
+                Ok(())
+            }
+            "ca" => {
+                let name = self.certificate_name(cursor)?;
+                cursor.needed_word(&["cert"])?;
+                let file = path(cursor, "the bundle's file")?;
+                self.config.ca.insert(name, file);
+                cursor.finish()
+            }
+            "mda" => match cursor.needed_word(&["limit", "wrapper"])?.0 {
+                "limit" => self.limit_set(cursor, Scope::Mda),
+                _ => self.wrapper(cursor),
+            },
+            "mta" => match cursor.needed_word(&["max-deferred", "limit"])?.0 {
+                "limit" => self.mta_limits(cursor),
+                _ => {
+                    self.config.mta.max_deferred = cursor.number("max-deferred", 0)?;
+                    self.inactive(at, "limits of relaying do not work yet");
+                    cursor.finish()
+                }
+            },
+            "pki" => self.pki(cursor),
+            "queue" => self.queue(cursor),
+            "scheduler" => {
+                cursor.needed_word(&["limit"])?;
+                self.limit_set(cursor, Scope::Scheduler)
+            }
+            "smtp" => self.smtp(cursor),
+            "srs" => self.srs(cursor),
+            _ => Err(cursor.unknown(words::MODERN_STATEMENTS)),
+        }
+    }
+
+    fn admd(&mut self, cursor: &mut Cursor<'_>) -> Parse<()> {
+        let token = cursor.string("a domain")?;
+        if token.text.is_empty() || !token.text.bytes().all(|o| (b' '..0x7f).contains(&o)) {
+            let message = format!("not a valid admd: {}", token.text);
+            return Err(Fault::new(token.place, Diagnostic::error(message)));
+        }
+        self.config.admd = Some(token.text.to_string());
+        cursor.finish()
+    }
+
+    fn wrapper(&mut self, cursor: &mut Cursor<'_>) -> Parse<()> {
+        let name = cursor.string("a name for the wrapper")?;
+        if self.config.wrappers.contains_key(&*name.text) {
+            let message = format!("mda wrapper already declared with that name: {}", name.text);
+            return Err(self.duplicate(name.place, message));
+        }
+        let command = cursor.string("a command")?;
+        if let Err(error) = crate::format::Template::parse(&command.text) {
+            return Err(Fault::new(command.place, Diagnostic::error(error.to_string())));
+        }
+        if !command.text.contains("%{mda}") {
+            let warning = Diagnostic::warning("a wrapper without %{mda} never runs the command");
+            self.report(command.place, warning);
+        }
+        self.config.wrappers.insert(name.text.to_string(), command.text.to_string());
+        cursor.finish()
+    }
+
+    fn pki(&mut self, cursor: &mut Cursor<'_>) -> Parse<()> {
+        let name = self.certificate_name(cursor)?;
+        let known = ["cert", "key", "dhe"];
+        cursor.unless_empty(&known)?;
+        while let Some((word, _)) = cursor.word(&known)? {
+            match word {
+                "dhe" => dhe(cursor)?,
+                "cert" => {
+                    let file = path(cursor, "the certificate's file")?;
+                    self.config.pki.entry(name.clone()).or_default().cert = Some(file);
+                }
+                _ => {
+                    let file = path(cursor, "the key's file")?;
+                    self.config.pki.entry(name.clone()).or_default().key = Some(file);
+                }
+            }
+        }
+        self.config.pki.entry(name).or_default();
+        Ok(())
+    }
+
+    fn queue(&mut self, cursor: &mut Cursor<'_>) -> Parse<()> {
+        let known = ["compression", "encryption", "ttl", "directory"];
+        let (word, at) = cursor.needed_word(&known)?;
+        match word {
+            "directory" => self.queue_directory(cursor),
+            "ttl" => {
+                self.config.queue.ttl = cursor.delay("ttl delay")?;
+                cursor.finish()
+            }
+            "compression" => {
+                self.config.queue.compression = true;
+                self.inactive(at, "compression of the queue does not work yet");
+                cursor.finish()
+            }
+            _ => {
+                self.config.queue.encryption = Some(QueueKey::Prompt);
+                self.inactive(at, "encryption of the queue does not work yet");
+                if cursor.at_end() { Ok(()) } else { self.queue_key(cursor) }
+            }
+        }
+    }
+
+    fn smtp(&mut self, cursor: &mut Cursor<'_>) -> Parse<()> {
+        let known = ["limit", "ciphers", "max-message-size", "sub-addr-delim"];
+        let (word, at) = cursor.needed_word(&known)?;
+        match word {
+            "limit" => self.session_limits(cursor),
+            "sub-addr-delim" => self.delimiter(cursor),
+            "max-message-size" => {
+                self.config.smtp.max_message_size = cursor.size("a size")?;
+                cursor.finish()
+            }
+            _ => {
+                self.config.smtp.ciphers = Some(cursor.string("a cipher list")?.text.to_string());
+                self.inactive(at, "TLS does not work yet");
+                cursor.finish()
+            }
+        }
+    }
+
+    fn srs(&mut self, cursor: &mut Cursor<'_>) -> Parse<()> {
+        let (word, at) = cursor.needed_word(&["key", "ttl"])?;
+        let mut srs =
+            self.config.srs.take().unwrap_or(Srs { key: String::new(), backup: None, days: 4 });
+        match word {
+            "ttl" => {
+                let place = cursor.place();
+                let delay = cursor.delay("ttl delay")?;
+                if delay.as_secs() < 86_400 {
+                    let message =
+                        format!("ttl delay \"{}\" is too short", value::delay_text(delay));
+                    let diagnostic = Diagnostic::error(message).help("it is at least 1d");
+                    return Err(Fault::new(place, diagnostic));
+                }
+                srs.days = (delay.as_secs() / 86_400) as u32;
+            }
+            _ if cursor.eat("backup") => {
+                srs.backup = Some(cursor.string("a key")?.text.to_string());
+            }
+            _ => srs.key = cursor.string("a key")?.text.to_string(),
+        }
+        self.config.srs = Some(srs);
+        self.inactive(at, "SRS does not work yet");
+        cursor.finish()
+    }
+}
+
+/// `dhe none|auto|legacy`: TLS of today chooses by itself.
+pub(super) fn dhe(cursor: &mut Cursor<'_>) -> Parse<()> {
+    let token = cursor.string("none, auto or legacy")?;
+    if matches!(&*token.text, "none" | "auto" | "legacy") {
+        return Ok(());
+    }
+    let diagnostic = Diagnostic::error(format!("invalid DHE keyword: {}", token.text))
+        .nearest(&token.text, ["none", "auto", "legacy"])
+        .expects(["none", "auto", "legacy"]);
+    Err(Fault::new(token.place, diagnostic))
+}

@@ -1,0 +1,228 @@
+//! Statements that both grammars have, or have under another name.
+
+use std::path::PathBuf;
+
+use crate::config::{Family, LimitSet, MtaLimits, QueueKey};
+use crate::diagnostic::Diagnostic;
+use crate::limits;
+use smtpd_engine::address::is_host_name;
+
+use super::cursor::{Cursor, Parse};
+use super::{Name, Reader};
+use crate::lex::Fault;
+
+/// Which limits a line sets.
+#[derive(Clone, Copy)]
+pub(super) enum Scope {
+    Mda,
+    Scheduler,
+}
+
+impl Reader<'_> {
+    /// `control socket PATH`, a line of our own: upstream fixes the path at build time.
+    pub(super) fn control(&mut self, cursor: &mut Cursor<'_>) -> Parse<()> {
+        cursor.needed_word(&["socket"])?;
+        self.config.control_socket = path(cursor, "the socket's path")?;
+        cursor.finish()
+    }
+
+    /// `daemon user NAME`, a line of our own.
+    pub(super) fn daemon(&mut self, cursor: &mut Cursor<'_>) -> Parse<()> {
+        cursor.needed_word(&["user"])?;
+        self.config.daemon_user = cursor.string("a user name")?.text.to_string();
+        cursor.finish()
+    }
+
+    /// `queue directory PATH`, a line of our own.
+    pub(super) fn queue_directory(&mut self, cursor: &mut Cursor<'_>) -> Parse<()> {
+        self.config.queue.directory = path(cursor, "the queue's directory")?;
+        cursor.finish()
+    }
+
+    /// The key of `queue encryption`.
+    pub(super) fn queue_key(&mut self, cursor: &mut Cursor<'_>) -> Parse<()> {
+        let token = cursor.string("the key")?;
+        self.config.queue.encryption = Some(match &*token.text {
+            "stdin" | "-" => QueueKey::Stdin,
+            key if key.len() == 32 && key.is_ascii() => QueueKey::Key(key.to_owned()),
+            _ => {
+                let diagnostic = Diagnostic::error("the key of the queue has 32 characters")
+                    .help("write 32 ASCII characters, or stdin to read them at start");
+                return Err(Fault::new(token.place, diagnostic));
+            }
+        });
+        cursor.finish()
+    }
+
+    /// The ages of `bounce warn-interval` and `bounce-warn`.
+    pub(super) fn warn_intervals(&mut self, cursor: &mut Cursor<'_>) -> Parse<()> {
+        let mut delays = Vec::new();
+        loop {
+            let place = cursor.place();
+            let delay = cursor.delay("warn-interval delay")?;
+            if delays.last().is_some_and(|last| *last >= delay) {
+                let diagnostic = Diagnostic::error("the ages must ascend, as in 1h, 6h, 2d");
+                return Err(Fault::new(place, diagnostic));
+            }
+            if delays.len() == limits::WARN_INTERVALS {
+                let message = format!("only {} ages are kept", limits::WARN_INTERVALS);
+                return Err(Fault::new(place, Diagnostic::error(message)));
+            }
+            delays.push(delay);
+            if !cursor.eat_mark(',') {
+                break;
+            }
+        }
+        cursor.finish()?;
+        self.config.bounce_warn = delays;
+        Ok(())
+    }
+
+    /// The delimiter of `smtp sub-addr-delim` and `subaddressing-delimiter`.
+    pub(super) fn delimiter(&mut self, cursor: &mut Cursor<'_>) -> Parse<()> {
+        if let Some(mark) = cursor.peek().filter(|token| token.text.is_empty()) {
+            let mut fault = cursor.missing("the delimiter");
+            fault.diagnostic =
+                fault.diagnostic.help(format!("write it in quotes: {}", mark.shown()));
+            return Err(fault);
+        }
+        let token = cursor.string("the delimiter")?;
+        let mut characters = token.text.chars();
+        let fault = |message| Err(Fault::new(token.place, Diagnostic::error(message)));
+        match (characters.next(), characters.next()) {
+            (Some(c), None) if c.is_ascii_graphic() && c != '@' => {
+                self.config.smtp.sub_addr_delim = c;
+                cursor.finish()
+            }
+            (Some(_), None) => fault("sub-addr-delim uses invalid character"),
+            _ => fault("subaddressing-delimiter must be one character"),
+        }
+    }
+
+    /// `max-rcpt N max-mails N`.
+    pub(super) fn session_limits(&mut self, cursor: &mut Cursor<'_>) -> Parse<()> {
+        cursor.unless_empty(&["max-rcpt", "max-mails"])?;
+        while let Some((word, _)) = cursor.word(&["max-rcpt", "max-mails"])? {
+            let number = cursor.number(word, 1)?;
+            match word {
+                "max-rcpt" => self.config.smtp.max_rcpt = number,
+                _ => self.config.smtp.max_mails = number,
+            }
+        }
+        Ok(())
+    }
+
+    /// `KEY N ...` of `mda limit` and `scheduler limit`.
+    pub(super) fn limit_set(&mut self, cursor: &mut Cursor<'_>, scope: Scope) -> Parse<()> {
+        let place = cursor.place();
+        let set = match scope {
+            Scope::Mda => &mut self.config.mda,
+            Scope::Scheduler => &mut self.config.scheduler,
+        };
+        set_limits(cursor, set, &mut None)?;
+        self.inactive(
+            place,
+            match scope {
+                Scope::Mda => "limits of local delivery do not work yet",
+                Scope::Scheduler => "limits of the scheduler do not work yet",
+            },
+        );
+        Ok(())
+    }
+
+    /// `[for domain D] { inet4 | inet6 | KEY N }` of `mta limit`.
+    pub(super) fn mta_limits(&mut self, cursor: &mut Cursor<'_>) -> Parse<()> {
+        let place = cursor.place();
+        if cursor.eat("for") {
+            cursor.needed_word(&["domain"])?;
+            let domain = cursor.string("a domain")?.text.to_ascii_lowercase();
+            let defaults = self.config.mta.limits.clone();
+            let MtaLimits { family, limits } =
+                self.config.mta.domains.entry(domain).or_insert(defaults);
+            set_limits(cursor, limits, family)?;
+        } else {
+            let MtaLimits { family, limits } = &mut self.config.mta.limits;
+            set_limits(cursor, limits, family)?;
+        }
+        self.inactive(place, "limits of relaying do not work yet");
+        Ok(())
+    }
+
+    /// The name of `pki` and `ca`: a host name or `*`, lower-case.
+    pub(super) fn certificate_name(&mut self, cursor: &mut Cursor<'_>) -> Parse<String> {
+        let token = cursor.string("a name")?;
+        let name = token.text.to_ascii_lowercase();
+        if name == "*" || is_host_name(&name) {
+            return Ok(name);
+        }
+        let diagnostic = Diagnostic::error(format!("not a valid domain name: {}", token.text))
+            .help("write a host name, or \"*\"");
+        Err(Fault::new(token.place, diagnostic))
+    }
+
+    /// A reference to a `pki` that must be declared.
+    pub(super) fn known_pki(&mut self, cursor: &mut Cursor<'_>) -> Parse<String> {
+        let place = cursor.place();
+        let name = self.certificate_name(cursor)?;
+        if !self.config.pki.contains_key(&name) && !self.is_broken(Name::Pki, &name) {
+            let known = self.config.pki.keys().map(String::as_str);
+            let message = format!("no such pki: {name}");
+            return Err(self.undeclared(Name::Pki, &name, place, message, known));
+        }
+        Ok(name)
+    }
+
+    /// A reference to a `ca` that must be declared.
+    pub(super) fn known_ca(&mut self, cursor: &mut Cursor<'_>) -> Parse<String> {
+        let place = cursor.place();
+        let name = self.certificate_name(cursor)?;
+        if !self.config.ca.contains_key(&name) && !self.is_broken(Name::Ca, &name) {
+            let known = self.config.ca.keys().map(String::as_str);
+            let message = format!("no such ca: {name}");
+            return Err(self.undeclared(Name::Ca, &name, place, message, known));
+        }
+        Ok(name)
+    }
+}
+
+impl Cursor<'_> {
+    /// At least one of these words must follow.
+    pub fn unless_empty(&self, known: &[&'static str]) -> Parse<()> {
+        if self.at_end() { Err(self.unknown(known)) } else { Ok(()) }
+    }
+}
+
+fn set_limits(
+    cursor: &mut Cursor<'_>,
+    set: &mut LimitSet,
+    family: &mut Option<Family>,
+) -> Parse<()> {
+    let mut known: Vec<&'static str> = set.words().collect();
+    let with_family = set.get("max-conn-per-host").is_some();
+    if with_family {
+        known.extend(["inet4", "inet6"]);
+    }
+    cursor.unless_empty(&known)?;
+    while let Some((word, _)) = cursor.word(&known)? {
+        match word {
+            "inet4" => *family = Some(Family::Inet4),
+            "inet6" => *family = Some(Family::Inet6),
+            _ => {
+                // Nothing moves where a maximum is 0; a delay of 0 is none.
+                let least = u32::from(!word.contains("delay"));
+                let number = cursor.number(word, least)?;
+                set.set(word, number);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A path of this machine.
+pub(super) fn path(cursor: &mut Cursor<'_>, what: &str) -> Parse<PathBuf> {
+    let token = cursor.string(what)?;
+    if token.text.is_empty() || token.text.contains('\0') {
+        return Err(Fault::new(token.place, Diagnostic::error(format!("{what} is empty"))));
+    }
+    Ok(PathBuf::from(&*token.text))
+}
