@@ -241,6 +241,10 @@ pub fn hello(name: &str, helo: &HeloName<'_>, peer: &Peer) -> Reply<'static> {
     Reply::new(250, None, format!("{name} Hello {helo} {}, pleased to meet you", peer.bracketed()))
 }
 
+/// To HELP, its first line.
+pub const HELP: Reply<'static> =
+    Reply::fixed(214, Some((0, 0)), concat!("This is Hermes ", env!("CARGO_PKG_VERSION")));
+
 /// Names each reply, its code, its enhanced code and its text.
 macro_rules! replies {
     ($($(#[$doc:meta])* $name:ident = $code:literal $(($subject:literal . $detail:literal))? $text:literal;)*) => {
@@ -269,6 +273,10 @@ replies! {
     /// To VRFY. Upstream does not know the command; RFC 5321 section 7.3 has this reply
     /// for a server that does not want to tell.
     CANNOT_VRFY = 252 (5 . 2) "Cannot VRFY user, but will accept message and attempt delivery";
+    /// To HELP, its second line.
+    HELP_COMMANDS = 214 (0 . 0) "HELO EHLO STARTTLS AUTH MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT";
+    /// To HELP, its last line.
+    HELP_END = 214 (0 . 0) "End of HELP info";
     /// To EXPN (RFC 5321 section 4.2.2).
     NOT_IMPLEMENTED = 502 (5 . 1) "Invalid command: Command not implemented";
 
@@ -309,7 +317,7 @@ replies! {
     EHLO_NEEDS_NAME = 501 (5 . 1) "Invalid command: EHLO requires domain name";
     /// HELO or EHLO with something that cannot be written into a header field.
     BAD_NAME = 501 (5 . 4) "Invalid command arguments: Invalid domain name";
-    /// AUTH with a mechanism that is not offered; its name stands between two of these.
+    /// AUTH with a mechanism that is not offered, and does not look like the name of one.
     NO_SUCH_MECHANISM = 504 (7 . 4) "Security features not supported: AUTH method not supported";
     /// Bad base64, bad form of credentials, or `*`.
     BAD_AUTH = 501 (5 . 2) "Syntax error: Syntax error";

@@ -198,8 +198,8 @@ pub enum Event<'i> {
         command: Option<&'i [u8]>,
         /// The reply's code.
         code: u16,
-        /// The reply's octets in `out` with all lines and their CR LF. It holds if nothing
-        /// was taken off `out` between an answer and the step after it.
+        /// The reply's octets in `out` with all lines and their CR LF. They are there if
+        /// nothing was taken off `out` since it was written.
         reply: Range<usize>,
     },
 }
