@@ -1,0 +1,148 @@
+//! The manual pages against the program: what they show works, what they say does not work yet
+//! does not, and no command or option is missing.
+
+#![allow(clippy::unwrap_used)] // helpers of tests, which may
+
+use std::fs;
+use std::io::{self, Read};
+use std::net::IpAddr;
+use std::path::Path;
+
+use smtpd_config::{Diagnostic, Files, Host, load};
+
+fn page(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../man").join(name);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The text from a section's heading to the next one.
+fn section(page: &str, heading: &str) -> String {
+    let start = page.find(&format!("\n.Sh {heading}\n")).unwrap();
+    let rest = &page[start + 1..];
+    let end = rest[1..].find("\n.Sh ").map_or(rest.len(), |end| end + 1);
+    rest[..end].to_owned()
+}
+
+/// The literal displays of a section.
+fn displays(section: &str) -> Vec<String> {
+    let after = section.split(".Bd -literal -offset indent\n").skip(1);
+    after.map(|text| text.split(".Ed").next().unwrap().replace("\\e", "\\")).collect()
+}
+
+/// A disk with one file.
+struct Disk<'a>(&'a str);
+
+impl Files for Disk<'_> {
+    fn open(&self, path: &Path) -> io::Result<Box<dyn Read + '_>> {
+        if path == Path::new("smtpd.conf") {
+            Ok(Box::new(self.0.as_bytes()))
+        } else {
+            Err(io::ErrorKind::NotFound.into())
+        }
+    }
+}
+
+/// What is not active in a configuration that has no mistake.
+fn inactive(text: &str) -> Result<Vec<String>, Vec<Diagnostic>> {
+    let addresses: Vec<IpAddr> = vec!["127.0.0.1".parse().unwrap()];
+    let host = Host { name: "mx.example.org".to_owned(), addresses };
+    let (config, _) = load("smtpd.conf", &[], host, &Disk(text))?;
+    Ok(config.inactive().iter().map(|found| found.what.clone()).collect())
+}
+
+#[test]
+fn every_configuration_that_is_shown_works() {
+    let examples = displays(&section(&page("smtpd.conf.5"), "EXAMPLES"));
+    assert_eq!(examples.len(), 4);
+    for example in examples {
+        assert_eq!(inactive(&example), Ok(Vec::new()), "{example}");
+    }
+}
+
+/// Statements that keep the daemon from starting, each with the word that the manual has for it.
+const NOT_YET: [(&str, &str); 23] = [
+    ("pki a.org cert \"/c\" key \"/k\"\nlisten on lo port 1 tls pki a.org", "tls"),
+    ("smtp ciphers HIGH", "smtp ciphers"),
+    ("pki a cert /c key /k\nlisten on lo tls pki a auth", "auth"),
+    ("listen on lo received-auth", "received-auth"),
+    ("listen on lo senders { joe = joe }", "senders"),
+    ("listen on lo hostnames { 127.0.0.1 = a.org }", "hostnames"),
+    ("listen on lo proxy-v2", "proxy-v2"),
+    ("filter \"f\" phase connect match fcrdns junk", "filter"),
+    ("proc \"p\" /bin/false", "proc"),
+    ("action \"m\" mbox", "maildir"),
+    ("action \"m\" mda /bin/false", "maildir"),
+    ("action \"m\" lmtp /sock", "maildir"),
+    ("action \"m\" expand-only", "maildir"),
+    ("action \"m\" maildir junk", "junk"),
+    ("mda wrapper \"w\" \"%{mda}\"\naction \"m\" maildir wrapper \"w\"", "wrapper"),
+    ("table t db:/t.db", "db"),
+    ("table t ldap:/t", "table processes"),
+    ("match from rdns for any reject", "from rdns"),
+    ("match mail-from regex \"x\" reject", "regex"),
+    ("queue compression", "queue compression"),
+    ("queue encryption", "queue encryption"),
+    ("bounce warn-interval 1h", "bounce warn-interval"),
+    ("srs key secret", "srs"),
+];
+
+#[test]
+fn what_the_manual_calls_missing_is_missing() {
+    let text = section(&page("smtpd.conf.5"), "WHAT DOES NOT WORK YET");
+    let words = text.replace("\n", " ");
+    for (statement, word) in NOT_YET {
+        let config = format!("{statement}\nmatch for any reject\n");
+        let found = inactive(&config).unwrap_or_else(|error| panic!("{statement}: {error:?}"));
+        assert!(!found.is_empty(), "this works now, and the manual says it does not: {statement}");
+        assert!(words.contains(word), "the manual does not tell that it is missing: {statement}");
+    }
+    for scope in ["mta", "mda", "scheduler"] {
+        let (key, limit) = match scope {
+            "scheduler" => ("max-inflight", "scheduler limit"),
+            "mta" => ("max-conn-per-host", "mta limit"),
+            _ => ("max-session", "mda limit"),
+        };
+        let found = inactive(&format!("{limit} {key} 7\nmatch for any reject\n"));
+        assert!(found.is_ok_and(|found| !found.is_empty()) && words.contains(limit), "{limit}");
+    }
+}
+
+#[test]
+fn every_option_has_its_place() {
+    let text = page("smtpd.8");
+    let usage = smtpd::options::parse(&["-h".into()]).unwrap_err();
+    let options: Vec<char> = usage
+        .lines()
+        .last()
+        .unwrap()
+        .split('-')
+        .skip(1)
+        .flat_map(|word| word.chars().take_while(char::is_ascii_alphabetic))
+        .collect();
+    assert_eq!(options.iter().collect::<String>(), "dFhnvDfPT");
+    for option in options {
+        assert!(text.contains(&format!("\n.It Fl {option}")), "-{option}");
+    }
+}
+
+#[test]
+fn every_command_has_its_place() {
+    let text = page("smtpctl.8");
+    let mut commands = vec![String::new()];
+    let mut complete = 0;
+    // From "" to "show" to "show queue": what smtpctl itself offers.
+    while let Some(words) = commands.pop() {
+        let mut arguments = vec!["-s".into(), "/nonexistent/socket".into()];
+        arguments.extend(words.split_whitespace().map(Into::into));
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        if smtpd::ctl::run(&arguments, &mut out, &mut err) == 255 {
+            let offered = String::from_utf8(err).unwrap();
+            commands.extend(offered.lines().skip(1).map(str::to_owned));
+        } else {
+            complete += 1;
+            let places = [format!(".It Ic {words}"), format!("| {words}")];
+            assert!(places.iter().any(|place| text.contains(place)), "{words}");
+        }
+    }
+    assert!(complete >= 11, "{complete}");
+}
