@@ -5,7 +5,8 @@ use smtpd_queue::id::{EnvelopeId, MessageId};
 use super::entry::QueueEntry;
 use super::frame::{self, Frame};
 use super::limits;
-use super::wire::{Malformed, Reader, put_text};
+pub use super::wire::Malformed;
+use super::wire::{Reader, put_text};
 use super::{Status, System};
 
 /// What smtpctl asks for. Every one of them needs privileges today.
@@ -213,8 +214,8 @@ mod tests {
         QueueEntry {
             id: id(nth),
             origin: [Origin::Local, Origin::Inet4, Origin::Inet6][nth as usize % 3],
-            agent: if nth.is_multiple_of(2) { Agent::Mda } else { Agent::Mta },
-            authenticated: nth.is_multiple_of(2),
+            agent: if nth % 2 == 0 { Agent::Mda } else { Agent::Mta },
+            authenticated: nth % 2 == 0,
             sender: String::new(),
             rcpt: "\u{fc}ser@example.org".to_owned(),
             dest: "user@example.org".to_owned(),
