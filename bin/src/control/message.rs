@@ -214,8 +214,8 @@ mod tests {
         QueueEntry {
             id: id(nth),
             origin: [Origin::Local, Origin::Inet4, Origin::Inet6][nth as usize % 3],
-            agent: if nth % 2 == 0 { Agent::Mda } else { Agent::Mta },
-            authenticated: nth % 2 == 0,
+            agent: if nth.is_multiple_of(2) { Agent::Mda } else { Agent::Mta },
+            authenticated: nth.is_multiple_of(2),
             sender: String::new(),
             rcpt: "\u{fc}ser@example.org".to_owned(),
             dest: "user@example.org".to_owned(),
