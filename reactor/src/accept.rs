@@ -29,7 +29,7 @@ impl<H: Handler> Reactor<H> {
         }
     }
 
-    fn admit(&mut self, listener: usize, stream: Stream, remote: Option<SocketAddr>) {
+    pub(crate) fn admit(&mut self, listener: usize, stream: Stream, remote: Option<SocketAddr>) {
         if self.sessions >= self.limits.sessions {
             if !self.full {
                 self.full = true;
@@ -56,7 +56,7 @@ impl<H: Handler> Reactor<H> {
             Ok(Accept::Session { params, id, own }) => {
                 let mut session = Session::new(params, id, peer, None, now);
                 session.set_pressed(self.pressed);
-                let role = Role::Server(Server::new(session, own));
+                let role = Role::Server(Box::new(Server::new(session, own)));
                 self.begin(conn, stream, role, source);
                 self.count_sessions(self.sessions + 1);
                 self.look_at(conn.index(), Cause::Accepted);

@@ -20,8 +20,9 @@ pub(crate) struct Connection<S> {
 
 /// What is done over a connection.
 pub(crate) enum Role<S> {
-    /// We are the receiving side of SMTP.
-    Server(Server<S>),
+    /// We are the receiving side of SMTP. In a box, so that neither an empty place nor a
+    /// connection that is parting holds the room of a session.
+    Server(Box<Server<S>>),
     /// Nothing any more.
     Parting(Parting),
 }

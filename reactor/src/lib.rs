@@ -51,6 +51,8 @@ mod parting;
 mod server;
 mod sources;
 mod stats;
+#[cfg(test)]
+mod tests;
 mod timers;
 mod token;
 mod transport;

@@ -48,7 +48,7 @@ pub(crate) const ACCEPT_AGAIN: Duration = Duration::from_millis(500);
 pub const PARTING: usize = 256;
 
 /// How long such a peer is given to read the reply and to close.
-pub(crate) const PARTING_TIME: Duration = Duration::from_secs(5);
+pub(crate) const PARTING_TIME: Duration = Duration::from_secs(2);
 
 /// How much it may send meanwhile, to be thrown away.
 pub(crate) const PARTING_OCTETS: usize = 1024 * 1024;

@@ -33,7 +33,7 @@ pub struct Reactor<H: Handler> {
     pub(crate) connections: Slab<Connection<H::Session>>,
     /// That of the last connection.
     pub(crate) generation: Generation,
-    timers: Timers,
+    pub(crate) timers: Timers,
     /// Connections that have more to do next turn.
     ready: VecDeque<ConnId>,
     /// Connections that are sessions; the others are parting.
@@ -130,7 +130,7 @@ impl<H: Handler> Reactor<H> {
         }
     }
 
-    fn turn(&mut self, events: &Events, messages: &mut Vec<Message>) -> io::Result<()> {
+    pub(crate) fn turn(&mut self, events: &Events, messages: &mut Vec<Message>) -> io::Result<()> {
         let ready = self.ready.len();
         for event in events {
             match token::whose(event.token()) {

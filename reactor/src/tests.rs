@@ -1,0 +1,178 @@
+//! What cannot be seen from outside: peers with addresses that loopback does not have, and the
+//! time that sessions are given.
+
+use crate::connection::Role;
+use crate::transport::Stream;
+use crate::{About, Accept, Closed, ConnId, Handler, Inbox, Limits, Link, Reactor};
+use mio::Events;
+use mio::net::UnixStream;
+use smtpd_engine::limits::{COMMAND_TIME, PRESSED_TIME};
+use smtpd_engine::reply;
+use smtpd_engine::server::{Answer, Event, Params, Peer};
+use smtpd_engine::time::Time;
+use std::io::Read;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Welcomes everybody and keeps what it was told.
+#[derive(Default)]
+struct Host {
+    peers: Vec<Peer>,
+    closed: Vec<ConnId>,
+}
+
+impl Handler for Host {
+    type Session = ();
+
+    fn accept(&mut self, link: &Link<'_>, _: ConnId, _: Time) -> Accept<()> {
+        self.peers.push(link.peer());
+        match link.remote {
+            Some(remote) if remote.port() == 1 => panic!("as the test asked for"),
+            Some(remote) if remote.port() == 2 => Accept::Refuse(reply::SHUTTING_DOWN),
+            _ => Accept::Session { params: Arc::new(Params::default()), id: 1, own: () },
+        }
+    }
+
+    fn event(&mut self, (): &mut (), _: &About<'_>, event: Event<'_>) -> Option<Answer> {
+        match event {
+            Event::Connected { .. } => Some(reply::banner("host.example").into()),
+            _ => None,
+        }
+    }
+
+    fn closed(&mut self, (): (), conn: ConnId, _: Closed, _: Time) {
+        self.closed.push(conn);
+    }
+}
+
+fn reactor(limits: Limits) -> Reactor<Host> {
+    Reactor::new(Inbox::new().unwrap(), Vec::new(), limits, Host::default()).unwrap()
+}
+
+/// A connection that looks as if it came from `remote`; the other end of it.
+fn connect(reactor: &mut Reactor<Host>, remote: &str) -> UnixStream {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    reactor.admit(0, Stream::Unix(ours), Some(remote.parse().unwrap()));
+    theirs
+}
+
+fn said(peer: &mut UnixStream) -> String {
+    let mut octets = [0; 512];
+    let n = peer.read(&mut octets).unwrap();
+    String::from_utf8_lossy(&octets[..n]).into_owned()
+}
+
+/// One turn in which `peers` are heard.
+fn turn(reactor: &mut Reactor<Host>) {
+    let mut events = Events::with_capacity(64);
+    reactor.inbox.poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
+    reactor.turn(&events, &mut Vec::new()).unwrap();
+}
+
+#[test]
+fn a_source_has_its_share_and_others_theirs() {
+    let mut reactor = reactor(Limits { sessions_per_source: 2, ..Limits::default() });
+    let mut peers: Vec<_> = [
+        ("[2001:db8:0:1::1]:9", "220"),
+        ("[2001:db8:0:1::2]:9", "220"),
+        ("[2001:db8:0:1:ff::3]:9", "421 4.7.0 "),
+        ("[2001:db8:0:2::1]:9", "220"),
+        ("192.0.2.1:9", "220"),
+        ("192.0.2.1:9", "220"),
+        ("192.0.2.1:9", "421 4.7.0 "),
+        ("192.0.2.2:9", "220"),
+        ("127.0.0.1:9", "220"),
+        ("127.0.0.1:9", "220"),
+        ("127.0.0.1:9", "220"),
+    ]
+    .map(|(remote, reply)| {
+        let mut peer = connect(&mut reactor, remote);
+        let said = said(&mut peer);
+        assert!(said.starts_with(reply), "{remote}: {said:?}");
+        peer
+    })
+    .into();
+    assert_eq!(reactor.stats().refused_source(), 2);
+    assert_eq!(reactor.handler.peers.len(), 9, "the refused are not shown");
+    // One leaves: there is a place for its source, and for no other.
+    drop(peers.remove(5));
+    turn(&mut reactor);
+    assert!(said(&mut connect(&mut reactor, "192.0.2.1:9")).starts_with("220"));
+    assert!(said(&mut connect(&mut reactor, "[2001:db8:0:1::9]:9")).starts_with("421"));
+}
+
+/// No place is lost by a connection of which no session came.
+#[test]
+fn who_is_turned_away_takes_no_place() {
+    let mut reactor = reactor(Limits { sessions_per_source: 1, ..Limits::default() });
+    for _ in 0..3 {
+        let mut panicked = connect(&mut reactor, "192.0.2.1:1");
+        assert_eq!(said(&mut panicked), "", "closed without a word");
+        let mut refused = connect(&mut reactor, "192.0.2.1:2");
+        assert!(said(&mut refused).starts_with("421 4.3.2 "));
+    }
+    assert_eq!(reactor.stats().sessions(), 0);
+    assert!(said(&mut connect(&mut reactor, "192.0.2.1:9")).starts_with("220"));
+    assert_eq!(reactor.handler.closed, []);
+}
+
+#[test]
+fn peers_get_less_time_while_places_are_short() {
+    let mut reactor = reactor(Limits { sessions: 10, ..Limits::default() });
+    let time = |reactor: &Reactor<Host>| -> Vec<Duration> {
+        let connections = reactor.connections.iter().map(|(_, connection)| connection);
+        let sessions = connections.filter(|it| matches!(it.role, Role::Server(_)));
+        sessions.map(|it| it.deadline().saturating_since(reactor.now)).collect()
+    };
+    let mut peers: Vec<_> = (0..8).map(|_| connect(&mut reactor, "127.0.0.1:9")).collect();
+    turn(&mut reactor);
+    assert_eq!(time(&reactor), [COMMAND_TIME; 8]);
+    peers.push(connect(&mut reactor, "127.0.0.1:9"));
+    turn(&mut reactor);
+    assert_eq!(time(&reactor), [PRESSED_TIME; 9]);
+    assert!(reactor.timers.next().is_some_and(|at| at <= reactor.now + PRESSED_TIME));
+    peers.push(connect(&mut reactor, "127.0.0.1:9"));
+    assert_eq!(time(&reactor), [PRESSED_TIME; 10], "a new one as well");
+    peers.truncate(8);
+    turn(&mut reactor);
+    assert_eq!(time(&reactor), [PRESSED_TIME; 8], "not at the same mark");
+    peers.truncate(7);
+    turn(&mut reactor);
+    assert_eq!(time(&reactor), [COMMAND_TIME; 7]);
+}
+
+#[test]
+fn a_session_that_says_nothing_is_told_that_its_time_is_over() {
+    let mut reactor = reactor(Limits::default());
+    let mut peer = connect(&mut reactor, "127.0.0.1:9");
+    assert!(said(&mut peer).starts_with("220"));
+    reactor.now = reactor.now + (COMMAND_TIME - Duration::from_micros(1));
+    turn(&mut reactor);
+    assert!(reactor.handler.closed.is_empty());
+    reactor.now = reactor.now + Duration::from_micros(1);
+    turn(&mut reactor);
+    assert!(said(&mut peer).starts_with("421 4.4.2 "));
+    assert_eq!(reactor.handler.closed.len(), 1);
+    // The peer says no more and does not close: it is given up.
+    assert_eq!(reactor.connections.len(), 1);
+    reactor.now = reactor.now + crate::limits::PARTING_TIME;
+    turn(&mut reactor);
+    assert!(reactor.connections.is_empty());
+    assert_eq!(reactor.timers.next(), None);
+}
+
+/// A peer that sends on and on after the last reply gets no more than its bound.
+#[test]
+fn parting_ends() {
+    use std::io::Write;
+    let mut reactor = reactor(Limits::default());
+    let mut peer = connect(&mut reactor, "192.0.2.1:2");
+    let block = [b'x'; 4096];
+    let mut sent = 0;
+    while let Ok(n) = peer.write(&block) {
+        sent += n;
+        turn(&mut reactor);
+        assert!(sent < 2 * crate::limits::PARTING_OCTETS);
+    }
+    assert!(reactor.connections.is_empty());
+}
