@@ -62,7 +62,7 @@ pub struct ReplyTimes {
 pub enum Turn {
     /// It waits for the socket.
     Waits,
-    /// It said QUIT and was answered, or the server was told nothing and hung up after the work.
+    /// It said QUIT and was answered.
     Done,
 }
 
