@@ -1,3 +1,21 @@
 //! Helpers of the tests.
+//!
+//! `transcript` reads and plays the conversations of `fixtures/smtp/server` (their format is
+//! described in `fixtures/README.md`), `rng` is the one source of randomness of all tests,
+//! `noise` makes input that nobody should send.
 
 #![forbid(unsafe_code)]
+
+pub mod noise;
+pub mod rng;
+pub mod transcript;
+
+/// How much more than usual a test shall do: 1, or `HERMES_LONG` from the environment
+/// (`HERMES_LONG=1` means 50 times as much, a larger number that many times).
+#[must_use]
+pub fn effort() -> usize {
+    match std::env::var("HERMES_LONG").ok().as_deref() {
+        None | Some("" | "0") => 1,
+        Some(times) => times.parse().ok().filter(|times| *times > 1).unwrap_or(50),
+    }
+}
