@@ -393,3 +393,60 @@ replies! {
     /// Too many connections of one source.
     TOO_MANY_FROM_SOURCE = 421 (7 . 0) "Too many connections from your address";
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(reply: &Reply<'_>) -> String {
+        let mut out = Vec::new();
+        reply.write(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn are_written_as_one_line() {
+        assert_eq!(line(&RCPT_OK), "250 2.1.5 Destination address valid: Recipient ok\r\n");
+        assert_eq!(line(&Reply::fixed(334, None, "")), "334 \r\n");
+        let hostile = Reply::new(550, Some((1, 1)), "a\r\n250 b\0\u{fc}\t");
+        assert_eq!(line(&hostile), "550 5.1.1 a??250 b???\r\n");
+        assert_eq!(hostile.to_string() + "\r\n", line(&hostile));
+        let long = Reply::new(550, None, "x".repeat(2000));
+        assert_eq!(line(&long).len(), 4 + limits::REPLY_TEXT + 2);
+        assert_eq!(Reply::parse(&format!("550 {}", "ü".repeat(900))).unwrap().text().len(), 490);
+        let mut out = Vec::new();
+        UNSUPPORTED_OPTION.write_with("x\r\n".repeat(999).as_bytes(), &mut out);
+        assert!(out.len() <= 512 && out.iter().filter(|c| **c == b'\n').count() == 1);
+    }
+
+    #[test]
+    fn are_read_from_text() {
+        let read = |text| Reply::parse(text).map(|reply| (reply.code(), reply.to_string()));
+        for text in [
+            "550 5.1.1 No such user",
+            "250 ok",
+            "421 4.7.0 ",
+            "550 5.1 x",
+            "550 4.1.1 x",
+            "550 5.1.1000 x",
+        ] {
+            assert_eq!(read(text).unwrap().1, text);
+        }
+        let reply = Reply::parse("550 5.1.1 x").unwrap();
+        assert_eq!(reply.enhanced(), Some(Enhanced { class: 5, subject: 1, detail: 1 }));
+        assert_eq!(reply.text(), "x");
+        for odd in ["550 4.1.1 x", "550 5.1 x", "354 3.0.0 x", "550 5.+1.1 x", "550 5.1.1.1 x"] {
+            assert_eq!(Reply::parse(odd).unwrap().enhanced(), None, "{odd}");
+        }
+        assert_eq!(read("550").unwrap(), (550, "550 ".to_owned()));
+        for bad in ["", "55", "550-x", "5500 x", "199 x", "600 x", "+50 x", "abc", "5ü"] {
+            assert_eq!(read(bad), Err(NotAReply), "{bad}");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "200 to 599")]
+    fn other_codes_are_a_mistake_of_ours() {
+        let _ = Reply::new(199, None, "x");
+    }
+}

@@ -236,3 +236,91 @@ impl fmt::Display for HeloName<'_> {
         f.write_str(self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    fn parse(text: &str) -> Option<String> {
+        Mailbox::parse(text).ok().map(|mailbox| mailbox.to_string())
+    }
+
+    #[test]
+    fn mailboxes_have_one_form() {
+        for (text, canonical) in [
+            ("user@example.org", "user@example.org"),
+            ("\"user\"@Example.ORG", "user@Example.ORG"),
+            ("\"u\\s\\er.x\"@a", "user.x@a"),
+            ("\"a b\"@c", "\"a b\"@c"),
+            ("\"a\\ \\\"b\\\\\"@c", "\"a \\\"b\\\\\"@c"),
+            ("\"\"@c", "\"\"@c"),
+            ("\"a@b\"@c", "\"a@b\"@c"),
+            ("!#$%&'*+-/=?^_`{|}~@[IPv6:::1]", "!#$%&'*+-/=?^_`{|}~@[IPv6:::1]"),
+            ("jürgen@bücher.example", "jürgen@xn--bcher-kva.example"),
+        ] {
+            assert_eq!(parse(text).as_deref(), Some(canonical));
+            assert_eq!(parse(canonical).as_deref(), Some(canonical));
+        }
+        for bad in [
+            "",
+            "@",
+            "a",
+            "a@",
+            "@a",
+            "a@b@c",
+            "a b@c",
+            "a@b c",
+            "<a@b>",
+            "a@b\r\n",
+            "a\0@b",
+            "\"a@b",
+            "\"a\r\"@b",
+            "\"a\\\"@b",
+            "\u{85}@b",
+            "a@b.",
+            "a@-b",
+            "@x:a@b",
+            " a@b",
+        ] {
+            assert_eq!(parse(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn mailboxes_are_bounded() {
+        let at = |local: usize, domain: &str| parse(&format!("{}@{domain}", "a".repeat(local)));
+        assert!(at(255, "b").is_some() && at(256, "b").is_none());
+        let domain = ["x".repeat(63), "x".repeat(63), "x".repeat(63), "x".repeat(63)].join(".");
+        assert!(at(255, &domain).is_some() && at(255, &format!("{domain}.b")).is_none());
+    }
+
+    #[test]
+    fn domains_are_compared_without_case() {
+        let of = |text| Mailbox::parse(text).unwrap();
+        let set: HashSet<_> =
+            ["a@B.c", "a@b.C", "A@b.c", "\"a\"@b.c"].into_iter().map(of).collect();
+        assert_eq!(set.len(), 2);
+        assert_eq!((of("a@B.c").local_part(), of("a@B.c").domain()), ("a", "B.c"));
+    }
+
+    #[test]
+    fn mailboxes_of_parts() {
+        let new = |local, domain| Mailbox::new(local, domain).ok().map(|m| m.to_string());
+        assert_eq!(new("a", "b").as_deref(), Some("a@b"));
+        assert_eq!(new("\"a b\"", "b").as_deref(), Some("\"a b\"@b"));
+        for (local, domain) in [("a b", "b"), ("a@b", "c"), ("a", "b c"), ("a", ""), ("", "b")] {
+            assert_eq!(new(local, domain), None);
+        }
+    }
+
+    #[test]
+    fn paths_become_mailboxes() {
+        let path = |local, domain| PathRef { local, domain };
+        assert_eq!(path("a", Some("b")).to_mailbox("x").as_str(), "a@b");
+        assert_eq!(path("postmaster", None).to_mailbox("x").as_str(), "postmaster@x");
+        assert_eq!(path("postmaster", None).to_mailbox("x y").as_str(), "postmaster@localhost");
+        assert_eq!(ReversePath::from_event(None, "x").to_string(), "");
+        assert_eq!(ReversePath::from_event(Some(path("a", None)), "x").to_string(), "a@x");
+    }
+}
