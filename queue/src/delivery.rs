@@ -1,0 +1,120 @@
+//! What the scheduler hands out, and what comes back.
+//!
+//! A [`Batch`] goes to one worker. Whoever runs the workers looks the name of each job's action
+//! up in today's configuration, which gives a [`Target`] or a reason to hold the envelope, and
+//! answers with one [`Report`] for the batch. Nothing is said of a job before what it says is
+//! durable.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::envelope::{Agent, Envelope, Message};
+use crate::id::EnvelopeId;
+use crate::lanes::BatchId;
+use crate::request::Stored;
+
+/// The two kinds of [`Agent`]: what can be paused and limited by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Local delivery.
+    Mda = 0,
+    /// Relaying.
+    Mta = 1,
+}
+
+impl Kind {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Mda, Self::Mta];
+
+    /// As it is named in commands and listings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mda => "mda",
+            Self::Mta => "mta",
+        }
+    }
+
+    pub(crate) fn from_u8(octet: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| *kind as u8 == octet)
+    }
+}
+
+impl Agent {
+    /// The kind of this agent.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Mda { .. } => Kind::Mda,
+            Self::Mta => Kind::Mta,
+        }
+    }
+}
+
+/// Envelopes to be tried in one go, at most [`Limits::batch`](crate::lanes::Limits::batch).
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Comes back with the report.
+    pub id: BatchId,
+    /// The kind of all its jobs.
+    pub kind: Kind,
+    /// In the order in which they became due.
+    pub jobs: Vec<Job>,
+}
+
+/// One envelope to be tried.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Its message.
+    pub message: Arc<Message>,
+    /// Which envelope of the message.
+    pub id: EnvelopeId,
+    /// The content.
+    pub content: Stored,
+    /// Whether an earlier attempt may have gone further than is known: every attempt but the
+    /// first one of a message that this process has accepted itself.
+    pub again: bool,
+}
+
+impl Job {
+    /// The envelope.
+    pub fn envelope(&self) -> &Envelope {
+        envelope(&self.message, self.id)
+    }
+}
+
+/// The envelope `id` of its message, which must have it. Its place tells where it is, unless
+/// some of those before it were settled and left out when the message was read.
+pub(crate) fn envelope(message: &Message, id: EnvelopeId) -> &Envelope {
+    let at_place = message.envelopes.get(id.nth() as usize).filter(|one| one.id == id);
+    let found = at_place.or_else(|| message.envelopes.iter().find(|one| one.id == id));
+    found.expect("an envelope is kept with the message it belongs to")
+}
+
+/// Where an action leads today.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Into this Maildir, in the name of the running process.
+    Maildir(PathBuf),
+    /// It cannot be tried: no such action, or one whose machinery is not there. The envelope
+    /// is held for this reason.
+    Held(String),
+}
+
+/// What came of one attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Attempt {
+    /// It is delivered, and durable.
+    Delivered,
+    /// It failed for now: the machine's words.
+    Later(String),
+    /// It failed for good, or may not be tried.
+    Failed(String),
+}
+
+/// What came of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The batch.
+    pub batch: BatchId,
+    /// One for each job, in any order.
+    pub attempts: Vec<(EnvelopeId, Attempt)>,
+}

@@ -1,0 +1,368 @@
+//! The waiting room on disk: sled 0.34, used as an index that may be deleted at any time.
+//!
+//! sled is not the truth and is not trusted to become it. Its `flush` survives a crash of the
+//! process but not the loss of power, and a damaged directory may make it return an error,
+//! panic or think for ever. So:
+//!
+//! * an index is used again only after an orderly end, and only when it reflects exactly the
+//!   journal that is there ([`open`]); everything else leads to a new, empty one, which is
+//!   filled from the journal;
+//! * it is opened on a thread of its own, with a time limit, and every call of it runs under
+//!   `catch_unwind`: whatever it does becomes an [`io::Error`], upon which the store goes on
+//!   in memory until the next start;
+//! * every new index has a directory of its own, `index/N`, so that one that hangs in the old
+//!   directory can do no harm to it.
+
+use std::fs::{self, DirBuilder};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::DirBuilderExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use crate::ordered::{Changes, Ordered};
+
+/// Octets of memory for pages. Each turn of the store touches few of them.
+const CACHE: u64 = 16 << 20;
+
+/// Where the mark of an orderly end stands: before all keys of the waiting room.
+const CLOSED: &[u8] = b"closed";
+
+/// An index that is open.
+#[derive(Debug)]
+pub struct Index {
+    db: sled::Db,
+}
+
+/// How an index was found.
+#[derive(Debug)]
+pub enum Opened {
+    /// As it was left at the end of the last process; nothing has changed since.
+    Trusted(Index),
+    /// Empty, for this reason.
+    Fresh(Index, String),
+}
+
+/// What an index must have been closed with to be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seal {
+    /// The sequence number in the journal that it reflects.
+    pub sequence: u64,
+    /// The [mark](crate::destination::Destinations::mark) of the lanes in it.
+    pub lanes: u64,
+}
+
+impl Seal {
+    /// The last number is that of the format of keys and values.
+    fn encode(self) -> Vec<u8> {
+        [self.sequence.to_be_bytes(), self.lanes.to_be_bytes(), 1_u64.to_be_bytes()].concat()
+    }
+}
+
+/// Opens the index below `dir`, or makes a new one. Waits up to `limit` for each of the two;
+/// an error means that there can be none now.
+pub fn open(dir: &Path, seal: Seal, limit: Duration) -> io::Result<Opened> {
+    make(dir)?;
+    let numbers = numbers(dir)?;
+    let last = numbers.iter().max().copied();
+    let reason = match last {
+        None => "there is none".to_owned(),
+        Some(number) => match open_within(dir.join(number.to_string()), limit) {
+            Ok(mut index) => match index.unseal(seal) {
+                Ok(true) => {
+                    remove(dir, numbers.into_iter().filter(|one| *one != number));
+                    return Ok(Opened::Trusted(index));
+                }
+                Ok(false) => "it was not closed, or not with this journal".to_owned(),
+                Err(error) => error.to_string(),
+            },
+            Err(error) => error.to_string(),
+        },
+    };
+    let number = last.map_or(0, |number| number + 1);
+    let index = open_within(dir.join(number.to_string()), limit)?;
+    remove(dir, numbers);
+    Ok(Opened::Fresh(index, reason))
+}
+
+impl Index {
+    /// Puts the index away, complete and in order. The next [`open`] with the same seal trusts
+    /// it.
+    pub fn close(self, seal: Seal) -> io::Result<()> {
+        guarded(|| {
+            self.db.insert(CLOSED, seal.encode())?;
+            self.db.flush()?;
+            drop(self.db);
+            Ok(())
+        })
+    }
+
+    /// Whether it was closed with this seal. From now on it is open: should the process end
+    /// without closing it, it will not be trusted.
+    fn unseal(&mut self, seal: Seal) -> io::Result<bool> {
+        guarded(|| {
+            let found = self.db.remove(CLOSED)?;
+            self.db.flush()?;
+            Ok(found.is_some_and(|found| *found == *seal.encode()))
+        })
+    }
+}
+
+impl Ordered for Index {
+    fn get(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        guarded(|| Ok(self.db.get(key)?.map(|value| value.to_vec())))
+    }
+
+    fn walk(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        each: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> io::Result<()> {
+        guarded(|| {
+            for entry in self.db.range(from..to) {
+                let (key, value) = entry?;
+                if !each(&key, &value) {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn apply(&mut self, changes: Changes) -> io::Result<()> {
+        guarded(|| {
+            let mut batch = sled::Batch::default();
+            for (key, value) in changes {
+                match value {
+                    Some(value) => batch.insert(key, value),
+                    None => batch.remove(key),
+                }
+            }
+            self.db.apply_batch(batch)
+        })
+    }
+}
+
+/// A panic of sled leaves its own state broken, not ours; it is not used again afterwards.
+fn guarded<T>(call: impl FnOnce() -> sled::Result<T>) -> io::Result<T> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(result) => result.map_err(|error| io::Error::other(format!("index: {error}"))),
+        Err(_) => Err(io::Error::other("index: it panicked")),
+    }
+}
+
+/// Opens sled on a thread that may hang: it is left behind then.
+fn open_within(path: PathBuf, limit: Duration) -> io::Result<Index> {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    let open = move || {
+        let config = sled::Config::new()
+            .path(path)
+            .cache_capacity(CACHE)
+            .mode(sled::Mode::LowSpace)
+            .flush_every_ms(None);
+        // Nobody listens any more when it took too long.
+        let _ = sender.send(guarded(|| Ok(Index { db: config.open()? })));
+    };
+    thread::Builder::new().name("index-open".into()).spawn(open)?;
+    match receiver.recv_timeout(limit) {
+        Ok(opened) => opened,
+        Err(_) => Err(io::Error::new(ErrorKind::TimedOut, "index: it does not open")),
+    }
+}
+
+/// Makes the directory, for us alone, also where something else has its name.
+fn make(dir: &Path) -> io::Result<()> {
+    if fs::symlink_metadata(dir).is_ok_and(|found| !found.is_dir()) {
+        fs::remove_file(dir)?;
+    }
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+/// The numbers of the directories below `dir`.
+fn numbers(dir: &Path) -> io::Result<Vec<u64>> {
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        numbers.extend(entry?.file_name().to_str().and_then(|name| name.parse::<u64>().ok()));
+    }
+    Ok(numbers)
+}
+
+/// What cannot be removed now is removed by the next start.
+fn remove(dir: &Path, numbers: impl IntoIterator<Item = u64>) {
+    for number in numbers {
+        let path = dir.join(number.to_string());
+        let removed = fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path));
+        if let Err(error) = removed {
+            log::warn!("{}: {error}", path.display());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::waiting::tests::conforms;
+
+    const SEAL: Seal = Seal { sequence: 77, lanes: 5 };
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    /// A directory that is removed at the end of its test.
+    struct Dir(PathBuf);
+
+    impl Dir {
+        fn new(name: &str) -> Self {
+            let path = format!("smtpd-index-{}-{name}", std::process::id());
+            Self(std::env::temp_dir().join(path))
+        }
+
+        /// Opens the index; why it is fresh.
+        fn open(&self, seal: Seal) -> (Index, Option<String>) {
+            self.wait_for_locks();
+            match open(&self.0, seal, LIMIT).unwrap() {
+                Opened::Trusted(index) => (index, None),
+                Opened::Fresh(index, why) => (index, Some(why)),
+            }
+        }
+
+        /// Sled keeps its lock until a thread of its own comes to an end, which need not be
+        /// when the index is dropped. To another process, it is gone with this one.
+        fn wait_for_locks(&self) {
+            use rustix::fs::{FlockOperation::NonBlockingLockExclusive as LOCK, flock};
+            for path in self.files().iter().filter(|path| path.ends_with("db")) {
+                let file = fs::File::open(path).unwrap();
+                while flock(&file, LOCK).is_err() {
+                    thread::sleep(Duration::from_millis(1));
+                }
+            }
+        }
+
+        /// An index that was closed in order, with something in it.
+        fn closed(name: &str) -> Self {
+            let dir = Self::new(name);
+            let (mut index, why) = dir.open(SEAL);
+            assert_eq!(why.unwrap(), "there is none");
+            let entry = |n: u32| (format!("e{n}").into_bytes(), Some(vec![b'v'; 20]));
+            index.apply((0..5000).map(entry).collect()).unwrap();
+            index.close(SEAL).unwrap();
+            dir
+        }
+
+        /// All files in it.
+        fn files(&self) -> Vec<PathBuf> {
+            fn walk(dir: &Path, files: &mut Vec<PathBuf>) {
+                for entry in fs::read_dir(dir).into_iter().flatten() {
+                    let path = entry.unwrap().path();
+                    if path.is_dir() { walk(&path, files) } else { files.push(path) }
+                }
+            }
+            let mut files = Vec::new();
+            walk(&self.0, &mut files);
+            files
+        }
+    }
+
+    impl Drop for Dir {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+            let _ = fs::remove_file(&self.0);
+        }
+    }
+
+    fn is_empty(index: &Index) -> bool {
+        let mut empty = true;
+        let mut each = |_: &[u8], _: &[u8]| {
+            empty = false;
+            false
+        };
+        index.walk(b"", b"zz", &mut each).unwrap();
+        empty
+    }
+
+    #[test]
+    fn on_disk_it_does_what_it_should() {
+        let dir = Dir::new("conforms");
+        conforms(dir.open(SEAL).0, 600);
+    }
+
+    #[test]
+    fn only_an_orderly_end_with_this_journal_is_trusted_and_only_once() {
+        let dir = Dir::closed("trust");
+        let (index, why) = dir.open(SEAL);
+        assert_eq!(why, None);
+        assert_eq!(index.get(b"e4711").unwrap(), Some(vec![b'v'; 20]));
+        drop(index);
+        let (index, why) = dir.open(SEAL);
+        assert!(why.is_some() && is_empty(&index), "the process had ended without closing it");
+        index.close(SEAL).unwrap();
+        let other = Seal { sequence: 78, ..SEAL };
+        assert!(dir.open(other).1.is_some(), "the journal has gone on");
+        let dir = Dir::closed("lanes");
+        assert!(dir.open(Seal { lanes: 6, ..SEAL }).1.is_some(), "other lanes");
+    }
+
+    #[test]
+    fn an_older_copy_is_not_trusted() {
+        let dir = Dir::closed("older");
+        let copy: Vec<_> =
+            dir.files().into_iter().map(|path| (fs::read(&path).unwrap(), path)).collect();
+        let (index, _) = dir.open(SEAL);
+        index.close(Seal { sequence: 99, ..SEAL }).unwrap();
+        copy.iter().for_each(|(octets, path)| fs::write(path, octets).unwrap());
+        let (index, why) = dir.open(Seal { sequence: 99, ..SEAL });
+        assert!(why.is_some() && is_empty(&index));
+    }
+
+    #[test]
+    fn a_directory_that_is_gone_or_a_file_gives_a_new_index() {
+        let dir = Dir::closed("gone");
+        fs::remove_dir_all(&dir.0).unwrap();
+        assert!(is_empty(&dir.open(SEAL).0));
+        fs::remove_dir_all(&dir.0).unwrap();
+        fs::write(&dir.0, b"no directory").unwrap();
+        assert!(is_empty(&dir.open(SEAL).0));
+    }
+
+    /// Files cut short, emptied, or with noise in them: a usable index comes of it, which is
+    /// the old one only when nothing of it was harmed. Sled may panic on threads of its own
+    /// meanwhile, so the output of this test can look alarming.
+    #[test]
+    fn noise_gives_a_new_index() {
+        let mut seed = 9_u64;
+        let mut random = move |below: usize| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (seed >> 33) as usize % below
+        };
+        for round in 0..24 {
+            let dir = Dir::closed(&format!("noise-{round}"));
+            for path in dir.files() {
+                let mut octets = fs::read(&path).unwrap();
+                match round % 4 {
+                    0 => octets.truncate(random(octets.len() + 1)),
+                    1 => octets.fill_with(|| random(256) as u8),
+                    2 => octets.clear(),
+                    _ => {
+                        let many = octets.len() / 16;
+                        let at = random(octets.len().max(1));
+                        octets.iter_mut().skip(at).take(many).for_each(|o| *o = random(256) as u8);
+                    }
+                }
+                fs::write(&path, octets).unwrap();
+            }
+            let (mut index, _) = dir.open(SEAL);
+            index.apply(vec![(b"e1".to_vec(), Some(b"new".to_vec()))]).unwrap();
+            assert_eq!(index.get(b"e1").unwrap().unwrap(), b"new");
+            index.close(SEAL).unwrap();
+            assert_eq!(dir.open(SEAL).1, None, "round {round}");
+        }
+    }
+
+    #[test]
+    fn one_that_hangs_is_waited_for_no_longer_than_the_limit() {
+        let dir = Dir::new("limit");
+        let error = open(&dir.0, SEAL, Duration::ZERO).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+    }
+}

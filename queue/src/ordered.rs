@@ -1,0 +1,62 @@
+//! An ordered map of octets: all that the [waiting room](crate::waiting) asks of what holds it.
+//!
+//! On disk it is sled (`index.rs`); in memory it is the `BTreeMap` here, for tests and for a
+//! queue whose index cannot be used.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::Bound;
+
+/// Keys and what they map to now; `None` takes the key out.
+pub type Changes = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+
+/// An ordered map. Errors are those of the disk below it.
+pub trait Ordered {
+    /// What `key` maps to.
+    fn get(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>>;
+
+    /// Shows the entries from key `from` to before key `to`, in order, until `each` says false.
+    fn walk(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        each: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> io::Result<()>;
+
+    /// Makes all the changes, in their order.
+    fn apply(&mut self, changes: Changes) -> io::Result<()>;
+}
+
+/// An ordered map in memory.
+pub type Memory = BTreeMap<Vec<u8>, Vec<u8>>;
+
+impl Ordered for Memory {
+    fn get(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        Ok(BTreeMap::get(self, key).cloned())
+    }
+
+    fn walk(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        each: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> io::Result<()> {
+        // BTreeMap panics where the range is the wrong way round.
+        if from < to {
+            let range = (Bound::Included(from), Bound::Excluded(to));
+            let mut entries = self.range::<[u8], _>(range);
+            while entries.next().is_some_and(|(key, value)| each(key, value)) {}
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, changes: Changes) -> io::Result<()> {
+        for (key, value) in changes {
+            match value {
+                Some(value) => self.insert(key, value),
+                None => self.remove(&key),
+            };
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,160 @@
+//! The envelopes that are in memory, and in which phase each of them is.
+
+use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry as Slot};
+use std::sync::Arc;
+
+use smtpd_engine::time::Time;
+
+use crate::delivery::Kind;
+use crate::envelope::{Message, State};
+use crate::id::{EnvelopeId, MessageId};
+use crate::lanes::LaneId;
+use crate::request::Stored;
+
+/// One envelope in memory.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) message: Arc<Message>,
+    pub(super) content: Stored,
+    pub(super) state: State,
+    pub(super) kind: Kind,
+    pub(super) lane: LaneId,
+    pub(super) phase: Phase,
+    /// An attempt has begun, perhaps in an earlier process.
+    pub(super) again: bool,
+    /// The store lent it, so it must be told when the envelope is settled.
+    pub(super) in_store: bool,
+}
+
+/// What an envelope in memory waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Its turn in its lane.
+    Due,
+    /// The report of its batch.
+    InFlight {
+        /// When it began, by the wall clock.
+        since: u64,
+    },
+    /// The outcome to be on disk.
+    Recording,
+    /// Its next attempt.
+    Near(Time),
+    /// The store to have it.
+    Leaving,
+}
+
+/// See the top of the file.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    entries: BTreeMap<EnvelopeId, Entry>,
+    near: BTreeSet<(Time, EnvelopeId)>,
+    of_kind: [usize; 2],
+    /// Octets of content held, counted once for each envelope.
+    content: u64,
+}
+
+impl Memory {
+    /// False, and nothing changes, when it is here already.
+    pub(super) fn insert(&mut self, id: EnvelopeId, entry: Entry) -> bool {
+        let Slot::Vacant(slot) = self.entries.entry(id) else { return false };
+        self.of_kind[entry.kind as usize] += 1;
+        self.content += held(&entry);
+        slot.insert(entry);
+        true
+    }
+
+    pub(super) fn remove(&mut self, id: EnvelopeId) -> Option<Entry> {
+        self.set_phase(id, Phase::Recording);
+        let entry = self.entries.remove(&id)?;
+        self.of_kind[entry.kind as usize] -= 1;
+        self.content -= held(&entry);
+        Some(entry)
+    }
+
+    pub(super) fn get(&self, id: EnvelopeId) -> Option<&Entry> {
+        self.entries.get(&id)
+    }
+
+    /// Marks the beginning of an attempt; whether it is the first.
+    pub(super) fn begin(&mut self, id: EnvelopeId, since: u64) -> Option<(&Entry, bool)> {
+        self.set_phase(id, Phase::InFlight { since });
+        let entry = self.entries.get_mut(&id)?;
+        let again = std::mem::replace(&mut entry.again, true);
+        Some((entry, again))
+    }
+
+    pub(super) fn set_phase(&mut self, id: EnvelopeId, phase: Phase) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        if let Phase::Near(due) = entry.phase {
+            self.near.remove(&(due, id));
+        }
+        if let Phase::Near(due) = phase {
+            self.near.insert((due, id));
+        }
+        entry.phase = phase;
+    }
+
+    /// False when it is not here.
+    pub(super) fn set_state(&mut self, id: EnvelopeId, state: State) -> bool {
+        let entry = self.entries.get_mut(&id);
+        entry.map(|entry| entry.state = state).is_some()
+    }
+
+    /// Lets go of the content's octets; they can be read from disk.
+    pub(super) fn drop_content(&mut self, id: EnvelopeId) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            self.content -= held(entry);
+            entry.content.memory = None;
+        }
+    }
+
+    pub(super) fn len(&self, kind: Kind) -> usize {
+        self.of_kind[kind as usize]
+    }
+
+    pub(super) fn content(&self) -> u64 {
+        self.content
+    }
+
+    /// Envelopes in [`Phase::Near`].
+    pub(super) fn near(&self) -> usize {
+        self.near.len()
+    }
+
+    pub(super) fn first_near(&self) -> Option<Time> {
+        self.near.first().map(|(due, _)| *due)
+    }
+
+    /// Those near ones whose time has come.
+    pub(super) fn due(&self, now: Time) -> Vec<EnvelopeId> {
+        self.near.iter().take_while(|(due, _)| *due <= now).map(|(_, id)| *id).collect()
+    }
+
+    pub(super) fn ids(&self) -> Vec<EnvelopeId> {
+        self.entries.keys().copied().collect()
+    }
+
+    pub(super) fn leaving(&self) -> Vec<EnvelopeId> {
+        let leaving = self.entries.iter().filter(|(_, entry)| entry.phase == Phase::Leaving);
+        leaving.map(|(id, _)| *id).collect()
+    }
+
+    /// The envelopes of a message.
+    pub(super) fn of(&self, message: MessageId) -> Vec<EnvelopeId> {
+        self.entries.keys().filter(|id| id.message() == message).copied().collect()
+    }
+
+    /// Envelopes that are being tried, and since when.
+    pub(super) fn in_flight(&self) -> impl Iterator<Item = (EnvelopeId, u64)> {
+        self.entries.iter().filter_map(|(id, entry)| match entry.phase {
+            Phase::InFlight { since } => Some((*id, since)),
+            _ => None,
+        })
+    }
+}
+
+fn held(entry: &Entry) -> u64 {
+    if entry.content.memory.is_some() { entry.content.octets } else { 0 }
+}

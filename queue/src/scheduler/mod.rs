@@ -1,0 +1,491 @@
+//! Carries out what `schedule.rs` and `lanes.rs` decide: which envelope is tried now, what
+//! becomes of it afterwards, and which of them are in memory meanwhile.
+//!
+//! A value without thread, clock or disk: what has happened goes in, what is to be done comes
+//! out, and [`Scheduler::next_wakeup`] says when it wants to be asked again. A new envelope is
+//! handed out by the turn that is told of it.
+//!
+//! An envelope enters by [`Input::Accepted`] or out of the [store](crate::store). It leaves
+//! memory only when it is settled on disk or when the store has it; so whatever happens in
+//! between, it is in exactly one place. How many are here is bounded ([`Options::memory`]):
+//! those that find no room, or whose next attempt is not near, wait in the store.
+//!
+//! ```text
+//!  Accepted --> due --> in flight --> recording --> (gone: settled)
+//!                ^         ^              |
+//!     claimed ---+         |              +--> near: again within seconds
+//!     from the store       +-- when due ----------+
+//!                                         +--> leaving --> (gone: in the store)
+//! ```
+//!
+//! Until there are bounces, what fails for good or expires is held with its reason. Nothing
+//! is dropped.
+
+mod memory;
+mod report;
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::collections::HashSet;
+use std::mem;
+use std::sync::Arc;
+use std::time::Duration;
+
+use smtpd_engine::time::Time;
+
+use crate::delivery::{Attempt, Batch, Job, Kind, Report, envelope};
+use crate::destination::Destinations;
+use crate::envelope::{Due, Message, Outcome, State, Verdict};
+use crate::id::{EnvelopeId, MessageId};
+use crate::lanes::{BatchId, Lanes, Limits};
+use crate::list::InFlight;
+use crate::request::Stored;
+use crate::schedule;
+use crate::store::{Answer, Lent, Request};
+use crate::waiting::{Change, Claim, Place};
+
+use memory::{Entry, Memory, Phase};
+
+/// Both clocks at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clock {
+    /// The wall clock: microseconds since 1970. Due times and expiry are of this clock, as
+    /// they outlive the process.
+    pub unix: u64,
+    /// A monotonic clock: waiting inside the process goes by it.
+    pub mono: Time,
+}
+
+/// The bounds of a scheduler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Envelopes of each kind in memory. One takes about a kilobyte with its message.
+    pub memory: usize,
+    /// Envelopes of one destination that may wait in memory for their turn, so that a flood
+    /// for one leaves room for the others.
+    pub per_lane: usize,
+    /// Octets of content kept in memory from the commit to the first attempt. Behind more than
+    /// that the disk's cache is as good, and the budget is there for the sessions.
+    pub content: u64,
+    /// An envelope that is tried again within this time waits in memory, so that those that
+    /// succeed the second time never touch the store.
+    pub near: Duration,
+    /// What may be under way at once, local delivery.
+    pub mda: Limits,
+    /// What may be under way at once, relaying.
+    pub mta: Limits,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        // A batch of 32 takes 3 ms on an ordinary disk, and a larger one gains nothing.
+        let limits = Limits {
+            batches: 8,
+            brisk: 2,
+            batches_per_lane: 2,
+            batch: 32,
+            turn: 8,
+            late: Duration::from_secs(1),
+        };
+        Self {
+            memory: 8192,
+            per_lane: 4096,
+            content: 16 << 20,
+            near: Duration::from_secs(60),
+            mda: limits,
+            mta: limits,
+        }
+    }
+}
+
+/// Something that has happened.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A message was committed.
+    Accepted(Arc<Message>, Stored),
+    /// A batch was tried.
+    Finished(Report),
+    /// An outcome is on disk.
+    Recorded(Outcome),
+    /// The message was damaged on disk and has left the queue.
+    Damaged(MessageId),
+    /// The store answers.
+    Store(Answer),
+}
+
+/// Something to be done.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// Try these envelopes, and answer with [`Input::Finished`].
+    Deliver(Batch),
+    /// Make this outcome durable, and answer with [`Input::Recorded`].
+    Record(Outcome),
+    /// Ask the store; it must see all these in the order in which they came out.
+    Store(Request),
+}
+
+/// See the top of the file.
+#[derive(Debug)]
+pub struct Scheduler {
+    options: Options,
+    destinations: Destinations,
+    memory: Memory,
+    agents: [Agent; 2],
+    next_batch: BatchId,
+    /// The clocks of the last turn.
+    last: Option<Clock>,
+}
+
+/// What there is for each kind.
+#[derive(Debug)]
+struct Agent {
+    paused: bool,
+    lanes: Lanes,
+    /// The earliest due time in the store, as far as is known.
+    next_in_store: Option<u64>,
+    /// A claim is under way.
+    asked: bool,
+    /// The destinations that were passed over by the last claim while something of theirs was
+    /// due, because enough of it was here.
+    passed_over: HashSet<u64>,
+}
+
+impl Agent {
+    fn new(limits: Limits) -> Self {
+        Self {
+            paused: false,
+            lanes: Lanes::new(limits),
+            // What the last process left.
+            next_in_store: Some(0),
+            asked: false,
+            passed_over: HashSet::new(),
+        }
+    }
+}
+
+impl Scheduler {
+    /// A scheduler with nothing in memory. What waits in the store is asked for by the first
+    /// turn.
+    pub fn new(options: Options, destinations: Destinations) -> Self {
+        Self {
+            options,
+            destinations,
+            memory: Memory::default(),
+            agents: [Agent::new(options.mda), Agent::new(options.mta)],
+            next_batch: 0,
+            last: None,
+        }
+    }
+
+    /// Takes in what has happened and adds to `outputs` what is to be done.
+    pub fn turn(&mut self, now: Clock, inputs: &mut Vec<Input>, outputs: &mut Vec<Output>) {
+        self.notice_steps(now);
+        for input in inputs.drain(..) {
+            match input {
+                Input::Accepted(message, content) => self.accepted(message, content, outputs),
+                Input::Finished(report) => self.finished(report, now, outputs),
+                Input::Recorded(outcome) => self.recorded(outcome, now, outputs),
+                Input::Damaged(message) => self.damaged(message, outputs),
+                Input::Store(answer) => self.answered(answer, outputs),
+            }
+        }
+        for id in self.memory.due(now.mono) {
+            self.is_due(id);
+        }
+        for kind in Kind::ALL {
+            self.begin(kind, now, outputs);
+            self.claim(kind, now, outputs);
+        }
+    }
+
+    /// When [`Scheduler::turn`] is to be called if nothing happens before.
+    pub fn next_wakeup(&self, now: Clock) -> Option<Time> {
+        let agents = Kind::ALL.into_iter().filter(|kind| !self.agent(*kind).paused);
+        let agents = agents.flat_map(|kind| {
+            let agent = self.agent(kind);
+            let may_claim = !agent.asked && self.room(kind) > 0;
+            let store = agent.next_in_store.filter(|_| may_claim);
+            let wait = store.map(|due| Duration::from_micros(due.saturating_sub(now.unix)));
+            [wait.map(|wait| now.mono + wait), agent.lanes.wakeup(now.mono)]
+        });
+        agents.chain([self.memory.first_near()]).flatten().min()
+    }
+
+    /// Begins no more attempts of this kind. False if it is paused already.
+    pub fn pause(&mut self, kind: Kind) -> bool {
+        !mem::replace(&mut self.agent_mut(kind).paused, true)
+    }
+
+    /// Goes on; a turn is due. False if it is not paused.
+    pub fn resume(&mut self, kind: Kind) -> bool {
+        mem::replace(&mut self.agent_mut(kind).paused, false)
+    }
+
+    /// Whether attempts of this kind are paused.
+    pub fn is_paused(&self, kind: Kind) -> bool {
+        self.agent(kind).paused
+    }
+
+    /// Whether more is in memory than was allowed for, because the store is behind. Accepting
+    /// should wait until it is not.
+    pub fn is_pressed(&self) -> bool {
+        Kind::ALL.into_iter().any(|kind| self.memory.len(kind) > 2 * self.options.memory)
+    }
+
+    /// What is being tried.
+    pub fn in_flight(&self) -> InFlight {
+        self.memory.in_flight().collect()
+    }
+
+    /// Gives the store all that is in memory, for the end of the process: an index that is
+    /// closed after these changes is complete. What is in flight is put back as it was.
+    pub fn close(&mut self, outputs: &mut Vec<Output>) {
+        for id in self.memory.ids() {
+            self.put(id, outputs);
+        }
+    }
+
+    fn accepted(&mut self, message: Arc<Message>, mut content: Stored, outputs: &mut Vec<Output>) {
+        let octets = content.octets * message.envelopes.len() as u64;
+        if self.memory.content() + octets > self.options.content {
+            content.memory = None;
+        }
+        for envelope in &message.envelopes {
+            let kind = envelope.agent.kind();
+            let lane = self.destinations.lane(envelope);
+            let fits = self.memory.len(kind) < self.options.memory
+                && self.agent(kind).lanes.waiting(lane) < self.options.per_lane;
+            let entry = Entry {
+                message: Arc::clone(&message),
+                content: content.clone(),
+                state: State::new(message.ctime),
+                kind,
+                lane,
+                phase: Phase::Due,
+                again: false,
+                in_store: false,
+            };
+            // A store that was lost may have found it in the journal before we heard of it.
+            if !self.memory.insert(envelope.id, entry) {
+                continue;
+            }
+            if fits {
+                self.is_due(envelope.id);
+            } else {
+                self.put(envelope.id, outputs);
+            }
+        }
+    }
+
+    fn finished(&mut self, report: Report, now: Clock, outputs: &mut Vec<Output>) {
+        for agent in &mut self.agents {
+            agent.lanes.end(report.batch);
+        }
+        for (id, attempt) in report.attempts {
+            let Some(entry) = self.memory.get(id) else { continue };
+            let Phase::InFlight { .. } = entry.phase else { continue };
+            let Entry { message, .. } = entry;
+            log::info!("{}", report::attempt(report.batch, message, id, &attempt, now.unix));
+            let was_temporary = matches!(attempt, Attempt::Later(_));
+            let verdict = verdict(entry, id, attempt, now.unix);
+            if was_temporary && matches!(verdict, Verdict::Held { .. }) {
+                log::info!("{}", report::expired(message, id, now.unix));
+            }
+            self.memory.drop_content(id);
+            self.memory.set_phase(id, Phase::Recording);
+            outputs.push(Output::Record(Outcome { envelope: id, at: now.unix, verdict }));
+        }
+    }
+
+    fn recorded(&mut self, outcome: Outcome, now: Clock, outputs: &mut Vec<Output>) {
+        let id = outcome.envelope;
+        let Some(state) = State::after(&outcome) else {
+            return self.forget(id, outputs);
+        };
+        let due = state.due;
+        if !self.memory.set_state(id, state) {
+            return;
+        }
+        if let Due::At(due) = due {
+            // A wait goes by the monotonic clock, so a step of the other does not change it.
+            let wait = Duration::from_micros(due.saturating_sub(now.unix));
+            if wait <= self.options.near && self.memory.near() < self.options.memory / 2 {
+                return self.memory.set_phase(id, Phase::Near(now.mono + wait));
+            }
+        }
+        self.put(id, outputs);
+    }
+
+    fn damaged(&mut self, message: MessageId, outputs: &mut Vec<Output>) {
+        for id in self.memory.of(message) {
+            self.forget(id, outputs);
+        }
+    }
+
+    fn answered(&mut self, answer: Answer, outputs: &mut Vec<Output>) {
+        match answer {
+            Answer::Stored(place) => {
+                if let Some(Entry { phase: Phase::Leaving, .. }) = self.memory.get(place.envelope) {
+                    self.memory.remove(place.envelope);
+                }
+                if let Due::At(due) = place.due {
+                    let next = &mut self.agent_mut(place.kind).next_in_store;
+                    *next = Some(next.map_or(due, |next| next.min(due)));
+                }
+            }
+            Answer::Lent { kind, envelopes, next, passed_over } => {
+                let agent = self.agent_mut(kind);
+                agent.asked = false;
+                agent.next_in_store = next;
+                if !passed_over {
+                    agent.passed_over.clear();
+                }
+                for lent in envelopes {
+                    self.lent(kind, lent);
+                }
+            }
+            Answer::Lost => {
+                outputs.push(Output::Store(Request::Known(self.memory.ids())));
+                for id in self.memory.leaving() {
+                    self.put(id, outputs);
+                }
+                for agent in &mut self.agents {
+                    (agent.asked, agent.next_in_store) = (false, Some(0));
+                }
+            }
+        }
+    }
+
+    fn lent(&mut self, kind: Kind, lent: Lent) {
+        let lane = self.destinations.lane(envelope(&lent.message, lent.id));
+        let entry = Entry {
+            message: lent.message,
+            content: lent.content,
+            state: lent.state,
+            kind,
+            lane,
+            phase: Phase::Due,
+            again: true,
+            in_store: true,
+        };
+        if self.memory.insert(lent.id, entry) {
+            self.is_due(lent.id);
+        }
+    }
+
+    /// Puts an envelope into its lane.
+    fn is_due(&mut self, id: EnvelopeId) {
+        let Some(Entry { kind, lane, .. }) = self.memory.get(id) else { return };
+        let (kind, lane) = (*kind, *lane);
+        self.memory.set_phase(id, Phase::Due);
+        self.agent_mut(kind).lanes.push(lane, id);
+    }
+
+    /// Gives an envelope to the store; it stays here until the store has it.
+    fn put(&mut self, id: EnvelopeId, outputs: &mut Vec<Output>) {
+        let Some(Entry { kind, lane, state, .. }) = self.memory.get(id) else { return };
+        let place = Place { envelope: id, kind: *kind, lane: *lane, due: state.due };
+        self.memory.drop_content(id);
+        self.memory.set_phase(id, Phase::Leaving);
+        outputs.push(Output::Store(Request::Change(Change::Put(place))));
+    }
+
+    fn forget(&mut self, id: EnvelopeId, outputs: &mut Vec<Output>) {
+        // One that is leaving is in the store as soon as the store gets that far.
+        let entry = self.memory.remove(id);
+        if entry.is_some_and(|entry| entry.in_store || matches!(entry.phase, Phase::Leaving)) {
+            outputs.push(Output::Store(Request::Change(Change::Remove(id))));
+        }
+    }
+
+    /// Hands out what may be tried now.
+    fn begin(&mut self, kind: Kind, now: Clock, outputs: &mut Vec<Output>) {
+        while !self.agent(kind).paused {
+            let id = self.next_batch;
+            let Some(envelopes) = self.agent_mut(kind).lanes.begin(id, now.mono) else { break };
+            self.next_batch += 1;
+            let jobs: Vec<_> = envelopes.into_iter().filter_map(|id| self.job(id, now)).collect();
+            if jobs.is_empty() {
+                // All of them have left the queue meanwhile.
+                self.agent_mut(kind).lanes.end(id);
+                continue;
+            }
+            outputs.push(Output::Deliver(Batch { id, kind, jobs }));
+        }
+    }
+
+    fn job(&mut self, id: EnvelopeId, now: Clock) -> Option<Job> {
+        let (entry, again) = self.memory.begin(id, now.unix)?;
+        let (message, content) = (Arc::clone(&entry.message), entry.content.clone());
+        Some(Job { message, id, content, again })
+    }
+
+    /// Asks the store for what is due, when there is room for it.
+    fn claim(&mut self, kind: Kind, now: Clock, outputs: &mut Vec<Output>) {
+        let room = self.room(kind);
+        let many = self.options.per_lane / 2;
+        let agent = self.agent_mut(kind);
+        let due = agent.next_in_store.is_some_and(|due| due <= now.unix);
+        let cleared = agent.passed_over.iter().any(|lane| agent.lanes.waiting(*lane) < many);
+        if agent.paused || agent.asked || room == 0 || !(due || cleared) {
+            return;
+        }
+        agent.asked = true;
+        let crowded: HashSet<_> = agent.lanes.crowded(many).collect();
+        agent.passed_over.clone_from(&crowded);
+        let claim = Claim { kind, now: now.unix, room, per_lane: many, crowded };
+        outputs.push(Output::Store(Request::Claim(claim)));
+    }
+
+    /// How many envelopes may come from the store: the other half is for new ones.
+    fn room(&self, kind: Kind) -> usize {
+        (self.options.memory / 2).saturating_sub(self.memory.len(kind))
+    }
+
+    /// Sees a step of the wall clock, by comparison with the monotonic one.
+    fn notice_steps(&mut self, now: Clock) {
+        let Some(last) = self.last.replace(now) else { return };
+        let passed = schedule::micros(now.mono.saturating_since(last.mono));
+        let expected = last.unix.saturating_add(passed);
+        // Clocks are slewed by less than a thousandth.
+        if now.unix.abs_diff(expected) <= 1_000_000 + passed / 1000 {
+            return;
+        }
+        let seconds = now.unix.abs_diff(expected) / 1_000_000;
+        let way = if now.unix < expected { "back" } else { "forward" };
+        log::warn!("the clock was set {way} by {seconds} seconds");
+        // Set back: some of what is in the store may now be due impossibly late. A claim finds
+        // it.
+        for agent in &mut self.agents {
+            agent.next_in_store = agent.next_in_store.map(|next| next.min(now.unix));
+        }
+    }
+
+    fn agent(&self, kind: Kind) -> &Agent {
+        &self.agents[kind as usize]
+    }
+
+    fn agent_mut(&mut self, kind: Kind) -> &mut Agent {
+        &mut self.agents[kind as usize]
+    }
+}
+
+/// What an attempt that ended at `now` means for its envelope.
+fn verdict(entry: &Entry, id: EnvelopeId, attempt: Attempt, now: u64) -> Verdict {
+    let tries = entry.state.tries.saturating_add(1);
+    let (ctime, ttl) = (entry.message.ctime, envelope(&entry.message, id).ttl);
+    match attempt {
+        Attempt::Delivered => Verdict::Delivered,
+        Attempt::Failed(error) => Verdict::Held { tries, error },
+        Attempt::Later(error) if schedule::expired(ctime, ttl, now) => {
+            Verdict::Held { tries, error: format!("Envelope expired: {error}") }
+        }
+        Attempt::Later(error) => {
+            let unit = match entry.kind {
+                Kind::Mda => schedule::LOCAL_UNIT,
+                Kind::Mta => schedule::RELAY_UNIT,
+            };
+            Verdict::Later { tries, due: schedule::next_attempt(ctime, tries, now, unit), error }
+        }
+    }
+}

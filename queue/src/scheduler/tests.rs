@@ -1,0 +1,466 @@
+//! The scheduler alone, with a test in the place of commit, store and workers.
+
+use std::collections::{BTreeMap, HashMap};
+
+use smtpd_engine::address::{Mailbox, ReversePath};
+
+use super::*;
+use crate::envelope::{Agent as Deliverer, Envelope, Source};
+use crate::ordered::Memory as Map;
+use crate::waiting::Room;
+
+const S: u64 = 1_000_000;
+const START: u64 = 1_700_000_000 * S;
+const TTL: u32 = 4 * 24 * 3600;
+
+/// A message for these users of example.org; a name with a dot is a domain to relay to.
+pub(crate) fn message(number: u32, to: &[&str]) -> Message {
+    let id = MessageId::from_u32(number).unwrap();
+    let envelope = |(nth, to): (u32, &&str)| {
+        let (dest, agent) = match to.contains('.') {
+            true => (format!("any@{to}"), Deliverer::Mta),
+            false => (format!("{to}@example.org"), Deliverer::Mda { user: (*to).into() }),
+        };
+        Envelope {
+            id: EnvelopeId::new(id, nth),
+            rcpt: Mailbox::parse("any@example.org").unwrap(),
+            dest: Mailbox::parse(&dest).unwrap(),
+            internal: false,
+            action: "local".into(),
+            agent,
+            ttl: TTL,
+            notify: None,
+            orcpt: None,
+        }
+    };
+    Message {
+        id,
+        ctime: START,
+        sender: ReversePath::Mailbox(Mailbox::parse("alice@example.net").unwrap()),
+        source: Source::Local,
+        helo: "localhost".into(),
+        hostname: "localhost".into(),
+        smtpname: "mail.example.org".into(),
+        tag: String::new(),
+        username: None,
+        tls: false,
+        smtputf8: false,
+        ret: None,
+        envid: None,
+        envelopes: (0..).zip(to).map(envelope).collect(),
+    }
+}
+
+fn stored(message: &Message) -> Stored {
+    Stored { message: message.id, octets: 100, dot_lines: false, memory: None }
+}
+
+/// A scheduler and both clocks.
+struct Bench {
+    scheduler: Scheduler,
+    now: Clock,
+    messages: HashMap<MessageId, Arc<Message>>,
+}
+
+impl Bench {
+    fn new(options: Options) -> Self {
+        let now = Clock { unix: START, mono: Time::from_micros(77 * S) };
+        let scheduler = Scheduler::new(options, Destinations::new(5));
+        let mut bench = Self { scheduler, now, messages: HashMap::new() };
+        let outputs = bench.turn([]);
+        let claims = |output: &Output| matches!(output, Output::Store(Request::Claim(_)));
+        assert!(outputs.len() == 2 && outputs.iter().all(claims), "what is left in the store?");
+        let empty = |kind| Answer::Lent { kind, envelopes: vec![], next: None, passed_over: false };
+        assert!(bench.turn(Kind::ALL.map(|kind| Input::Store(empty(kind)))).is_empty());
+        bench
+    }
+
+    fn turn(&mut self, inputs: impl IntoIterator<Item = Input>) -> Vec<Output> {
+        let mut outputs = Vec::new();
+        self.scheduler.turn(self.now, &mut inputs.into_iter().collect(), &mut outputs);
+        outputs
+    }
+
+    fn pass(&mut self, seconds: u64) {
+        self.now.unix += seconds * S;
+        self.now.mono = self.now.mono + Duration::from_secs(seconds);
+    }
+
+    fn accept(&mut self, number: u32, to: &[&str]) -> Vec<Output> {
+        let message = Arc::new(message(number, to));
+        self.messages.insert(message.id, Arc::clone(&message));
+        let content = stored(&message);
+        self.turn([Input::Accepted(message, content)])
+    }
+
+    /// Ends a batch of one with this attempt, and has the outcome recorded.
+    fn end(&mut self, batch: &Batch, attempt: Attempt) -> (Verdict, Vec<Output>) {
+        let attempts = batch.jobs.iter().map(|job| (job.id, attempt.clone())).collect();
+        let mut outputs = self.turn([Input::Finished(Report { batch: batch.id, attempts })]);
+        let Some(Output::Record(outcome)) = outputs.pop() else { panic!("{outputs:?}") };
+        (outcome.verdict.clone(), self.turn([Input::Recorded(outcome)]))
+    }
+
+    fn lend(&self, id: EnvelopeId, state: State) -> Input {
+        let message = Arc::clone(&self.messages[&id.message()]);
+        let content = stored(&message);
+        let kind = envelope(&message, id).agent.kind();
+        let envelopes = vec![Lent { message, id, state, content }];
+        Input::Store(Answer::Lent { kind, envelopes, next: None, passed_over: false })
+    }
+}
+
+fn batch(outputs: &[Output]) -> &Batch {
+    match outputs {
+        [Output::Deliver(batch)] => batch,
+        other => panic!("not one batch: {other:?}"),
+    }
+}
+
+fn put(outputs: &[Output]) -> Place {
+    match outputs {
+        [Output::Store(Request::Change(Change::Put(place)))] => *place,
+        other => panic!("not one put: {other:?}"),
+    }
+}
+
+fn later() -> Attempt {
+    Attempt::Later("disk full".into())
+}
+
+#[test]
+fn a_new_envelope_goes_at_once_and_leaves_nothing_behind() {
+    let mut bench = Bench::new(Options::default());
+    let outputs = bench.accept(1, &["bob"]);
+    let batch = batch(&outputs);
+    assert!(!batch.jobs[0].again);
+    assert_eq!(bench.scheduler.in_flight(), HashMap::from([(batch.jobs[0].id, START)]));
+    let (verdict, outputs) = bench.end(batch, Attempt::Delivered);
+    assert_eq!(verdict, Verdict::Delivered);
+    assert!(outputs.is_empty(), "the store never heard of it: {outputs:?}");
+    assert_eq!(bench.scheduler.memory.ids(), []);
+    assert_eq!(bench.scheduler.next_wakeup(bench.now), None);
+}
+
+#[test]
+fn an_outcome_is_acted_upon_only_when_it_is_on_disk() {
+    let mut bench = Bench::new(Options::default());
+    let outputs = bench.accept(1, &["bob"]);
+    let Batch { id, jobs, .. } = batch(&outputs);
+    let report = Report { batch: *id, attempts: vec![(jobs[0].id, later())] };
+    bench.turn([Input::Finished(report)]);
+    bench.pass(3600);
+    assert!(bench.turn([]).is_empty());
+    assert_eq!(bench.scheduler.next_wakeup(bench.now), None);
+}
+
+#[test]
+fn the_second_attempt_waits_in_memory_and_the_fourth_in_the_store() {
+    let mut bench = Bench::new(Options::default());
+    let mut outputs = bench.accept(1, &["bob"]);
+    for (tries, due) in [(1, 10), (2, 40)] {
+        let (verdict, rest) = bench.end(batch(&outputs), later());
+        let due = START + due * S;
+        assert_eq!(verdict, Verdict::Later { tries, due, error: "disk full".into() });
+        assert!(rest.is_empty());
+        let wakeup = bench.scheduler.next_wakeup(bench.now).unwrap();
+        let wait = wakeup.saturating_since(bench.now.mono).as_secs();
+        bench.pass(wait - 1);
+        assert!(bench.turn([]).is_empty());
+        bench.pass(1);
+        assert_eq!(bench.now.unix, due);
+        outputs = bench.turn([]);
+        assert!(batch(&outputs).jobs[0].again);
+        bench.pass(5);
+    }
+    bench.pass(860);
+    let (_, outputs) = bench.end(batch(&outputs), later());
+    let place = put(&outputs);
+    assert_eq!(place.due, Due::At(START + 1000 * S));
+    // Memory keeps it until the store says that it has it.
+    assert_eq!(bench.scheduler.memory.ids(), [place.envelope]);
+    assert!(bench.turn([Input::Store(Answer::Stored(place))]).is_empty());
+    assert_eq!(bench.scheduler.memory.ids(), []);
+
+    let wakeup = bench.scheduler.next_wakeup(bench.now).unwrap();
+    bench.pass(wakeup.saturating_since(bench.now.mono).as_secs());
+    let outputs = bench.turn([]);
+    let [Output::Store(Request::Claim(claim))] = &outputs[..] else { panic!("{outputs:?}") };
+    assert_eq!((claim.kind, claim.now), (Kind::Mda, START + 1000 * S));
+    assert!(bench.turn([]).is_empty(), "it asks once");
+    let state = State { tries: 3, last_try: 0, due: place.due, error: String::new() };
+    let outputs = bench.turn([bench.lend(place.envelope, state)]);
+    let (_, outputs) = bench.end(batch(&outputs), Attempt::Delivered);
+    let remove = Request::Change(Change::Remove(place.envelope));
+    assert!(matches!(&outputs[..], [Output::Store(request)] if *request == remove));
+}
+
+#[test]
+fn what_fails_for_good_or_expires_is_held_with_its_reason() {
+    let mut bench = Bench::new(Options::default());
+    let outputs = bench.accept(1, &["bob"]);
+    let (verdict, outputs) = bench.end(batch(&outputs), Attempt::Failed("Loop detected".into()));
+    assert_eq!(verdict, Verdict::Held { tries: 1, error: "Loop detected".into() });
+    assert_eq!(put(&outputs).due, Due::Held);
+
+    let outputs = bench.accept(2, &["bob"]);
+    bench.pass(u64::from(TTL));
+    let (verdict, outputs) = bench.end(batch(&outputs), later());
+    assert_eq!(verdict, Verdict::Held { tries: 1, error: "Envelope expired: disk full".into() });
+    assert_eq!(put(&outputs).due, Due::Held);
+}
+
+#[test]
+fn what_expired_while_the_machine_was_off_is_tried_before_it_is_given_up() {
+    let mut bench = Bench::new(Options::default());
+    bench.pass(30 * 24 * 3600);
+    let outputs = bench.accept(1, &["bob"]);
+    let (verdict, _) = bench.end(batch(&outputs), Attempt::Delivered);
+    assert_eq!(verdict, Verdict::Delivered);
+}
+
+#[test]
+fn a_pause_stops_one_kind_only() {
+    let mut bench = Bench::new(Options::default());
+    assert!(bench.scheduler.pause(Kind::Mda));
+    assert!(!bench.scheduler.pause(Kind::Mda), "it is paused already");
+    let outputs = bench.accept(1, &["bob", "example.com"]);
+    assert_eq!(batch(&outputs).kind, Kind::Mta);
+    assert!(bench.turn([]).is_empty());
+    assert!(bench.scheduler.resume(Kind::Mda));
+    assert!(!bench.scheduler.resume(Kind::Mda));
+    assert_eq!(batch(&bench.turn([])).kind, Kind::Mda);
+}
+
+#[test]
+fn a_clock_that_is_set_back_delays_nothing_in_memory_and_repeats_nothing() {
+    let mut bench = Bench::new(Options::default());
+    let outputs = bench.accept(1, &["bob"]);
+    bench.end(batch(&outputs), later());
+    bench.now.unix -= 365 * 24 * 3600 * S;
+    assert!(bench.turn([]).is_empty());
+    bench.pass(9);
+    assert!(bench.turn([]).is_empty());
+    bench.pass(1);
+    let outputs = bench.turn([]);
+    let (verdict, _) = bench.end(batch(&outputs), later());
+    let Verdict::Later { due, .. } = verdict else { panic!("{verdict:?}") };
+    assert!(due > bench.now.unix, "the time that was acted on is not due again");
+    assert!(due <= bench.now.unix + 40 * S, "the new clock counts");
+}
+
+#[test]
+fn a_clock_that_is_set_back_makes_it_look_into_the_store() {
+    let mut bench = Bench::new(Options::default());
+    let outputs = bench.accept(1, &["bob"]);
+    bench.pass(1000);
+    let (_, outputs) = bench.end(batch(&outputs), later());
+    bench.turn([Input::Store(Answer::Stored(put(&outputs)))]);
+    bench.now.unix -= 365 * 24 * 3600 * S;
+    let outputs = bench.turn([]);
+    assert!(matches!(&outputs[..], [Output::Store(Request::Claim(_))]), "{outputs:?}");
+}
+
+#[test]
+fn a_flood_for_one_fills_neither_memory_nor_the_way_of_others() {
+    let options = Options { memory: 500, per_lane: 100, ..Options::default() };
+    let mut bench = Bench::new(options);
+    let mut puts = 0;
+    for number in 1..=300 {
+        puts +=
+            bench.accept(number, &["bob"]).iter().filter(|o| matches!(o, Output::Store(_))).count();
+    }
+    // Two batches began when the first two came; a hundred wait for their turn.
+    assert_eq!(puts, 300 - 2 - 100);
+    let outputs = bench.accept(999, &["carol"]);
+    assert!(outputs.is_empty(), "two batches are under way and not late: {outputs:?}");
+    bench.pass(1);
+    // Both of bob's batches are late now; carol does not wait for them.
+    let outputs = bench.turn([]);
+    let Batch { jobs, .. } = batch(&outputs);
+    assert_eq!(jobs.len(), 1);
+    assert_eq!(jobs[0].envelope().dest.local_part(), "carol");
+}
+
+#[test]
+fn content_is_kept_for_the_first_attempt_within_its_bound() {
+    let budget = crate::budget::Budget::new(1 << 20);
+    let mut bench = Bench::new(Options { content: 250, ..Options::default() });
+    bench.scheduler.pause(Kind::Mda);
+    let mut kept = Vec::new();
+    for number in 1..=3 {
+        let mut buffer = budget.buffer();
+        assert!(buffer.extend(&[b'x'; 100]));
+        let message = Arc::new(message(number, &["bob"]));
+        let memory = Arc::new(buffer);
+        kept.push(Arc::downgrade(&memory));
+        let content = Stored { memory: Some(memory), ..stored(&message) };
+        bench.turn([Input::Accepted(message, content)]);
+    }
+    let alive =
+        |kept: &Vec<std::sync::Weak<_>>| kept.iter().filter(|one| one.strong_count() > 0).count();
+    assert_eq!(alive(&kept), 2, "a third would pass 250 octets");
+    bench.scheduler.resume(Kind::Mda);
+    let outputs = bench.turn([]);
+    let Batch { id, jobs, .. } = batch(&outputs);
+    let attempts = jobs.iter().map(|job| (job.id, later())).collect();
+    let report = Report { batch: *id, attempts };
+    drop(outputs);
+    bench.turn([Input::Finished(report)]);
+    assert_eq!(alive(&kept), 0, "the first attempt is over");
+}
+
+#[test]
+fn a_message_that_was_damaged_is_not_tried_again() {
+    let mut bench = Bench::new(Options::default());
+    let outputs = bench.accept(1, &["bob", "carol"]);
+    let batch = batch(&outputs);
+    assert!(bench.turn([Input::Damaged(batch.jobs[0].message.id)]).is_empty());
+    let attempts = batch.jobs.iter().map(|job| (job.id, later())).collect();
+    assert!(bench.turn([Input::Finished(Report { batch: batch.id, attempts })]).is_empty());
+    assert_eq!(bench.scheduler.memory.ids(), []);
+}
+
+/// Many messages, a store that loses its room now and then, workers and a commit that take
+/// their time, clocks that jump: each envelope is delivered exactly once, none is lost, and
+/// memory keeps its bound.
+#[test]
+fn every_envelope_is_settled_exactly_once() {
+    for seed in 0..20 {
+        simulate(seed);
+    }
+}
+
+fn simulate(seed: u64) {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut random = move |below: u64| {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    };
+    let options = Options { memory: 60, per_lane: 20, ..Options::default() };
+    let mut bench = Bench::new(options);
+    // The journal: all envelopes that are not settled, and how they stand.
+    let mut journal: BTreeMap<EnvelopeId, State> = BTreeMap::new();
+    let mut room = Room::new(Map::new());
+    let mut lost: Option<Vec<EnvelopeId>> = None;
+    let (mut to_store, mut to_commit) = (Vec::new(), Vec::new());
+    let (mut flying, mut inputs) = (Vec::new(), Vec::new());
+    let (mut number, mut delivered) = (0, BTreeMap::new());
+    let total = 400;
+    let mut idle = 0;
+    while delivered.len() < total || !journal.is_empty() {
+        idle += 1;
+        assert!(idle < 200_000, "seed {seed}: stuck with {journal:?}");
+        match random(12) {
+            0..=2 if (number as usize) < total => {
+                number += 1;
+                let users = ["bob", "carol", "dave", "eve", "example.com"];
+                let to = users[(random(25) as f64).sqrt() as usize];
+                let message = Arc::new(message(number, &[to]));
+                let id = message.envelopes[0].id;
+                bench.messages.insert(message.id, Arc::clone(&message));
+                journal.insert(id, State::new(message.ctime));
+                let content = stored(&message);
+                inputs.push(Input::Accepted(message, content));
+            }
+            3 | 4 if !flying.is_empty() => {
+                let Batch { id: batch, jobs, .. } =
+                    flying.swap_remove(random(flying.len() as u64) as usize);
+                let attempts = jobs.iter().map(|job: &Job| {
+                    if random(3) == 0 {
+                        return (job.id, later());
+                    }
+                    *delivered.entry(job.id).or_insert(0) += 1;
+                    (job.id, Attempt::Delivered)
+                });
+                let attempts = attempts.collect();
+                inputs.push(Input::Finished(Report { batch, attempts }));
+            }
+            5 | 6 => {
+                for outcome in to_commit.drain(..) {
+                    let outcome: Outcome = outcome;
+                    match State::after(&outcome) {
+                        Some(state) => journal.insert(outcome.envelope, state),
+                        None => journal.remove(&outcome.envelope),
+                    };
+                    inputs.push(Input::Recorded(outcome));
+                }
+            }
+            7 if random(40) == 0 && lost.is_none() => {
+                room = Room::new(Map::new());
+                lost = Some(journal.keys().copied().collect());
+                inputs.push(Input::Store(Answer::Lost));
+            }
+            7 | 8 => {
+                for request in to_store.drain(..) {
+                    match request {
+                        Request::Known(known) => {
+                            let live = lost.take().expect("it was lost");
+                            for id in live.iter().filter(|id| !known.contains(id)) {
+                                let Some(state) = journal.get(id) else { continue };
+                                let envelope = &bench.messages[&id.message()].envelopes[0];
+                                let lane = Destinations::new(5).lane(envelope);
+                                let kind = envelope.agent.kind();
+                                let due = state.due;
+                                room.apply(&[Change::Put(Place {
+                                    envelope: *id,
+                                    kind,
+                                    lane,
+                                    due,
+                                })])
+                                .unwrap();
+                            }
+                        }
+                        _ if lost.is_some() => {}
+                        Request::Change(change) => {
+                            room.apply(&[change]).unwrap();
+                            if let Change::Put(place) = change {
+                                inputs.push(Input::Store(Answer::Stored(place)));
+                            }
+                        }
+                        Request::Claim(claim) => {
+                            let claimed = room.claim(&claim).unwrap();
+                            let lent = |id: &EnvelopeId| {
+                                let message = Arc::clone(&bench.messages[&id.message()]);
+                                let (content, state) = (stored(&message), journal.get(id)?.clone());
+                                Some(Lent { message, id: *id, state, content })
+                            };
+                            inputs.push(Input::Store(Answer::Lent {
+                                kind: claim.kind,
+                                envelopes: claimed.envelopes.iter().filter_map(lent).collect(),
+                                next: claimed.next,
+                                passed_over: claimed.passed_over,
+                            }));
+                        }
+                    }
+                }
+            }
+            9 if random(50) == 0 => bench.now.unix = START + random(3 * 24 * 3600) * S,
+            _ => {
+                if let Some(wakeup) = bench.scheduler.next_wakeup(bench.now) {
+                    let wait = wakeup.saturating_since(bench.now.mono);
+                    let wait =
+                        wait.min(Duration::from_secs(random(100))) + Duration::from_millis(1);
+                    bench.now.unix += wait.as_micros() as u64;
+                    bench.now.mono = bench.now.mono + wait;
+                }
+            }
+        }
+        let mut outputs = Vec::new();
+        bench.scheduler.turn(bench.now, &mut inputs, &mut outputs);
+        for output in outputs {
+            match output {
+                Output::Deliver(batch) => flying.push(batch),
+                Output::Record(outcome) => to_commit.push(outcome),
+                Output::Store(request) => to_store.push(request),
+            }
+        }
+        if idle % 10 == 0 {
+            assert!(bench.scheduler.memory.ids().len() < 300, "seed {seed}");
+        }
+    }
+    let twice: Vec<_> = delivered.iter().filter(|(_, times)| **times != 1).collect();
+    assert!(twice.is_empty(), "seed {seed}: {twice:?}");
+    assert_eq!(delivered.len(), total, "seed {seed}");
+}

@@ -1,0 +1,355 @@
+//! Where envelopes wait that are not in the scheduler's memory: what the scheduler asks, and
+//! who answers.
+//!
+//! A [`Store`] is the journal with a [waiting room](crate::waiting) beside it, on disk
+//! (`index.rs`) or, when that cannot be, in memory. It is a value that waits for the disk and
+//! so has a thread of its own: requests in, answers out, both in order. Nothing in a [`Request`]
+//! or [`Answer`] says where the room is; one shared by several machines would answer the same,
+//! its claims being leases.
+//!
+//! The room can be lost at any time: it is found damaged at the start, or sled fails when the
+//! disk is full. The truth is in the journal, so the room is filled anew:
+//!
+//! 1. The store notes which envelopes are in the journal, then says [`Answer::Lost`].
+//! 2. The scheduler answers with [`Request::Known`]: what it has in memory. Requests made
+//!    before that are void.
+//! 3. What was in the journal and is not known to the scheduler is put into the new room.
+//!
+//! What the scheduler settles between the first step and the second is gone from the journal
+//! when the room is filled, and what it has only then heard of is known to it, so nothing is
+//! lost and nothing is tried twice.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::mem;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::delivery::Kind;
+use crate::destination::Destinations;
+use crate::envelope::{Due, Envelope, Message, State};
+use crate::id::{EnvelopeId, MessageId};
+use crate::index::{self, Index, Opened, Seal};
+use crate::ordered::{Changes, Memory, Ordered};
+use crate::reader::{Found, Reader};
+use crate::request::Stored;
+use crate::schedule::micros;
+use crate::waiting::{Change, Claim, Claimed, Place, Room};
+
+/// Messages read before what they say is put into a new room: a batch for sled.
+const TOGETHER: usize = 256;
+
+/// How long an envelope waits whose record cannot be read because the disk fails.
+const PAUSE: Duration = Duration::from_secs(60);
+
+/// What the scheduler asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Change something. A put is answered with [`Answer::Stored`].
+    Change(Change),
+    /// Lend what is due; answered with [`Answer::Lent`].
+    Claim(Claim),
+    /// After [`Answer::Lost`]: all that the scheduler has in memory.
+    Known(Vec<EnvelopeId>),
+}
+
+/// What the store answers.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// The store has it.
+    Stored(Place),
+    /// Envelopes that are due; they are the scheduler's until it puts them back or removes
+    /// them.
+    Lent {
+        /// From the claim.
+        kind: Kind,
+        /// At most as many as there was room for.
+        envelopes: Vec<Lent>,
+        /// See [`Claimed::next`](crate::waiting::Claimed::next).
+        next: Option<u64>,
+        /// See [`Claimed::passed_over`](crate::waiting::Claimed::passed_over).
+        passed_over: bool,
+    },
+    /// What was in the room is gone, and so are all requests made up to now. It waits for
+    /// [`Request::Known`].
+    Lost,
+}
+
+/// An envelope that is lent.
+#[derive(Clone, Debug)]
+pub struct Lent {
+    /// Its message.
+    pub message: Arc<Message>,
+    /// Which envelope.
+    pub id: EnvelopeId,
+    /// How it stands.
+    pub state: State,
+    /// The message's content, on disk.
+    pub content: Stored,
+}
+
+/// See the module.
+pub struct Store {
+    room: Room<Map>,
+    reader: Reader,
+    destinations: Destinations,
+    /// The room is empty, and these messages are to be put into it.
+    lost: Option<Vec<MessageId>>,
+    /// The room was lost and the scheduler has not been told.
+    untold: bool,
+    /// Messages that could not be read when the room was filled: the disk failed.
+    unread: Vec<MessageId>,
+}
+
+/// How a store begins.
+pub struct Options<'a> {
+    /// The directory of the index.
+    pub dir: &'a Path,
+    /// How long opening the index may take. Opening a good one takes milliseconds.
+    pub limit: Duration,
+    /// The sequence number in the journal at its start.
+    pub sequence: u64,
+    /// What was in the journal at its start.
+    pub live: Vec<MessageId>,
+}
+
+impl Store {
+    /// A store with its room on disk, or in memory when that cannot be.
+    pub fn open(options: Options<'_>, reader: Reader) -> Self {
+        let destinations = reader.destinations();
+        let Options { dir, limit, sequence, live } = options;
+        let mut store = Self::in_memory(reader, live);
+        match index::open(dir, Seal { sequence, lanes: destinations.mark() }, limit) {
+            Ok(Opened::Trusted(index)) => {
+                store.room = Room::new(Map::OnDisk(index));
+                (store.lost, store.untold) = (None, false);
+            }
+            Ok(Opened::Fresh(index, why)) => {
+                log::info!("the index of the queue is made anew: {why}");
+                store.room = Room::new(Map::OnDisk(index));
+            }
+            Err(error) => log::warn!("the queue has no index on disk: {error}"),
+        }
+        store
+    }
+
+    /// A store with its room in memory. `live` is what was in the journal at its start.
+    pub fn in_memory(reader: Reader, live: Vec<MessageId>) -> Self {
+        Self {
+            room: Room::new(Map::InMemory(Memory::new())),
+            destinations: reader.destinations(),
+            reader,
+            lost: Some(live),
+            untold: true,
+            unread: Vec::new(),
+        }
+    }
+
+    /// Takes requests, adds answers. To be called once at the beginning without any, for a new
+    /// store may have something to say.
+    pub fn turn(&mut self, requests: &mut Vec<Request>, answers: &mut Vec<Answer>) {
+        let mut changes = Vec::new();
+        for request in requests.drain(..) {
+            match request {
+                Request::Known(known) => self.fill(&known.into_iter().collect()),
+                _ if self.lost.is_some() => {}
+                Request::Change(change) => changes.push(change),
+                Request::Claim(claim) => {
+                    self.change(&mut changes, answers);
+                    self.claim(&claim, answers);
+                }
+            }
+        }
+        self.change(&mut changes, answers);
+        if mem::take(&mut self.untold) {
+            answers.push(Answer::Lost);
+        }
+    }
+
+    /// Puts the store away. `sequence` is where the journal ended: what is in the room must
+    /// reflect all of it.
+    pub fn close(self, sequence: u64) -> io::Result<()> {
+        if self.lost.is_some() || !self.unread.is_empty() {
+            return Ok(());
+        }
+        let seal = Seal { sequence, lanes: self.destinations.mark() };
+        match self.room.into_map() {
+            Map::OnDisk(index) => index.close(seal),
+            Map::InMemory(_) => Ok(()),
+        }
+    }
+
+    fn change(&mut self, changes: &mut Vec<Change>, answers: &mut Vec<Answer>) {
+        if changes.is_empty() {
+            return;
+        }
+        match self.room.apply(changes) {
+            Ok(()) => answers.extend(changes.iter().filter_map(|change| match change {
+                Change::Put(place) => Some(Answer::Stored(*place)),
+                Change::Remove(_) => None,
+            })),
+            Err(error) => self.lose(&error),
+        }
+        changes.clear();
+    }
+
+    fn claim(&mut self, claim: &Claim, answers: &mut Vec<Answer>) {
+        if self.lost.is_some() {
+            return;
+        }
+        if !self.unread.is_empty() {
+            let unread = mem::take(&mut self.unread);
+            self.put_all(unread, &HashSet::new());
+        }
+        let lent = self.room.claim(claim).and_then(|claimed| {
+            let mut envelopes = Vec::new();
+            let mut changes = Vec::new();
+            let ids = &claimed.envelopes;
+            for ids in ids.chunk_by(|one, other| one.message() == other.message()) {
+                self.load(ids, claim, &mut envelopes, &mut changes);
+            }
+            self.room.apply(&changes)?;
+            let Claimed { next, passed_over, .. } = claimed;
+            Ok(Answer::Lent { kind: claim.kind, envelopes, next, passed_over })
+        });
+        match lent {
+            Ok(lent) => answers.push(lent),
+            Err(error) => self.lose(&error),
+        }
+    }
+
+    /// Reads envelopes of one message. Those that cannot be lent are changed in the room.
+    fn load(
+        &self,
+        ids: &[EnvelopeId],
+        claim: &Claim,
+        envelopes: &mut Vec<Lent>,
+        changes: &mut Vec<Change>,
+    ) {
+        let found = self.reader.message(ids[0].message());
+        for id in ids {
+            let due = match &found {
+                Ok(Some(found)) => match state(found, *id) {
+                    Some(state) => {
+                        let (message, content) = (found.message.clone(), found.content.clone());
+                        envelopes.push(Lent { message, id: *id, state: state.clone(), content });
+                        continue;
+                    }
+                    None => None,
+                },
+                Ok(None) => None,
+                // Nothing better comes of reading it again.
+                Err(error) if error.kind() == ErrorKind::InvalidData => Some(Due::Held),
+                Err(_) => Some(Due::At(claim.now + micros(PAUSE))),
+            };
+            changes.push(match due {
+                // The journal knows it no more, so it was settled.
+                None => Change::Remove(*id),
+                Some(due) => {
+                    let Err(error) = &found else { continue };
+                    log::warn!("{id} cannot be read: {error}");
+                    Change::Put(Place { envelope: *id, kind: claim.kind, lane: 0, due })
+                }
+            });
+        }
+    }
+
+    /// Goes on with an empty room in memory.
+    fn lose(&mut self, error: &io::Error) {
+        log::warn!("the queue goes on without an index on disk: {error}");
+        self.room = Room::new(Map::InMemory(Memory::new()));
+        self.unread.clear();
+        self.lost = Some(self.reader.behind(None, usize::MAX));
+        self.untold = true;
+    }
+
+    fn fill(&mut self, known: &HashSet<EnvelopeId>) {
+        if let Some(live) = self.lost.take() {
+            self.put_all(live, known);
+        }
+    }
+
+    /// Puts into the room what the journal says of these messages.
+    fn put_all(&mut self, messages: Vec<MessageId>, known: &HashSet<EnvelopeId>) {
+        for messages in messages.chunks(TOGETHER) {
+            let mut changes = Vec::new();
+            for id in messages {
+                match self.reader.message(*id) {
+                    Ok(Some(found)) => changes.extend(self.places(&found, known)),
+                    Ok(None) => {}
+                    Err(error) => {
+                        log::warn!("message {id} cannot be read: {error}");
+                        if error.kind() != ErrorKind::InvalidData {
+                            self.unread.push(*id);
+                        }
+                    }
+                }
+            }
+            if let Err(error) = self.room.apply(&changes) {
+                return self.lose(&error);
+            }
+        }
+    }
+
+    fn places(&self, found: &Found, known: &HashSet<EnvelopeId>) -> Vec<Change> {
+        let all = found.message.envelopes.iter().zip(&found.states);
+        let here = all.filter(|(envelope, _)| !known.contains(&envelope.id));
+        let put = |(envelope, state): (&Envelope, &State)| {
+            Change::Put(Place {
+                envelope: envelope.id,
+                kind: envelope.agent.kind(),
+                lane: self.destinations.lane(envelope),
+                due: state.due,
+            })
+        };
+        here.map(put).collect()
+    }
+}
+
+/// How an envelope of a message stands, if it is in the queue.
+fn state(found: &Found, id: EnvelopeId) -> Option<&State> {
+    let at = found.message.envelopes.iter().position(|envelope| envelope.id == id);
+    at.and_then(|at| found.states.get(at))
+}
+
+/// Where the room is.
+enum Map {
+    OnDisk(Index),
+    InMemory(Memory),
+}
+
+impl Ordered for Map {
+    fn get(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        match self {
+            Self::OnDisk(index) => index.get(key),
+            Self::InMemory(memory) => Ordered::get(memory, key),
+        }
+    }
+
+    fn walk(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        each: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> io::Result<()> {
+        match self {
+            Self::OnDisk(index) => index.walk(from, to, each),
+            Self::InMemory(memory) => memory.walk(from, to, each),
+        }
+    }
+
+    fn apply(&mut self, changes: Changes) -> io::Result<()> {
+        match self {
+            Self::OnDisk(index) => index.apply(changes),
+            Self::InMemory(memory) => memory.apply(changes),
+        }
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("lost", &self.lost.is_some()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,445 @@
+//! The waiting room: envelopes that are not in the scheduler's memory, by id, by destination
+//! and by due time.
+//!
+//! Of an envelope it knows ids, times and a keyed hash of its destination, in 53 octets of
+//! keys and values; addresses and texts are in the journal alone. Only the earliest envelope
+//! of each lane stands in the order of due times, so a hundred thousand envelopes for one
+//! destination are one entry there, and passing them over costs one step.
+//!
+//! An envelope is *waiting* until a due time, *held*, or *claimed*: lent to the scheduler,
+//! which puts it back or removes it. A claim ends with the process, so what was claimed by
+//! one that died is found by rebuilding. A store shared by several machines would let a claim
+//! end by time and number its claims; only [`Room::claim`] and [`Room::apply`] would know.
+
+use std::collections::{BTreeMap, HashSet};
+use std::io;
+
+use crate::delivery::Kind;
+use crate::envelope::Due;
+use crate::id::EnvelopeId;
+use crate::lanes::LaneId;
+use crate::ordered::{Changes, Ordered};
+use crate::schedule::{LONGEST_WAIT, micros};
+
+/// A change in the waiting room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The envelope waits or is held, whatever it did before.
+    Put(Place),
+    /// The envelope is settled.
+    Remove(EnvelopeId),
+}
+
+/// An envelope and what it waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The envelope.
+    pub envelope: EnvelopeId,
+    /// Who delivers it.
+    pub kind: Kind,
+    /// Its destination.
+    pub lane: LaneId,
+    /// When it is to be tried.
+    pub due: Due,
+}
+
+/// What the scheduler has room for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// For whom.
+    pub kind: Kind,
+    /// The wall clock.
+    pub now: u64,
+    /// Envelopes in all; those due earliest.
+    pub room: usize,
+    /// Envelopes of one destination.
+    pub per_lane: usize,
+    /// Destinations of which the scheduler has enough.
+    pub crowded: HashSet<LaneId>,
+}
+
+/// What was lent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claimed {
+    /// Envelopes that are due.
+    pub envelopes: Vec<EnvelopeId>,
+    /// The earliest due time left, crowded destinations left out. It may be in the past, when
+    /// there was no room for more.
+    pub next: Option<u64>,
+    /// Whether a crowded destination has something due.
+    pub passed_over: bool,
+}
+
+/// The waiting room, kept in an ordered map.
+#[derive(Debug)]
+pub struct Room<M> {
+    map: M,
+}
+
+impl<M: Ordered> Room<M> {
+    /// The room that is in `map`.
+    pub fn new(map: M) -> Self {
+        Self { map }
+    }
+
+    /// The map, to be put away.
+    pub fn into_map(self) -> M {
+        self.map
+    }
+
+    /// Makes the changes. Of several for one envelope the last one counts; removing one that
+    /// is not here changes nothing.
+    pub fn apply(&mut self, changes: &[Change]) -> io::Result<()> {
+        let mut last = BTreeMap::new();
+        for change in changes {
+            let (id, slot) = match change {
+                Change::Put(place) => (place.envelope, Some(Slot::of(place))),
+                Change::Remove(id) => (*id, None),
+            };
+            last.insert(id, slot);
+        }
+        self.write(last)
+    }
+
+    /// Lends envelopes that are due, and those whose due time cannot be right (the clock has
+    /// been set back).
+    pub fn claim(&mut self, claim: &Claim) -> io::Result<Claimed> {
+        let mut claimed = Claimed::default();
+        let mut lent = BTreeMap::new();
+        let beyond = claim.now.saturating_add(micros(LONGEST_WAIT)).saturating_add(1);
+        for (from, to) in [(0, claim.now), (beyond, u64::MAX)] {
+            let mut lanes = Vec::new();
+            self.heads(claim.kind, from, &mut |due, lane| {
+                let crowded = claim.crowded.contains(&lane);
+                claimed.passed_over |= crowded && due <= to;
+                if !crowded && due <= to {
+                    lanes.push(lane);
+                }
+                due <= to && lanes.len() < claim.room
+            })?;
+            for lane in lanes {
+                let most = claim.per_lane.min(claim.room - lent.len());
+                self.lane(claim.kind, lane, from, to, most, &mut lent)?;
+            }
+        }
+        claimed.envelopes.extend(lent.keys().copied());
+        self.write(lent)?;
+        self.heads(claim.kind, 0, &mut |due, lane| {
+            if !claim.crowded.contains(&lane) {
+                claimed.next = Some(due);
+            }
+            claimed.next.is_none()
+        })?;
+        Ok(claimed)
+    }
+
+    /// Moves up to `most` envelopes of a lane with due times in `from..=to` to `lent`.
+    fn lane(
+        &self,
+        kind: Kind,
+        lane: LaneId,
+        from: u64,
+        to: u64,
+        most: usize,
+        lent: &mut BTreeMap<EnvelopeId, Option<Slot>>,
+    ) -> io::Result<()> {
+        if most == 0 {
+            return Ok(());
+        }
+        let full = lent.len() + most;
+        let (from, to) = (lane_key(kind, lane, from, 0), lane_key(kind, lane, to, u64::MAX));
+        self.map.walk(&from, &successor(&to), &mut |key, _| {
+            if let Some(id) = id_in_lane_key(key) {
+                lent.insert(id, Some(Slot { kind, lane, standing: Standing::Claimed }));
+            }
+            lent.len() < full
+        })
+    }
+
+    /// Shows each lane with its earliest due time, in the order of these times.
+    fn heads(
+        &self,
+        kind: Kind,
+        from: u64,
+        each: &mut dyn FnMut(u64, LaneId) -> bool,
+    ) -> io::Result<()> {
+        let to = [HEAD, kind as u8 + 1];
+        self.map.walk(&head_key(kind, from, 0), &to, &mut |key, _| {
+            number(key, 2).zip(number(key, 10)).is_none_or(|(due, lane)| each(due, lane))
+        })
+    }
+
+    /// Gives envelopes their new slots (or none) and puts right which envelope is the earliest
+    /// of each lane concerned.
+    fn write(&mut self, slots: BTreeMap<EnvelopeId, Option<Slot>>) -> io::Result<()> {
+        let mut changes = Changes::new();
+        let mut lanes = BTreeMap::new();
+        for (id, slot) in slots {
+            let key = envelope_key(id);
+            let old = self.map.get(&key)?.and_then(|octets| Slot::decode(&octets));
+            for (slot, value) in [(old, None), (slot, Some(Vec::new()))] {
+                let Some(Slot { kind, lane, standing: Standing::Waiting(due) }) = slot else {
+                    continue;
+                };
+                if let std::collections::btree_map::Entry::Vacant(place) = lanes.entry((kind, lane))
+                {
+                    place.insert(self.earliest(kind, lane)?);
+                }
+                changes.push((lane_key(kind, lane, due, id.as_u64()), value));
+            }
+            changes.push((key, slot.map(Slot::encode)));
+        }
+        self.map.apply(changes)?;
+
+        let mut changes = Changes::new();
+        for ((kind, lane), before) in lanes {
+            let now = self.earliest(kind, lane)?;
+            if before != now {
+                changes.extend(before.map(|due| (head_key(kind, due, lane), None)));
+                changes.extend(now.map(|due| (head_key(kind, due, lane), Some(Vec::new()))));
+            }
+        }
+        self.map.apply(changes)
+    }
+
+    fn earliest(&self, kind: Kind, lane: LaneId) -> io::Result<Option<u64>> {
+        let from = lane_key(kind, lane, 0, 0);
+        let to = successor(&lane_key(kind, lane, u64::MAX, u64::MAX));
+        let mut due = None;
+        self.map.walk(&from, &to, &mut |key, _| {
+            due = number(key, 10);
+            false
+        })?;
+        Ok(due)
+    }
+}
+
+/// What is known of one envelope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Slot {
+    kind: Kind,
+    lane: LaneId,
+    standing: Standing,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Waiting(u64),
+    Held,
+    Claimed,
+}
+
+impl Slot {
+    fn of(place: &Place) -> Self {
+        let standing = match place.due {
+            Due::At(due) => Standing::Waiting(due),
+            Due::Held => Standing::Held,
+        };
+        Self { kind: place.kind, lane: place.lane, standing }
+    }
+
+    fn encode(self) -> Vec<u8> {
+        let (tag, due) = match self.standing {
+            Standing::Waiting(due) => (b'w', due),
+            Standing::Held => (b'h', 0),
+            Standing::Claimed => (b'c', 0),
+        };
+        join(&[self.kind as u8, tag], &[self.lane, due])
+    }
+
+    fn decode(octets: &[u8]) -> Option<Self> {
+        let standing = match octets.get(1)? {
+            b'w' => Standing::Waiting(number(octets, 10)?),
+            b'h' => Standing::Held,
+            b'c' => Standing::Claimed,
+            _ => return None,
+        };
+        Some(Self { kind: Kind::from_u8(octets[0])?, lane: number(octets, 2)?, standing })
+    }
+}
+
+// Keys: a letter, then numbers with the highest octet first, so that they sort as numbers.
+const ENVELOPE: u8 = b'e';
+const LANE: u8 = b'l';
+const HEAD: u8 = b'd';
+
+fn envelope_key(id: EnvelopeId) -> Vec<u8> {
+    join(&[ENVELOPE], &[id.as_u64()])
+}
+
+fn lane_key(kind: Kind, lane: LaneId, due: u64, id: u64) -> Vec<u8> {
+    join(&[LANE, kind as u8], &[lane, due, id])
+}
+
+fn head_key(kind: Kind, due: u64, lane: LaneId) -> Vec<u8> {
+    join(&[HEAD, kind as u8], &[due, lane])
+}
+
+fn id_in_lane_key(key: &[u8]) -> Option<EnvelopeId> {
+    EnvelopeId::from_u64(number(key, 18)?)
+}
+
+fn join(letters: &[u8], numbers: &[u64]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(letters.len() + 8 * numbers.len());
+    key.extend_from_slice(letters);
+    numbers.iter().for_each(|number| key.extend_from_slice(&number.to_be_bytes()));
+    key
+}
+
+fn number(octets: &[u8], at: usize) -> Option<u64> {
+    octets.get(at..at + 8)?.try_into().ok().map(u64::from_be_bytes)
+}
+
+/// The first key behind `key`.
+fn successor(key: &[u8]) -> Vec<u8> {
+    [key, &[0]].concat()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::id::MessageId;
+    use crate::ordered::Memory;
+
+    fn id(number: u32) -> EnvelopeId {
+        EnvelopeId::new(MessageId::from_u32(number).unwrap(), 0)
+    }
+
+    fn put(number: u32, lane: LaneId, due: Due) -> Change {
+        Change::Put(Place { envelope: id(number), kind: Kind::Mda, lane, due })
+    }
+
+    fn claim(now: u64, room: usize) -> Claim {
+        let crowded = HashSet::new();
+        Claim { kind: Kind::Mda, now, room, per_lane: 100, crowded }
+    }
+
+    #[test]
+    fn what_is_due_is_lent_once() {
+        let mut room = Room::new(Memory::new());
+        let changes = [put(1, 7, Due::At(10)), put(2, 7, Due::At(20)), put(3, 8, Due::Held)];
+        room.apply(&changes).unwrap();
+        let claimed = room.claim(&claim(10, 9)).unwrap();
+        let expected = Claimed { envelopes: vec![id(1)], next: Some(20), ..Claimed::default() };
+        assert_eq!(claimed, expected);
+        assert_eq!(room.claim(&claim(19, 9)).unwrap().envelopes, []);
+        // Put back, it is lent again; removed while it is lent, it never is.
+        room.apply(&[put(1, 7, Due::At(15))]).unwrap();
+        assert_eq!(room.claim(&claim(20, 9)).unwrap().envelopes.len(), 2);
+        room.apply(&[Change::Remove(id(1)), Change::Remove(id(2))]).unwrap();
+        assert_eq!(room.claim(&claim(99, 9)).unwrap(), Claimed::default());
+        assert_eq!(room.map.len(), 1, "only the held one is left");
+    }
+
+    #[test]
+    fn one_destination_with_thousands_does_not_hide_the_next() {
+        let mut room = Room::new(Memory::new());
+        let flood: Vec<_> = (1..=5000).map(|n| put(n, 7, Due::At(u64::from(n)))).collect();
+        room.apply(&flood).unwrap();
+        room.apply(&[put(9000, 8, Due::At(6000))]).unwrap();
+        let first = room.claim(&claim(7000, 1000)).unwrap();
+        assert_eq!(first.envelopes.len(), 101, "a hundred of the flood, and the other one");
+        assert!(first.envelopes.contains(&id(9000)));
+        assert_eq!(first.next, Some(101));
+        let crowded = Claim { crowded: HashSet::from([7]), ..claim(7000, 1000) };
+        let second = room.claim(&crowded).unwrap();
+        assert_eq!(second, Claimed { passed_over: true, ..Claimed::default() });
+        assert_eq!(room.claim(&claim(7000, 3)).unwrap().envelopes.len(), 3);
+    }
+
+    #[test]
+    fn a_due_time_of_another_clock_is_found() {
+        let day = micros(LONGEST_WAIT);
+        let mut room = Room::new(Memory::new());
+        room.apply(&[put(1, 7, Due::At(500 * day)), put(2, 8, Due::At(day))]).unwrap();
+        let claimed = room.claim(&claim(5, 9)).unwrap();
+        assert_eq!((claimed.envelopes, claimed.next), (vec![id(1)], Some(day)));
+    }
+
+    #[test]
+    fn in_memory_it_does_what_it_should() {
+        conforms(Memory::new(), 3000);
+    }
+
+    /// The same as a list that is searched, over `rounds` random rounds.
+    pub(crate) fn conforms(map: impl Ordered, rounds: u64) {
+        let mut seed = 1;
+        let mut random = |below: u64| {
+            seed = u64::wrapping_mul(seed, 6_364_136_223_846_793_005).wrapping_add(1);
+            (seed >> 33) % below
+        };
+        let mut room = Room::new(map);
+        let mut model: BTreeMap<EnvelopeId, Option<Place>> = BTreeMap::new();
+        for round in 0..rounds {
+            let now = round * 10;
+            let changes: Vec<_> = (0..random(5))
+                .map(|_| {
+                    let envelope = id(1 + random(200) as u32);
+                    let kind = Kind::ALL[envelope.as_u64() as usize % 2];
+                    let lane = random(6).pow(2) % 7;
+                    let due = match random(5) {
+                        0 => return Change::Remove(envelope),
+                        1 => Due::Held,
+                        _ => Due::At(now + random(400)),
+                    };
+                    Change::Put(Place { envelope, kind, lane, due })
+                })
+                .collect();
+            for change in &changes {
+                match change {
+                    Change::Put(place) => {
+                        model.insert(place.envelope, Some(*place));
+                    }
+                    Change::Remove(id) => {
+                        model.remove(id);
+                    }
+                }
+            }
+            room.apply(&changes).unwrap();
+            let kind = Kind::ALL[random(2) as usize];
+            let (most, per_lane) = (1 + random(20) as usize, 1 + random(4) as usize);
+            let crowded = (0..random(3)).map(|_| random(7)).collect();
+            let claim = Claim { kind, now, room: most, per_lane, crowded };
+            let claimed = room.claim(&claim).unwrap();
+            check(&claim, &claimed, &model);
+            model.extend(claimed.envelopes.into_iter().map(|id| (id, None)));
+        }
+    }
+
+    /// Whether this is what a claim may give, when `model` has what waited before (`None`:
+    /// lent).
+    fn check(claim: &Claim, claimed: &Claimed, model: &BTreeMap<EnvelopeId, Option<Place>>) {
+        let mut lanes: BTreeMap<LaneId, Vec<(u64, EnvelopeId)>> = BTreeMap::new();
+        for place in model.values().flatten().filter(|place| place.kind == claim.kind) {
+            if let Due::At(due) = place.due {
+                lanes.entry(place.lane).or_default().push((due, place.envelope));
+            }
+        }
+        let mut lent = 0;
+        let mut next = None;
+        let mut passed_over = false;
+        for (lane, mut waiting) in lanes {
+            waiting.sort_unstable();
+            let due = waiting.iter().filter(|(due, _)| *due <= claim.now).count();
+            if claim.crowded.contains(&lane) {
+                passed_over |= due > 0;
+                assert!(waiting.iter().all(|(_, id)| !claimed.envelopes.contains(id)));
+                continue;
+            }
+            let most = due.min(claim.per_lane);
+            let taken: Vec<_> =
+                waiting.iter().filter(|(_, id)| claimed.envelopes.contains(id)).collect();
+            assert!(taken.len() <= most);
+            assert!(taken.iter().zip(&waiting).all(|(one, other)| *one == other), "in order");
+            assert!(taken.len() == most || claimed.envelopes.len() == claim.room);
+            lent += taken.len();
+            let left = waiting.get(taken.len()).map(|(due, _)| *due);
+            next = [next, left].into_iter().flatten().min();
+        }
+        assert_eq!(lent, claimed.envelopes.len());
+        assert!(lent <= claim.room);
+        assert_eq!(claimed.next, next);
+        // With no room left it does not look at everything.
+        assert!(claimed.passed_over == passed_over || lent == claim.room);
+    }
+}
