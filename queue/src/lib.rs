@@ -7,8 +7,36 @@
 #![forbid(unsafe_code)]
 
 pub mod budget;
+pub mod commit;
+pub mod delivery;
+pub mod destination;
 pub mod disk;
 pub mod envelope;
 pub mod id;
+pub mod lanes;
+pub mod list;
+pub mod lock;
+pub mod maildir;
+pub mod reader;
+pub mod recovery;
 pub mod request;
+pub mod schedule;
+pub mod scheduler;
+pub mod spares;
 pub mod spool;
+pub mod store;
+pub mod waiting;
+
+mod encode;
+mod facts;
+mod group;
+mod index;
+mod journal;
+mod ordered;
+mod record;
+mod replay;
+mod scan;
+mod segment;
+mod table;
+mod text;
+mod wire;

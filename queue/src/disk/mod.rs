@@ -11,6 +11,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 
+pub mod fault;
 pub mod real;
 
 pub use real::RealDisk;
@@ -22,6 +23,9 @@ pub trait Disk: Send + Sync + 'static {
 
     /// Opens a file for reading.
     fn open(&self, path: &Path) -> io::Result<Box<dyn File>>;
+
+    /// Opens a file for reading and writing, as it is.
+    fn reuse(&self, path: &Path) -> io::Result<Box<dyn File>>;
 
     /// Makes a directory (mode 0700); an error when the name is taken.
     fn mkdir(&self, path: &Path) -> io::Result<()>;
@@ -54,9 +58,9 @@ pub trait File: Send + Sync {
     /// Reads at most `into.len()` octets at `offset`; fewer only at the end of the file.
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize>;
 
-    /// Says that [`File::sync_data`] will follow: write-back may begin. A hint, so that the
-    /// syncs of many files, called one after the other, wait for the device together.
-    fn start_sync(&self);
+    /// Lets the system begin to write out what was written, so that a sync of many files waits
+    /// for one disk at work instead of for each in turn. Promises nothing.
+    fn start_write_back(&self);
 
     /// Makes the octets written and the size durable (POSIX `fdatasync`).
     ///

@@ -1,0 +1,421 @@
+//! Makes mail durable, and what became of it.
+//!
+//! [`Commit`] is a value that the commit thread turns: each turn writes what has come together
+//! meanwhile as one group with one write, makes it durable with one `fdatasync`, and only then
+//! answers. A single request never waits for company. Between the turns, when the answers have
+//! left, [`Commit::tidy`] keeps the journal small.
+//!
+//! When a write or a sync fails, nothing is known about the group. Before anybody hears that
+//! a message is refused, an abort that names it must be on disk, in another segment; outcomes
+//! are written again there. When that fails too, the peers hear 421, for their messages may
+//! still turn up after a crash, and the outcomes stay owed until the disk works again.
+
+mod tidy;
+
+#[cfg(test)]
+mod tests;
+
+use std::io::{self, ErrorKind};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use smtpd_engine::time::Time;
+
+use crate::disk::Disk;
+use crate::envelope::Outcome;
+use crate::group::{Group, Member, Stowed, TooLarge};
+use crate::id::{Ids, MessageId};
+use crate::journal::{Failure, Journal, Purpose, Start, Written};
+use crate::reader::Reader;
+use crate::record::DOT_LINES;
+use crate::recovery::{Layout, Recovered, inspect, recover};
+use crate::request::{Accept, Body, Content, Done, Refusal, Request, Stored};
+use crate::segment::Place;
+use crate::spares::{Filler, Spares};
+use crate::spool::Spool;
+use crate::table::{Effect, Shared, Table};
+use tidy::Tidy;
+
+/// Octets of a group, after which what waits is left to the next one: a bound on the memory of
+/// the buffer, and on how long the first of a group waits for the writing of the last.
+const GROUP: usize = 4 << 20;
+/// About what a record takes beside its content, for that bound.
+const FACTS: usize = 500;
+/// Octets of a segment unless configured. Small ones give back space soon, and filling one
+/// with zeros takes 5 ms; their size makes no difference to a sync.
+const SEGMENT: u64 = 16 << 20;
+/// How long a disk that failed is left alone.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What a queue is opened with.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Octets of a segment file. Some four times as much is in use even when the queue is
+    /// empty.
+    pub segment: u64,
+    /// A number that nobody can guess, from which a new queue gets its key and the first of
+    /// its ids. One that exists has them already.
+    pub random: u128,
+}
+
+impl Options {
+    /// The defaults, with a random number that the system gave.
+    pub fn new(random: u128) -> Self {
+        Self { segment: SEGMENT, random }
+    }
+}
+
+/// A queue that was opened.
+pub struct Opened {
+    /// For the commit thread.
+    pub commit: Commit,
+    /// What was found.
+    pub recovered: Recovered,
+    /// Gives ids to new messages.
+    pub ids: Ids,
+    /// Reads messages.
+    pub reader: Reader,
+    /// Writes content files.
+    pub spool: Spool,
+    /// Makes spare segment files, on a thread of its own.
+    pub filler: Filler,
+}
+
+/// See the module.
+pub struct Commit {
+    journal: Journal,
+    table: Shared,
+    reader: Reader,
+    ids: Ids,
+    spares: Arc<Spares>,
+    disk: Arc<dyn Disk>,
+    layout: Layout,
+    /// The key of the queue.
+    key: u64,
+    /// Octets of a segment.
+    capacity: u64,
+    group: Group,
+    /// Outcomes that could not be written yet.
+    owed: Vec<Outcome>,
+    /// Content files named by uncertain records. They must stay as long as those may count.
+    uncertain: Vec<MessageId>,
+    /// Until then a disk that failed is left alone.
+    retry: Time,
+    /// What peers hear meanwhile.
+    trouble: Refusal,
+    tidy: Tidy,
+}
+
+/// Requests that are in the group.
+struct Gathered<T> {
+    accepts: Vec<(Accept<T>, Member)>,
+    outcomes: Vec<(Outcome, Member)>,
+}
+
+impl Commit {
+    /// Opens the queue in the directory `dir`, which must exist: reads the journal, sets aside
+    /// what is damaged, removes what nobody was told about, and begins a new segment.
+    pub fn open(disk: Arc<dyn Disk>, dir: &Path, options: &Options) -> io::Result<Opened> {
+        let layout = Layout::new(dir);
+        let (replayed, recovered) = recover(&disk, &layout)?;
+        let (key, first) = match replayed.key {
+            Some(key) => (key, replayed.ids),
+            None => (options.random as u64, (options.random >> 96) as u64),
+        };
+        let ids = Ids::new(first, first);
+        let spares = Spares::find(disk.clone(), &layout.journal, options.segment)?;
+        let spares = Arc::new(spares);
+        let table = Shared::new(replayed.table);
+        let mut journal = Journal::new(Start {
+            disk: disk.clone(),
+            dir: layout.journal.clone(),
+            spares: spares.clone(),
+            ids: ids.clone(),
+            table: table.clone(),
+            key,
+            capacity: options.segment,
+            last: replayed.last,
+            next: replayed.next,
+        });
+        journal.begin(Purpose::Settle, 0)?;
+        let (reader, spool) = readers(&disk, &layout, key, table.clone());
+        let filler = Filler::new(spares.clone());
+        let commit = Self {
+            journal,
+            table,
+            reader: reader.clone(),
+            ids: ids.clone(),
+            spares,
+            disk,
+            layout,
+            key,
+            capacity: options.segment,
+            group: Group::default(),
+            owed: Vec::new(),
+            uncertain: Vec::new(),
+            retry: Time::default(),
+            trouble: Refusal::Failed,
+            tidy: Tidy::default(),
+        };
+        Ok(Opened { commit, recovered, ids, reader, spool, filler })
+    }
+
+    /// The sequence number up to before which everything is on disk.
+    pub fn synced(&self) -> u64 {
+        self.journal.synced()
+    }
+
+    /// Whether the [`Filler`] has something to do.
+    pub fn wants_filling(&self) -> bool {
+        self.spares.short()
+    }
+
+    /// Writes one group and answers. What is left in `requests` was too much for one group and
+    /// belongs to the next turn.
+    pub fn turn<T>(&mut self, now: Time, requests: &mut Vec<Request<T>>, done: &mut Vec<Done<T>>) {
+        if now < self.retry || !self.mend(now, done) {
+            return self.decline(requests, done);
+        }
+        let gathered = self.gather(requests, done);
+        if self.group.records() == 0 {
+            return;
+        }
+        let accepts = !gathered.accepts.is_empty();
+        let why = if accepts { Purpose::Accept } else { Purpose::Settle };
+        match self.journal.write(&mut self.group, why) {
+            Ok(written) => self.apply(&written, gathered, done),
+            Err(failure) => self.fail(now, &failure, gathered, done),
+        }
+    }
+
+    /// Ends an orderly run: the next start need not search for what was being written.
+    pub fn close(mut self) -> io::Result<()> {
+        if self.journal.is_uncertain() || !self.owed.is_empty() {
+            return Err(io::Error::other("the journal's disk has failed"));
+        }
+        self.group.clear();
+        self.group.close(self.ids.next());
+        match self.journal.write(&mut self.group, Purpose::Settle) {
+            Ok(_) => Ok(()),
+            Err(Failure::Before(error) | Failure::Uncertain(error)) => Err(error),
+        }
+    }
+
+    /// Encodes what fits into one group. What needs no writing, or may not be written, is
+    /// answered at once.
+    fn gather<T>(
+        &mut self,
+        requests: &mut Vec<Request<T>>,
+        done: &mut Vec<Done<T>>,
+    ) -> Gathered<T> {
+        self.group.clear();
+        let owed = std::mem::take(&mut self.owed);
+        let outcomes = owed.into_iter().map(|outcome| {
+            let member = self.group.outcome(&outcome);
+            (outcome, member)
+        });
+        let mut gathered = Gathered { accepts: Vec::new(), outcomes: outcomes.collect() };
+        let room = self.journal.room().unwrap_or_default();
+        for request in requests.drain(..fitting(requests)) {
+            match request {
+                Request::Outcome(outcome) if !self.table.lock().has(outcome.envelope) => {
+                    done.push(Done::Recorded(outcome));
+                }
+                Request::Outcome(outcome) => {
+                    let member = self.group.outcome(&outcome);
+                    gathered.outcomes.push((outcome, member));
+                }
+                Request::Accept(accept) => match self.encode(&accept, room) {
+                    Ok(member) => gathered.accepts.push((accept, member)),
+                    Err(why) => refuse(accept, why, done),
+                },
+            }
+        }
+        gathered
+    }
+
+    /// Adds a message to the group, unless that would touch the reserve.
+    fn encode<T>(&mut self, accept: &Accept<T>, room: u64) -> Result<Member, Refusal> {
+        let Accept { message, content, causes, .. } = accept;
+        // The counter of the ids has gone round, and this one is still here: wait for another.
+        if self.table.lock().get(message.id).is_some() {
+            return Err(Refusal::Failed);
+        }
+        let flags = if content.dot_lines { DOT_LINES } else { 0 };
+        let stowed = match &content.body {
+            Body::Memory(octets) => Stowed { flags, inline: octets, file: None },
+            Body::File(file) => Stowed { flags, inline: &[], file: Some(*file) },
+        };
+        let member = self.group.message(message, &[], causes, stowed).map_err(|TooLarge| {
+            log::error!("warn: queue: message {} is too large for a record", message.id);
+            Refusal::Failed
+        })?;
+        if self.group.len() as u64 > room {
+            self.group.pop();
+            self.tidy.full = true;
+            return Err(Refusal::NoSpace);
+        }
+        Ok(member)
+    }
+
+    /// Notes what is on disk now, and answers.
+    fn apply<T>(&mut self, written: &Written, gathered: Gathered<T>, done: &mut Vec<Done<T>>) {
+        let mut table = self.table.lock();
+        for (accept, member) in gathered.accepts {
+            let Accept { token, message, content, causes } = accept;
+            let place = written.place(member.offset);
+            let in_file = matches!(content.body, Body::File(_));
+            let left = message.envelopes.iter().map(|envelope| envelope.id.nth());
+            table.insert(message.id, place, member.length, in_file, left);
+            let stored = content.stored(message.id);
+            done.push(Done::Accepted { token, message, content: stored });
+            causes.into_iter().for_each(|cause| note(&mut table, cause, place, done));
+        }
+        for (outcome, member) in gathered.outcomes {
+            note(&mut table, outcome, written.place(member.offset), done);
+        }
+    }
+
+    /// Answers for a group that is not on disk, or of which nobody knows.
+    fn fail<T>(
+        &mut self,
+        now: Time,
+        failure: &Failure,
+        gathered: Gathered<T>,
+        done: &mut Vec<Done<T>>,
+    ) {
+        self.owed.extend(gathered.outcomes.into_iter().map(|(outcome, _)| outcome));
+        self.note_failure(now, failure);
+        let why = match failure {
+            Failure::Before(_) => self.trouble,
+            Failure::Uncertain(_) if self.mend(now, done) => self.trouble,
+            Failure::Uncertain(_) => Refusal::Fatal,
+        };
+        for (accept, _) in gathered.accepts {
+            if why == Refusal::Fatal && accept.content.in_file() {
+                self.uncertain.push(accept.message.id);
+            }
+            refuse(accept, why, done);
+        }
+    }
+
+    /// Puts an abort of all uncertain records on disk, if there are any, and what is owed with
+    /// it. Says whether the journal can be written again.
+    fn mend<T>(&mut self, now: Time, done: &mut Vec<Done<T>>) -> bool {
+        if !self.journal.is_uncertain() {
+            return true;
+        }
+        self.group.clear();
+        let (from, to) = self.journal.void();
+        self.group.abort(from, to);
+        let owed: Vec<_> = std::mem::take(&mut self.owed)
+            .into_iter()
+            .map(|outcome| (self.group.outcome(&outcome), outcome))
+            .collect();
+        match self.journal.abort(&mut self.group) {
+            Ok(written) => {
+                self.retry = now;
+                let mut table = self.table.lock();
+                for (member, outcome) in owed {
+                    note(&mut table, outcome, written.place(member.offset), done);
+                }
+                done.extend(self.uncertain.drain(..).map(Done::Discard));
+                true
+            }
+            Err(failure) => {
+                self.owed.extend(owed.into_iter().map(|(_, outcome)| outcome));
+                self.note_failure(now, &failure);
+                false
+            }
+        }
+    }
+
+    /// Answers for requests that the disk has not seen: they may be refused for good.
+    fn decline<T>(&mut self, requests: &mut Vec<Request<T>>, done: &mut Vec<Done<T>>) {
+        for request in requests.drain(..) {
+            match request {
+                Request::Accept(accept) => refuse(accept, self.trouble, done),
+                Request::Outcome(outcome) => self.owed.push(outcome),
+            }
+        }
+    }
+
+    fn note_failure(&mut self, now: Time, failure: &Failure) {
+        let (Failure::Before(error) | Failure::Uncertain(error)) = failure;
+        log::error!("warn: queue: journal: {error}");
+        self.retry = now + RETRY;
+        let full = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+        self.trouble = if full { Refusal::NoSpace } else { Refusal::Failed };
+    }
+}
+
+impl Reader {
+    /// Reads a queue that no daemon has open, and says what it holds. Nothing is changed, set
+    /// aside or created.
+    pub fn offline(disk: Arc<dyn Disk>, dir: &Path) -> io::Result<(Self, Recovered)> {
+        let layout = Layout::new(dir);
+        let (replayed, recovered) = inspect(&*disk, &layout)?;
+        let key = replayed.key.unwrap_or_default();
+        let (reader, _) = readers(&disk, &layout, key, Shared::new(replayed.table));
+        Ok((reader, recovered))
+    }
+}
+
+fn readers(disk: &Arc<dyn Disk>, layout: &Layout, key: u64, table: Shared) -> (Reader, Spool) {
+    let spool = Spool::new(disk.clone(), layout.content.clone());
+    let reader = Reader::new(disk.clone(), layout.journal.clone(), key, table, spool.clone());
+    (reader, spool)
+}
+
+impl Content {
+    fn in_file(&self) -> bool {
+        matches!(self.body, Body::File(_))
+    }
+
+    /// Where it is once it is on disk. What is in memory stays there for the first delivery.
+    fn stored(self, message: MessageId) -> Stored {
+        let dot_lines = self.dot_lines;
+        let (octets, memory) = match self.body {
+            Body::Memory(buffer) => (buffer.len() as u64, Some(Arc::new(buffer))),
+            Body::File(file) => (file.octets, None),
+        };
+        Stored { message, octets, dot_lines, memory }
+    }
+}
+
+/// How many requests make one group: at least one, and no more than it has octets for.
+fn fitting<T>(requests: &[Request<T>]) -> usize {
+    let mut octets = 0;
+    let fits = |request: &&Request<T>| {
+        let before = octets;
+        octets += FACTS;
+        if let Request::Accept(Accept {
+            content: Content { body: Body::Memory(buffer), .. }, ..
+        }) = request
+        {
+            octets += buffer.len();
+        }
+        before == 0 || octets <= GROUP
+    };
+    requests.iter().take_while(fits).count()
+}
+
+/// Notes an outcome that is on disk.
+fn note<T>(table: &mut Table, outcome: Outcome, place: Place, done: &mut Vec<Done<T>>) {
+    let message = outcome.envelope.message();
+    let effect = table.outcome(outcome.envelope, outcome.verdict.settles(), place);
+    done.push(Done::Recorded(outcome));
+    if effect == (Effect::Gone { in_file: true }) {
+        done.push(Done::Discard(message));
+    }
+}
+
+fn refuse<T>(accept: Accept<T>, why: Refusal, done: &mut Vec<Done<T>>) {
+    let message = accept.message.id;
+    done.push(Done::Refused { token: accept.token, message, why });
+    // What may still count after a crash must find its content.
+    if why != Refusal::Fatal && accept.content.in_file() {
+        done.push(Done::Discard(message));
+    }
+}

@@ -1,0 +1,132 @@
+//! The facts of a message record: everything about the message but its content.
+//!
+//! A record made when a message is accepted has no states: its envelopes were never tried. One
+//! made by copying forward has only the envelopes left then, and the state of each.
+
+use crate::encode::{put_message, put_outcome, put_state, take_message, take_outcome, take_state};
+use crate::envelope::{Message, Outcome, State};
+use crate::id::MessageId;
+use crate::spool::Finished;
+use crate::wire::{Malformed, Take, put_number};
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Facts {
+    /// Outcomes that became true with this record.
+    pub(crate) causes: Vec<Outcome>,
+    /// The content file, if there is one.
+    pub(crate) file: Option<Finished>,
+    pub(crate) message: Message,
+    /// One for each envelope, in the same order.
+    pub(crate) states: Vec<State>,
+}
+
+impl Facts {
+    /// Writes facts; `states` is empty for a message that is new.
+    pub(crate) fn put(
+        into: &mut Vec<u8>,
+        causes: &[Outcome],
+        file: Option<Finished>,
+        message: &Message,
+        states: &[State],
+    ) {
+        into.extend_from_slice(&message.id.as_u32().to_le_bytes());
+        put_number(into, causes.len() as u64);
+        causes.iter().for_each(|cause| put_outcome(into, cause));
+        match file {
+            None => into.push(0),
+            Some(file) => {
+                into.push(1);
+                put_number(into, file.octets);
+                into.extend_from_slice(&file.checksum.to_le_bytes());
+            }
+        }
+        put_message(into, message);
+        into.push(u8::from(!states.is_empty()));
+        states.iter().for_each(|state| put_state(into, state));
+    }
+
+    /// Which message the facts are about, without reading the rest.
+    pub(crate) fn id(facts: &[u8]) -> Result<MessageId, Malformed> {
+        MessageId::from_u32(Take(facts).u32()?).ok_or(Malformed)
+    }
+
+    /// Reads what [`Facts::put`] wrote.
+    pub(crate) fn take(facts: &[u8]) -> Result<Self, Malformed> {
+        let mut take = Take(facts);
+        let id = MessageId::from_u32(take.u32()?).ok_or(Malformed)?;
+        let count: usize = take.small()?;
+        // No capacity ahead: a count that lies must not cost memory.
+        let mut causes = Vec::new();
+        for _ in 0..count {
+            causes.push(take_outcome(&mut take)?);
+        }
+        let file = match take.octet()? {
+            0 => None,
+            1 => Some((take.number()?, take.u32()?)),
+            _ => return Err(Malformed),
+        };
+        let message = take_message(id, &mut take)?;
+        let tried = match take.octet()? {
+            0 => false,
+            1 => true,
+            _ => return Err(Malformed),
+        };
+        let state = |_| match tried {
+            false => Ok(State::new(message.ctime)),
+            true => take_state(&mut take),
+        };
+        let states = message.envelopes.iter().map(state).collect::<Result<_, _>>()?;
+        let file = file.map(|(octets, checksum)| Finished { id: message.id, octets, checksum });
+        take.end()?;
+        Ok(Self { causes, file, message, states })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encode::tests::message;
+    use crate::envelope::{Due, Verdict};
+    use crate::wire::tests::Noise;
+
+    fn octets(states: &[State]) -> Vec<u8> {
+        let message = message(9, 3);
+        let cause = Outcome { envelope: message.envelopes[0].id, at: 5, verdict: Verdict::Removed };
+        let file = Finished { id: message.id, octets: 1 << 30, checksum: 77 };
+        let mut octets = Vec::new();
+        Facts::put(&mut octets, &[cause], Some(file), &message, states);
+        octets
+    }
+
+    #[test]
+    fn a_new_message_was_never_tried() {
+        let facts = Facts::take(&octets(&[])).unwrap();
+        assert_eq!(facts.message, message(9, 3));
+        assert_eq!(facts.file.map(|file| (file.octets, file.checksum)), Some((1 << 30, 77)));
+        assert_eq!(facts.causes.len(), 1);
+        assert_eq!(facts.states, vec![State::new(message(9, 3).ctime); 3]);
+    }
+
+    #[test]
+    fn a_copy_keeps_the_states() {
+        let state = |tries| State { tries, last_try: 8, due: Due::Held, error: "why".into() };
+        let states = [state(1), state(2), state(3)];
+        assert_eq!(Facts::take(&octets(&states)).unwrap().states, states);
+    }
+
+    #[test]
+    fn noise_is_malformed_or_harmless() {
+        let mut noise = Noise::new(4);
+        for round in 0..10_000 {
+            let mut octets = octets(&[]);
+            match round % 2 {
+                0 => octets = noise.octets(round % 300),
+                _ => noise.damage(&mut octets),
+            }
+            if let Ok(facts) = Facts::take(&octets) {
+                assert_eq!(facts.states.len(), facts.message.envelopes.len());
+            }
+        }
+    }
+}

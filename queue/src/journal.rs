@@ -1,0 +1,232 @@
+//! Writes the journal: groups of records, one segment after the other.
+//!
+//! A group is one write and one `fdatasync`. When either fails, the segment is never written
+//! again, and what the group held is *uncertain*: it may be on disk, now or after a crash. The
+//! next segment then begins by saying that those records do not count. Its header is on disk,
+//! with its name, before the first record is written into it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::disk::{Disk, File};
+use crate::group::Group;
+use crate::id::{BLOCK, Ids};
+use crate::segment::{self, Place, Segment};
+use crate::spares::{RESERVE, Spares};
+use crate::table::Shared;
+
+/// The writing end of the journal.
+pub(crate) struct Journal {
+    /// Its beginning, and where it stands: `last` and `next` grow.
+    at: Start,
+    active: Option<Active>,
+    /// Records from this number on are uncertain, up to `next`.
+    uncertain: Option<u64>,
+}
+
+/// The segment that is being written.
+struct Active {
+    segment: Segment,
+    file: Box<dyn File>,
+    end: u64,
+    /// Octets up to where writing changes nothing but the file's content.
+    allocated: u64,
+}
+
+/// What a journal goes on from after a start.
+pub(crate) struct Start {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) dir: PathBuf,
+    pub(crate) spares: Arc<Spares>,
+    pub(crate) ids: Ids,
+    /// Hears of the segments.
+    pub(crate) table: Shared,
+    /// The key of the queue.
+    pub(crate) key: u64,
+    /// Octets of a segment, after which the next begins.
+    pub(crate) capacity: u64,
+    /// The highest number of a segment that was ever begun.
+    pub(crate) last: u32,
+    /// The sequence number of the next record.
+    pub(crate) next: u64,
+}
+
+/// What the records of a group are for, which says which space they may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// There is new mail among them: the reserve is not for them.
+    Accept,
+    /// They say what became of mail, or move it.
+    Settle,
+}
+
+/// Where a group has been written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Written {
+    segment: u32,
+    /// Where its first record begins.
+    offset: u64,
+}
+
+impl Written {
+    /// The place of a record of the group.
+    pub(crate) fn place(&self, offset: usize) -> Place {
+        let offset = u32::try_from(self.offset + offset as u64);
+        Place { segment: self.segment, offset: offset.expect("segments are far smaller") }
+    }
+}
+
+/// Why a group is not on disk.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Nothing of it was handed to the disk.
+    Before(io::Error),
+    /// It is uncertain now.
+    Uncertain(io::Error),
+}
+
+impl Journal {
+    pub(crate) fn new(start: Start) -> Self {
+        Self { at: start, active: None, uncertain: None }
+    }
+
+    /// The sequence number up to before which everything is on disk, or does not count.
+    pub(crate) fn synced(&self) -> u64 {
+        self.uncertain.unwrap_or(self.at.next)
+    }
+
+    /// Whether there are uncertain records, so that only [`Journal::abort`] may follow.
+    pub(crate) fn is_uncertain(&self) -> bool {
+        self.uncertain.is_some()
+    }
+
+    /// The segment being written.
+    pub(crate) fn active(&self) -> Option<u32> {
+        self.active.as_ref().map(|active| active.segment.number)
+    }
+
+    /// Whether the next segment should begin before this one is full: to reserve more ids, or
+    /// because this one grows with every write and a spare one that need not has been made.
+    pub(crate) fn is_worn(&self) -> bool {
+        let grows = |active: &Active| active.allocated < self.at.capacity;
+        let spare = self.at.spares.count() > RESERVE;
+        self.at.ids.low() || spare && self.active.as_ref().is_some_and(grows)
+    }
+
+    /// Octets that a group with new mail may have.
+    pub(crate) fn room(&self) -> io::Result<u64> {
+        let spares = self.at.spares.count();
+        if spares > RESERVE {
+            return Ok(u64::MAX);
+        }
+        let missing = (RESERVE - spares) as u64 * self.at.capacity;
+        let free = self.at.disk.space(&self.at.dir)?;
+        let Some(free) = free.checked_sub(missing) else { return Ok(0) };
+        let allocated = self.active.as_ref().map_or(0, |active| active.allocated - active.end);
+        Ok(free.max(allocated))
+    }
+
+    /// Writes a group and makes it durable.
+    pub(crate) fn write(&mut self, group: &mut Group, why: Purpose) -> Result<Written, Failure> {
+        assert!(self.uncertain.is_none(), "uncertain records are aborted first");
+        let octets = group.len() as u64;
+        let full = |active: &Active| {
+            active.end > segment::HEADER && active.end + octets > self.at.capacity
+        };
+        if self.active.as_ref().is_none_or(full) || self.at.ids.low() {
+            self.begin(why, octets).map_err(Failure::Before)?;
+        }
+        self.append(group)
+    }
+
+    /// Begins a segment that declares the uncertain records void, with an abort that names
+    /// them, and writes `group` behind it. After an error all this can be tried again.
+    pub(crate) fn abort(&mut self, group: &mut Group) -> Result<Written, Failure> {
+        assert!(self.uncertain.is_some(), "nothing to abort");
+        self.begin(Purpose::Settle, group.len() as u64).map_err(Failure::Before)?;
+        let written = self.append(group)?;
+        self.uncertain = None;
+        Ok(written)
+    }
+
+    /// The records an abort must name.
+    pub(crate) fn void(&self) -> (u64, u64) {
+        (self.synced(), self.at.next)
+    }
+
+    fn append(&mut self, group: &mut Group) -> Result<Written, Failure> {
+        let active = self.active.as_mut().expect("begun by the caller");
+        let (first, length) = (self.at.next, group.len() as u64);
+        self.at.next += group.records() as u64;
+        let octets = group.seal(active.segment.generation(), first);
+        let written =
+            active.file.write_at(octets, active.end).and_then(|()| active.file.sync_data());
+        if let Err(error) = written {
+            self.active = None;
+            self.uncertain.get_or_insert(first);
+            return Err(Failure::Uncertain(error));
+        }
+        let offset = active.end;
+        active.end += length;
+        active.allocated = active.allocated.max(active.end);
+        self.at.table.lock().extend(active.segment.number, active.end);
+        Ok(Written { segment: active.segment.number, offset })
+    }
+
+    /// Begins the next segment. The one before is not written again, even when this fails: what
+    /// the failed header said about it may be on disk.
+    pub(crate) fn begin(&mut self, why: Purpose, octets: u64) -> io::Result<()> {
+        self.active = None;
+        let number = self.at.last.checked_add(1).ok_or(io::ErrorKind::QuotaExceeded)?;
+        self.at.last = number;
+        let segment = Segment {
+            number,
+            key: self.at.key,
+            first: self.at.next,
+            synced: self.synced(),
+            ids: self.at.ids.next() + u64::from(BLOCK),
+        };
+        let path = self.at.dir.join(segment::name(number));
+        let file = self.file(&path, why, octets)?;
+        let written = file
+            .write_at(&segment.encode(), 0)
+            .and_then(|()| file.sync_data())
+            .and_then(|()| self.at.disk.sync_dir(&self.at.dir))
+            .and_then(|()| file.size());
+        match written {
+            Ok(allocated) => {
+                self.at.ids.reserved(segment.ids);
+                self.at.table.lock().extend(number, segment::HEADER);
+                self.active = Some(Active { segment, file, end: segment::HEADER, allocated });
+                Ok(())
+            }
+            Err(error) => {
+                // An empty segment would do no harm, but one is left at every attempt.
+                let _ = self.at.disk.unlink(&path);
+                Err(error)
+            }
+        }
+    }
+
+    /// A file for the next segment: a spare one, but none of the reserve as long as a new one
+    /// can be made. New mail never gets one of the reserve.
+    fn file(&self, path: &Path, why: Purpose, octets: u64) -> io::Result<Box<dyn File>> {
+        let reserve = self.at.spares.count() <= RESERVE;
+        let full = || {
+            let wanted = self.at.capacity.max(octets + segment::HEADER);
+            self.at.disk.space(&self.at.dir).is_ok_and(|free| free < wanted)
+        };
+        if reserve && (why == Purpose::Accept || !full()) {
+            return self.at.disk.create(path);
+        }
+        let Some(spare) = self.at.spares.take() else { return self.at.disk.create(path) };
+        match self.at.disk.rename(&spare, path) {
+            Ok(()) => self.at.disk.reuse(path),
+            Err(error) => {
+                self.at.spares.put(spare);
+                Err(error)
+            }
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! Reads messages of the queue, from any thread.
+//!
+//! A message is found by its id, wherever copying forward has put it since; the segment is
+//! pinned while its octets are read, so that the file is not used again meanwhile.
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::budget::Buffer;
+use crate::destination::Destinations;
+use crate::disk::{Disk, File, read_exact_at};
+use crate::encode::take_outcome;
+use crate::envelope::{Message, State};
+use crate::facts::Facts;
+use crate::id::{EnvelopeId, MessageId};
+use crate::record::{DOT_LINES, HEADER, Header, Kind};
+use crate::request::Stored;
+use crate::segment::{self, Place};
+use crate::spool::{Finished, Spool};
+use crate::table::{Live, Pin, Shared};
+use crate::wire::Take;
+
+/// See the module.
+#[derive(Clone)]
+pub struct Reader {
+    disk: Arc<dyn Disk>,
+    dir: Arc<Path>,
+    key: u64,
+    table: Shared,
+    spool: Spool,
+}
+
+/// A message of the queue as it stands now.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The message, with only those of its envelopes that are still in the queue.
+    pub message: Arc<Message>,
+    /// One for each envelope, in the same order.
+    pub states: Vec<State>,
+    /// Its content.
+    pub content: Stored,
+}
+
+/// A message as its records say.
+pub(crate) struct Parts {
+    pub(crate) message: Message,
+    pub(crate) states: Vec<State>,
+    pub(crate) file: Option<Finished>,
+    pub(crate) header: Header,
+}
+
+impl Reader {
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        dir: PathBuf,
+        key: u64,
+        table: Shared,
+        spool: Spool,
+    ) -> Self {
+        Self { disk, dir: dir.into(), key, table, spool }
+    }
+
+    /// How many messages are in the queue.
+    pub fn messages(&self) -> usize {
+        self.table.lock().len()
+    }
+
+    /// At most `limit` of the messages in the queue, in the order of their ids, beginning
+    /// behind `after`.
+    pub fn behind(&self, after: Option<MessageId>, limit: usize) -> Vec<MessageId> {
+        self.table.lock().behind(after).take(limit).collect()
+    }
+
+    /// How the envelopes of this queue are sorted into lanes.
+    pub fn destinations(&self) -> Destinations {
+        Destinations::new(self.key)
+    }
+
+    /// A message and how it stands; `None` when it is not in the queue.
+    ///
+    /// Errors are those of the disk; `InvalidData` says that its record is damaged.
+    pub fn message(&self, id: MessageId) -> io::Result<Option<Found>> {
+        let Some(Parts { message, states, file, header }) = self.parts(id)? else {
+            return Ok(None);
+        };
+        let content = Stored {
+            message: id,
+            octets: file.map_or(u64::from(header.content), |file| file.octets),
+            dot_lines: header.flags & DOT_LINES != 0,
+            memory: None,
+        };
+        Ok(Some(Found { message: Arc::new(message), states, content }))
+    }
+
+    /// The content of a message, to be read from its beginning.
+    ///
+    /// `NotFound` says that the message is not in the queue any more, `InvalidData` that its
+    /// record is damaged. A content file is read as it goes, and is only known to be whole
+    /// when its end has been read without an error.
+    pub fn open(&self, stored: &Stored) -> io::Result<ContentReader> {
+        if let Some(memory) = &stored.memory {
+            return Ok(ContentReader(From::Memory(memory.clone(), 0)));
+        }
+        let id = stored.message;
+        let gone = || {
+            let text = format!("message {id} is not in the queue");
+            io::Error::new(io::ErrorKind::NotFound, text)
+        };
+        let (live, pins) = self.look_up(id).ok_or_else(gone)?;
+        if live.in_file {
+            let (_, facts) = self.facts(live.place)?;
+            drop(pins);
+            let file = Facts::take(&facts)?.file.ok_or_else(damaged)?;
+            let unread = Unread { file: self.spool.open(id)?, facts: file, offset: 0, checksum: 0 };
+            return Ok(ContentReader(From::File(unread)));
+        }
+        let file = self.segment(live.place)?;
+        let (header, begin) = self.header(&*file, live.place)?;
+        let mut content = vec![0; header.content as usize];
+        read_exact_at(&*file, &mut content, begin + u64::from(header.facts))?;
+        if crc32c::crc32c(&content) != header.content_sum {
+            return Err(damaged());
+        }
+        Ok(ContentReader(From::Journal(io::Cursor::new(content))))
+    }
+
+    /// A message put together from its record and the latest outcomes of its envelopes.
+    pub(crate) fn parts(&self, id: MessageId) -> io::Result<Option<Parts>> {
+        let Some((live, _pins)) = self.look_up(id) else { return Ok(None) };
+        let (header, facts) = self.facts(live.place)?;
+        let Facts { file, mut message, states, .. } = Facts::take(&facts)?;
+        let all = std::mem::take(&mut message.envelopes).into_iter().zip(states);
+        let mut left = live.left().peekable();
+        let mut states = Vec::new();
+        for (envelope, state) in all {
+            let Some((_, outcome)) = left.next_if(|(nth, _)| *nth == envelope.id.nth()) else {
+                continue;
+            };
+            states.push(match outcome {
+                None => state,
+                Some(place) => self.state(envelope.id, place, message.ctime)?,
+            });
+            message.envelopes.push(envelope);
+        }
+        if left.next().is_some() {
+            return Err(damaged());
+        }
+        Ok(Some(Parts { message, states, file, header }))
+    }
+
+    /// The state that an outcome left behind. A damaged one is as good as none: the envelope
+    /// is tried again.
+    fn state(&self, id: EnvelopeId, place: Place, ctime: u64) -> io::Result<State> {
+        let read = self.facts(place).and_then(|(header, facts)| {
+            let outcome = match header.kind {
+                Kind::Outcome => Some(take_outcome(&mut Take(&facts))?),
+                _ => Facts::take(&facts)?.causes.into_iter().rfind(|cause| cause.envelope == id),
+            };
+            outcome.as_ref().and_then(State::after).ok_or_else(damaged)
+        });
+        match read {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(State::new(ctime)),
+            other => other,
+        }
+    }
+
+    /// Where a message is, and pins for all the segments it takes to read it.
+    fn look_up(&self, id: MessageId) -> Option<(Live, Vec<Pin>)> {
+        let table = self.table.lock();
+        let live = table.get(id)?.clone();
+        let outcomes = live.left().filter_map(|(_, place)| Some(place?.segment));
+        let segments = outcomes.chain([live.place.segment]);
+        let pins = segments.filter_map(|segment| table.pin(segment)).collect();
+        Some((live, pins))
+    }
+
+    fn segment(&self, place: Place) -> io::Result<Box<dyn File>> {
+        self.disk.open(&self.dir.join(segment::name(place.segment)))
+    }
+
+    /// The header of a record and where its facts begin.
+    fn header(&self, file: &dyn File, place: Place) -> io::Result<(Header, u64)> {
+        let mut octets = [0; HEADER];
+        read_exact_at(file, &mut octets, u64::from(place.offset))?;
+        let generation = segment::generation(self.key, place.segment);
+        let header = Header::decode(&octets, generation)?;
+        Ok((header, u64::from(place.offset) + HEADER as u64))
+    }
+
+    /// The header and the facts of a record.
+    fn facts(&self, place: Place) -> io::Result<(Header, Vec<u8>)> {
+        let file = self.segment(place)?;
+        let (header, begin) = self.header(&*file, place)?;
+        let mut facts = vec![0; header.facts as usize];
+        read_exact_at(&*file, &mut facts, begin)?;
+        if crc32c::crc32c(&facts) != header.facts_sum {
+            return Err(damaged());
+        }
+        Ok((header, facts))
+    }
+}
+
+fn damaged() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "damaged record")
+}
+
+/// The content of one message.
+pub struct ContentReader(From);
+
+enum From {
+    Memory(Arc<Buffer>, usize),
+    Journal(io::Cursor<Vec<u8>>),
+    File(Unread),
+}
+
+/// A content file that is read as it goes.
+struct Unread {
+    file: Box<dyn File>,
+    /// What the journal says about it.
+    facts: Finished,
+    offset: u64,
+    checksum: u32,
+}
+
+impl Read for ContentReader {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match &mut self.0 {
+            From::Memory(buffer, offset) => {
+                let octets = buffer[*offset..].as_ref().read(into)?;
+                *offset += octets;
+                Ok(octets)
+            }
+            From::Journal(cursor) => cursor.read(into),
+            From::File(unread) => unread.read(into),
+        }
+    }
+}
+
+impl Unread {
+    /// Compares length and checksum when the end has come; a longer file is read no further
+    /// than the journal says.
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let left = self.facts.octets - self.offset;
+        let most = usize::try_from(left).unwrap_or(usize::MAX).min(into.len());
+        let octets = self.file.read_at(&mut into[..most], self.offset)?;
+        self.offset += octets as u64;
+        self.checksum = crc32c::crc32c_append(self.checksum, &into[..octets]);
+        let whole = self.offset == self.facts.octets && self.checksum == self.facts.checksum;
+        let more = octets > 0 && self.offset < self.facts.octets;
+        if !whole && !more && !into.is_empty() {
+            let text = format!("content file {} is damaged", self.facts.id);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        Ok(octets)
+    }
+}

@@ -1,0 +1,178 @@
+//! Reads the whole journal and says what is in the queue. It changes nothing on disk, so that
+//! tools can use it beside a daemon that is down.
+//!
+//! Segments are read oldest first. Each header, and an abort record behind it, tells up to
+//! which sequence number everything before that segment had been synced; what an earlier
+//! segment holds from there on was refused, or written again, or never finished, and does not
+//! count. Of several records about one message or envelope the one with the highest sequence
+//! number wins, which is the last one read.
+
+use std::io;
+use std::ops::Range;
+use std::path::Path;
+
+use crate::disk::Disk;
+use crate::encode::take_outcome;
+use crate::facts::Facts;
+use crate::record::{IN_FILE, Kind};
+use crate::scan::{Found, Record, Scan};
+use crate::segment::{self, BadHeader, Place, Segment};
+use crate::table::Table;
+use crate::wire::{Malformed, Take};
+
+/// What the journal says.
+#[derive(Default)]
+pub(crate) struct Replayed {
+    pub(crate) table: Table,
+    /// Octets that had been synced and cannot be read any more.
+    pub(crate) gaps: Vec<Region>,
+    /// Octets of groups that never were synced.
+    pub(crate) torn: Vec<Region>,
+    /// The sequence number of the next record.
+    pub(crate) next: u64,
+    /// The key of the queue; `None` without any segment.
+    pub(crate) key: Option<u64>,
+    /// The next step of the id counter.
+    pub(crate) ids: u64,
+    /// The highest number of a segment file.
+    pub(crate) last: u32,
+    /// What the record of an orderly end says about the next step of the id counter, if the
+    /// journal ends with one.
+    pub(crate) closed: Option<u64>,
+}
+
+/// Some octets of a segment file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Region {
+    pub(crate) segment: u32,
+    pub(crate) range: Range<usize>,
+}
+
+/// A segment file before its records are read.
+struct Outline {
+    number: u32,
+    header: Option<Segment>,
+    /// What it says about the segments before it.
+    synced: Option<u64>,
+}
+
+/// Reads the journal in `dir`. Errors are those of the disk, and a format of a later version.
+pub(crate) fn replay(disk: &dyn Disk, dir: &Path) -> io::Result<Replayed> {
+    let mut numbers: Vec<u32> =
+        disk.list(dir)?.iter().filter_map(|entry| segment::number(&entry.name)).collect();
+    numbers.sort_unstable();
+
+    let mut outlines = Vec::with_capacity(numbers.len());
+    let mut octets = Vec::new();
+    for number in &numbers {
+        read(disk, dir, *number, OUTLINE, &mut octets)?;
+        outlines.push(outline(*number, &octets)?);
+    }
+    let key = outlines.iter().find_map(|outline| Some(outline.header?.key));
+    let mut replayed = Replayed { key, ..Replayed::default() };
+    let ids = outlines.iter().filter_map(|outline| Some(outline.header?.ids)).max();
+    replayed.ids = ids.unwrap_or_default();
+    replayed.last = numbers.last().copied().unwrap_or_default();
+
+    for (nth, outline) in outlines.iter().enumerate() {
+        let synced = outlines[nth + 1..].iter().filter_map(|later| later.synced).min();
+        read(disk, dir, outline.number, u64::MAX, &mut octets)?;
+        replayed.segment(outline, synced, &octets);
+    }
+    replayed.ids = replayed.closed.unwrap_or(replayed.ids);
+    Ok(replayed)
+}
+
+/// Octets that hold a segment header and an abort record.
+const OUTLINE: u64 = 1024;
+
+fn outline(number: u32, octets: &[u8]) -> io::Result<Outline> {
+    let header = match Segment::decode(octets, number) {
+        Ok(header) => Some(header),
+        Err(BadHeader::Absent) => None,
+        Err(version @ BadHeader::Version(_)) => {
+            let text = format!("segment {}: {version}", segment::name(number));
+            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+        }
+    };
+    let abort = header.and_then(|header| {
+        let records = Scan::new(octets, header.generation(), header.first, None);
+        match records.into_iter().next()? {
+            Found::Record(record) if record.header.kind == Kind::Abort => {
+                Take(record.facts).u64().ok()
+            }
+            _ => None,
+        }
+    });
+    let synced = header.map(|header| abort.unwrap_or(header.synced).min(header.synced));
+    Ok(Outline { number, header, synced })
+}
+
+/// Reads at most `most` octets of a segment file.
+fn read(
+    disk: &dyn Disk,
+    dir: &Path,
+    number: u32,
+    most: u64,
+    octets: &mut Vec<u8>,
+) -> io::Result<()> {
+    let file = disk.open(&dir.join(segment::name(number)))?;
+    octets.resize(file.size()?.min(most) as usize, 0);
+    let read = file.read_at(octets, 0)?;
+    octets.truncate(read);
+    Ok(())
+}
+
+impl Replayed {
+    fn segment(&mut self, outline: &Outline, synced: Option<u64>, octets: &[u8]) {
+        let number = outline.number;
+        self.table.extend(number, segment::HEADER);
+        let first = outline.header.map_or(self.next, |header| header.first);
+        let Some(key) = self.key else { return };
+        let mut scan = Scan::new(octets, segment::generation(key, number), first, synced);
+        self.closed = None;
+        for found in scan.by_ref() {
+            self.closed = None;
+            match found {
+                Found::Record(record) => {
+                    if let Err(Malformed) = self.record(number, &record) {
+                        let range = record.offset..record.offset + record.header.length();
+                        self.gaps.push(Region { segment: number, range });
+                    }
+                }
+                Found::Gap(range) if range.is_empty() => {}
+                Found::Gap(range) => self.gaps.push(Region { segment: number, range }),
+                Found::Torn(range) => self.torn.push(Region { segment: number, range }),
+            }
+        }
+        self.next = self.next.max(scan.next_sequence());
+        self.table.extend(number, scan.end() as u64);
+    }
+
+    fn record(&mut self, segment: u32, record: &Record<'_>) -> Result<(), Malformed> {
+        let offset = u32::try_from(record.offset).map_err(|_| Malformed)?;
+        let place = Place { segment, offset };
+        match record.header.kind {
+            Kind::Message => {
+                let facts = Facts::take(record.facts)?;
+                let left = facts.message.envelopes.iter().map(|envelope| envelope.id.nth());
+                let in_file = record.header.flags & IN_FILE != 0;
+                let octets = record.header.length();
+                self.table.insert(facts.message.id, place, octets, in_file, left);
+                for cause in &facts.causes {
+                    self.table.outcome(cause.envelope, cause.verdict.settles(), place);
+                }
+            }
+            Kind::Outcome => {
+                let outcome = take_outcome(&mut Take(record.facts))?;
+                self.table.outcome(outcome.envelope, outcome.verdict.settles(), place);
+            }
+            // Read with the outlines.
+            Kind::Abort => {}
+            Kind::Close => {
+                self.closed = Some(Take(record.facts).u64()?);
+            }
+        }
+        Ok(())
+    }
+}
