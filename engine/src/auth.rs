@@ -30,10 +30,10 @@ impl Credentials {
     pub(crate) fn plain(response: &[u8]) -> Option<Self> {
         let octets = decode(response)?;
         let mut parts = octets.split(|&c| c == 0);
-        let (_, user, password) = (parts.next()?, parts.next()?, parts.next()?);
-        let credentials = match parts.next() {
-            None => Self::checked(user, password),
-            Some(_) => None,
+        let four = [(); 4].map(|()| parts.next());
+        let credentials = match four {
+            [Some(_), Some(user), Some(password), None] => Self::checked(user, password),
+            _ => None,
         };
         wipe(octets);
         credentials

@@ -338,7 +338,8 @@ replies! {
     /// A parameter of MAIL or RCPT that is not known; it follows the text. Upstream says
     /// 503; 555 is the code of RFC 5321 section 4.1.1.11.
     UNSUPPORTED_OPTION = 555 (5 . 4) "Invalid command arguments: Unsupported option ";
-    /// A value that a parameter cannot have.
+    /// A value that a parameter cannot have. Upstream ignores unknown words of NOTIFY and
+    /// RET: the sender would believe that he will hear of it.
     BAD_OPTION = 501 (5 . 4) "Invalid command arguments: Bad value of option ";
     /// NOTIFY=NEVER with other words.
     NOTIFY_CONFLICT = 553 (5 . 4) "NOTIFY option NEVER cannot be combined with other options";

@@ -1,6 +1,7 @@
 //! The grammar of paths and mailboxes (RFC 5321 section 4.1.2, RFC 6531 section 3.3).
 //!
-//! Slices of the input are lent; nothing is copied, except that a domain outside ASCII
+//! Quoted local parts are read; upstream refuses them, and with them addresses that
+//! RFC 5321 allows and that others deliver to. Slices of the input are lent; nothing is copied, except that a domain outside ASCII
 //! is converted once to see that it can be.
 
 use nom::branch::alt;

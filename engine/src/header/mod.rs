@@ -83,7 +83,7 @@ impl Rewriter {
             submission,
             place: Place::Name,
             field: Field::None,
-            name: Vec::new(),
+            name: Vec::with_capacity(RECEIVED.len() + 8),
             value: Vec::new(),
             hops: 0,
             has_date: false,

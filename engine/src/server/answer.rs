@@ -152,7 +152,9 @@ impl Session {
         self.said(reply, start..out.len(), now);
     }
 
-    /// The extensions offered now, the last line being HELP.
+    /// The extensions offered now, the last line being HELP. Upstream has neither
+    /// PIPELINING nor CHUNKING nor SMTPUTF8; an edge relay's peers wait a round trip for
+    /// each reply without the first.
     fn write_extensions(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(
             b"250-PIPELINING\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n250-SIZE ",

@@ -21,7 +21,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | [`event`], [`params`] | what goes out and in |
+//! | `event`, `params` | what goes out and in |
 //! | `protocol` | command lines: the one match of state and command |
 //! | `mail` | MAIL, RCPT and BDAT: their arguments, in the order of the checks |
 //! | `auth` | the exchange of AUTH |
@@ -255,8 +255,12 @@ impl Session {
     }
 
     /// The handshake after [`Event::StartTls`] is over; everything learned in the clear is
-    /// forgotten (RFC 3207 section 4.2).
+    /// forgotten (RFC 3207 section 4.2). Without that event, or when the session was shut
+    /// down meanwhile, nothing happens.
     pub fn tls_started(&mut self, tls: TlsInfo, now: Time) {
+        if !matches!(self.state, State::Tls { told: true }) {
+            return;
+        }
         self.tls = Some(Box::new(tls));
         self.state = State::Connected;
         self.greeting = Greeting::None;

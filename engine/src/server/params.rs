@@ -5,7 +5,8 @@ use crate::limits;
 /// The settings of a session. Shared: a session holds an `Arc` of it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Params {
-    /// Octets of a message (`max-message-size`), announced by SIZE.
+    /// Octets of a message (`max-message-size`), announced by SIZE. A line end is two, as
+    /// RFC 1870 section 5 counts; upstream counts one.
     pub max_size: u64,
     /// Accepted recipients of a transaction (`max-rcpt`).
     pub max_recipients: u32,

@@ -54,7 +54,11 @@ impl Session {
             return None;
         }
         self.held = at as u32 + 1;
-        self.about = About::Line;
+        // Whatever is wrong with it, a line that was meant to authenticate is not told.
+        self.about = match line.get(..4) {
+            Some(verb) if verb.eq_ignore_ascii_case(b"AUTH") => About::Fixed(b"AUTH (...)"),
+            _ => About::Line,
+        };
         if let State::Auth(_) = self.state {
             return self.auth_response(line, input, out, now);
         }
@@ -90,6 +94,7 @@ impl Session {
             (_, Command::Noop(argument)) if ask.noop => {
                 return self.ask_command(Question::Noop, Asked::Noop(argument), now);
             }
+            // HELP may be asked about something; upstream takes no argument.
             (_, Command::Noop(_)) => reply::OK,
             (_, Command::Help) => return self.help(out, now),
             (_, Command::Vrfy) => reply::CANNOT_VRFY,

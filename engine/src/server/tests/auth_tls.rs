@@ -99,6 +99,21 @@ fn mechanisms_and_times_that_are_refused() {
 }
 
 #[test]
+fn credentials_are_never_told() {
+    let mut welcome = secure(Demand::Offered);
+    let mut refused = Play::new(params(), peer(), None);
+    refused.hold = true;
+    refused.send("");
+    refused.answer(Reply::new(554, None, "no"));
+    for play in [&mut welcome, &mut refused] {
+        play.send("AUTH PLAIN c2VjcmV0\x07\r\n").send("auth x c2VjcmV0\r\n");
+        play.send("AUTHPLAIN c2VjcmV0\r\n").send("AUTH PLAIN c2VjcmV0\n");
+        assert_eq!(play.rest, Rest::Closed);
+        assert!(play.told.iter().all(|line| !line.contains("c2Vj")), "{:?}", play.told);
+    }
+}
+
+#[test]
 fn starttls_forgets_what_was_said_in_the_clear() {
     let mut play = Play::new(
         Params { starttls: Demand::Required, auth: Demand::Offered, ..params() },
