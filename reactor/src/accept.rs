@@ -9,7 +9,7 @@ use crate::server::Server;
 use crate::sources::Source;
 use crate::token::ConnId;
 use crate::transport::{Stream, Transport};
-use crate::turn::Reactor;
+use crate::turn::{Reactor, words};
 use smtpd_engine::reply::{self, Reply};
 use smtpd_engine::server::Session;
 use std::net::SocketAddr;
@@ -29,20 +29,19 @@ impl<H: Handler> Reactor<H> {
         }
     }
 
+    /// Makes a session of a connection, or says why not.
     pub(crate) fn admit(&mut self, listener: usize, stream: Stream, remote: Option<SocketAddr>) {
         if self.sessions >= self.limits.sessions {
             if !self.full {
                 self.full = true;
-                log::warn!("warn: all {} sessions are taken: refusing more", self.sessions);
+                log::warn!("all {} sessions are taken: refusing more", self.sessions);
             }
             self.stats.count_refused_full();
             return self.refuse(stream, &reply::TOO_BUSY);
         }
-        self.full = false;
         let source = remote.and_then(|remote| Source::of(remote.ip()));
-        if let Some(source) = source
-            && !self.sources.enter(source)
-        {
+        if !source.is_none_or(|source| self.sources.enter(source)) {
+            log::debug!("refusing {remote:?}: too many sessions of its source");
             self.stats.count_refused_source();
             return self.refuse(stream, &reply::TOO_MANY_FROM_SOURCE);
         }
@@ -50,9 +49,8 @@ impl<H: Handler> Reactor<H> {
         let link = Link { listener, remote, stream: &stream };
         let peer = link.peer();
         let (handler, now) = (&mut self.handler, self.now);
-        // A panic refuses this connection alone; no session came of it.
-        let accept = catch_unwind(AssertUnwindSafe(|| handler.accept(&link, conn, now)));
-        match accept {
+        // A panic costs this connection alone; no session came of it.
+        match catch_unwind(AssertUnwindSafe(|| handler.accept(&link, conn, now))) {
             Ok(Accept::Session { params, id, own }) => {
                 let mut session = Session::new(params, id, peer, None, now);
                 session.set_pressed(self.pressed);
@@ -62,14 +60,13 @@ impl<H: Handler> Reactor<H> {
                 self.look_at(conn.index(), Cause::Accepted);
                 self.register(conn);
             }
-            refused => {
-                if let Some(source) = source {
-                    self.sources.leave(source);
-                }
-                match refused {
-                    Ok(Accept::Refuse(reply)) => self.refuse(stream, &reply),
-                    _ => log::error!("connection from {remote:?} met a defect of ours"),
-                }
+            Ok(Accept::Refuse(reply)) => {
+                self.leave(source);
+                self.refuse(stream, &reply);
+            }
+            Err(panic) => {
+                self.leave(source);
+                log::error!("dropping {remote:?}, by a defect of ours: {}", words(&*panic));
             }
         }
     }

@@ -102,22 +102,22 @@ impl Listeners {
     /// # Errors
     /// The system's.
     pub(crate) fn pause(&mut self, paused: bool, registry: &Registry) -> io::Result<()> {
-        if self.paused != paused {
-            self.paused = paused;
-            for (nth, (listener, readiness)) in self.all.iter_mut().enumerate() {
-                *readiness = Readiness::Nobody;
-                if paused {
-                    registry.deregister(listener.source())?;
-                } else {
-                    registry.register(
-                        listener.source(),
-                        token::listener(nth),
-                        Interest::READABLE,
-                    )?;
-                }
-            }
+        if self.paused == paused {
+            return Ok(());
         }
-        Ok(())
+        self.paused = paused;
+        let mut result = Ok(());
+        for (nth, (listener, readiness)) in self.all.iter_mut().enumerate() {
+            *readiness = Readiness::Nobody;
+            let source = listener.source();
+            // One that fails does not keep the others from what they are told.
+            result = result.and(if paused {
+                registry.deregister(source)
+            } else {
+                registry.register(source, token::listener(nth), Interest::READABLE)
+            });
+        }
+        result
     }
 
     /// Closes them all.
@@ -164,7 +164,7 @@ impl Listeners {
                     // reason to end, and none goes away by asking again at once.
                     _ => {
                         if self.rest_until.is_none() {
-                            log::warn!("warn: cannot accept connections for now: {error}");
+                            log::warn!("cannot accept connections for now: {error}");
                         }
                         self.rest_until = Some(now + limits::ACCEPT_AGAIN);
                         return None;

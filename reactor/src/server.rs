@@ -1,4 +1,4 @@
-//! A receiving session in the reactor: the engine's state machine, its owner's part, and the
+//! A receiving session in the reactor: the engine's state machine, the handler's own part, and the
 //! loop that lets one talk to the other.
 
 use crate::channel::{Channel, Received};
@@ -29,15 +29,15 @@ pub(crate) enum Pause {
 
 pub(crate) struct Server<S> {
     session: Session,
-    pub(crate) owner: S,
+    pub(crate) own: S,
     pause: Pause,
     /// The last reply was 221: the peer asked for the end.
     bye: bool,
 }
 
 impl<S> Server<S> {
-    pub(crate) fn new(session: Session, owner: S) -> Server<S> {
-        Server { session, owner, pause: Pause::Input, bye: false }
+    pub(crate) fn new(session: Session, own: S) -> Server<S> {
+        Server { session, own, pause: Pause::Input, bye: false }
     }
 
     /// The session's id, for log lines.
@@ -95,7 +95,7 @@ impl<S> Server<S> {
             }
             Cause::Answer(ticket, answer) => {
                 let in_time = self.answer(ticket, answer, tools.out, now);
-                tools.handler.answered(&mut self.owner, ticket, in_time);
+                tools.handler.answered(&mut self.own, ticket, in_time);
                 if in_time {
                     self.pause = Pause::Turn;
                 }
@@ -114,7 +114,6 @@ impl<S> Server<S> {
             Cause::ShutDown => {
                 self.session.shut_down(tools.out, now);
                 self.pause = Pause::Turn;
-                ending = Closed::Stopped;
             }
         }
         loop {
@@ -169,9 +168,9 @@ impl<S> Server<S> {
         }
     }
 
-    /// Asks the owner whether to go on.
+    /// Asks the handler whether to go on.
     fn may_go<H: Handler<Session = S>>(&mut self, handler: &mut H) -> bool {
-        match handler.flow(&self.owner) {
+        match handler.flow(&self.own) {
             Flow::Go => true,
             Flow::Hold => {
                 self.pause = Pause::Held;
@@ -213,17 +212,17 @@ impl<S> Server<S> {
             match event {
                 Event::Replied { command, code, reply } => {
                     let replied = Replied { command, code, reply: &out[reply] };
-                    handler.replied(&mut self.owner, &about, replied);
+                    handler.replied(&mut self.own, &about, replied);
                 }
                 Event::Body(_) => {
-                    handler.event(&mut self.owner, &about, event);
+                    handler.event(&mut self.own, &about, event);
                     if !self.may_go(handler) {
                         return;
                     }
                 }
                 event => {
                     let ticket = event.ticket();
-                    let answer = handler.event(&mut self.owner, &about, event);
+                    let answer = handler.event(&mut self.own, &about, event);
                     if let (Some(ticket), Some(answer)) = (ticket, answer) {
                         self.answer(ticket, answer, out, now);
                         // The step after an answer belongs to it.

@@ -1,16 +1,17 @@
 //! What cannot be seen from outside: peers with addresses that loopback does not have, and the
 //! time that sessions are given.
 
-use crate::connection::Role;
+use crate::connection::{Cause, Role};
+use crate::limits::{READ, STEPS};
 use crate::transport::Stream;
-use crate::{About, Accept, Closed, ConnId, Handler, Inbox, Limits, Link, Reactor};
+use crate::{About, Accept, Closed, ConnId, Flow, Handler, Inbox, Limits, Link, Reactor};
 use mio::Events;
 use mio::net::UnixStream;
-use smtpd_engine::limits::{COMMAND_TIME, PRESSED_TIME};
+use smtpd_engine::limits::{COMMAND_TIME, DATA_TIME, PRESSED_TIME};
 use smtpd_engine::reply;
 use smtpd_engine::server::{Answer, Event, Params, Peer};
 use smtpd_engine::time::Time;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,10 @@ use std::time::Duration;
 struct Host {
     peers: Vec<Peer>,
     closed: Vec<ConnId>,
+    /// Runs of mail data, and their octets.
+    runs: usize,
+    octets: usize,
+    holds: bool,
 }
 
 impl Handler for Host {
@@ -36,8 +41,20 @@ impl Handler for Host {
     fn event(&mut self, (): &mut (), _: &About<'_>, event: Event<'_>) -> Option<Answer> {
         match event {
             Event::Connected { .. } => Some(reply::banner("host.example").into()),
+            Event::Hello { .. } | Event::Mail { .. } => Some(reply::OK.into()),
+            Event::Rcpt { .. } => Some(reply::RCPT_OK.into()),
+            Event::Data { .. } => Some(reply::SEND_DATA.into()),
+            Event::Body(run) => {
+                self.runs += 1;
+                self.octets += run.len();
+                None
+            }
             _ => None,
         }
+    }
+
+    fn flow(&mut self, (): &()) -> Flow {
+        if self.holds { Flow::Hold } else { Flow::Go }
     }
 
     fn closed(&mut self, (): (), conn: ConnId, _: Closed, _: Time) {
@@ -66,7 +83,19 @@ fn said(peer: &mut UnixStream) -> String {
 fn turn(reactor: &mut Reactor<Host>) {
     let mut events = Events::with_capacity(64);
     reactor.inbox.poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
-    reactor.turn(&events, &mut Vec::new()).unwrap();
+    reactor.turn(&events, &mut Vec::new());
+}
+
+/// A peer that may send content now.
+fn connect_and_begin(reactor: &mut Reactor<Host>) -> UnixStream {
+    let mut peer = connect(reactor, "127.0.0.1:9");
+    said(&mut peer);
+    for command in ["EHLO c.example", "MAIL FROM:<>", "RCPT TO:<b@example.org>", "DATA"] {
+        peer.write_all(format!("{command}\r\n").as_bytes()).unwrap();
+        turn(reactor);
+        assert!(said(&mut peer).starts_with(['2', '3']));
+    }
+    peer
 }
 
 #[test]
@@ -164,7 +193,6 @@ fn a_session_that_says_nothing_is_told_that_its_time_is_over() {
 /// A peer that sends on and on after the last reply gets no more than its bound.
 #[test]
 fn parting_ends() {
-    use std::io::Write;
     let mut reactor = reactor(Limits::default());
     let mut peer = connect(&mut reactor, "192.0.2.1:2");
     let block = [b'x'; 4096];
@@ -175,4 +203,68 @@ fn parting_ends() {
         assert!(sent < 2 * crate::limits::PARTING_OCTETS);
     }
     assert!(reactor.connections.is_empty());
+}
+
+/// However much one peer sends, the others' turn comes.
+#[test]
+fn a_turn_takes_one_buffer_from_a_peer() {
+    let mut reactor = reactor(Limits::default());
+    let mut peer = connect_and_begin(&mut reactor);
+    let lines = b"0123456789abcd\r\n".repeat(256);
+    let mut sent = 0;
+    while let Ok(n) = peer.write(&lines) {
+        sent += n;
+    }
+    assert!(sent > READ, "the socket holds more than one buffer");
+    let mut taken = 0;
+    // A last CR waits for what follows it.
+    while taken + 1 < sent {
+        turn(&mut reactor);
+        let now = reactor.handler.octets;
+        assert!(now > taken && now - taken <= READ, "{}", now - taken);
+        taken = now;
+    }
+}
+
+/// Each line is a run of its own, as its first dot is taken off.
+#[test]
+fn a_turn_takes_a_bounded_number_of_runs_from_a_peer() {
+    const LINES: usize = 5000;
+    let mut reactor = reactor(Limits::default());
+    let mut peer = connect_and_begin(&mut reactor);
+    peer.write_all(&b"..\r\n".repeat(LINES)).unwrap();
+    let mut taken = 0;
+    while taken < LINES {
+        turn(&mut reactor);
+        let now = reactor.handler.runs;
+        assert!(now > taken && now - taken <= STEPS as usize, "{}", now - taken);
+        taken = now;
+    }
+    assert_eq!(reactor.handler.octets, 3 * LINES);
+}
+
+/// We are slow, not the peer.
+#[test]
+fn the_clock_of_a_held_session_stands_still() {
+    let mut reactor = reactor(Limits::default());
+    let mut peer = connect_and_begin(&mut reactor);
+    reactor.handler.holds = true;
+    peer.write_all(b"a line\r\n").unwrap();
+    turn(&mut reactor);
+    reactor.now = reactor.now + 10 * DATA_TIME;
+    turn(&mut reactor);
+    assert_eq!(reactor.handler.octets, 0);
+    assert!(reactor.handler.closed.is_empty());
+
+    reactor.handler.holds = false;
+    let (index, _) = reactor.connections.iter().next().unwrap();
+    reactor.look_at(index, Cause::Resume);
+    assert_eq!(reactor.handler.octets, 8);
+    reactor.now = reactor.now + (DATA_TIME - Duration::from_micros(1));
+    turn(&mut reactor);
+    assert!(reactor.handler.closed.is_empty());
+    reactor.now = reactor.now + Duration::from_micros(1);
+    turn(&mut reactor);
+    assert!(said(&mut peer).starts_with("421 4.4.2 "));
+    assert_eq!(reactor.handler.closed.len(), 1);
 }

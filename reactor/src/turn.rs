@@ -10,13 +10,14 @@ use crate::inbox::{Inbox, Message};
 use crate::limits::{self, Limits};
 use crate::listener::{Listener, Listeners};
 use crate::parting::Parting;
-use crate::sources::Sources;
+use crate::sources::{Source, Sources};
 use crate::stats::Stats;
 use crate::timers::Timers;
 use crate::token::{self, ConnId, Generation, Whose};
 use mio::Events;
 use slab::Slab;
 use smtpd_engine::time::Time;
+use std::any::Any;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::mem;
@@ -41,7 +42,7 @@ pub struct Reactor<H: Handler> {
     pub(crate) sources: Sources,
     /// More than [`limits::PRESSED_ABOVE`] of the places are taken.
     pub(crate) pressed: bool,
-    /// All places were taken when the last connection came.
+    /// All places were taken, which was logged, and places have been short ever since.
     pub(crate) full: bool,
     /// How far the connections have been told the news ([`Reactor::sweep`]).
     sweep: Option<usize>,
@@ -107,7 +108,7 @@ impl<H: Handler> Reactor<H> {
             self.wait(&mut events)?;
             self.inbox.wake_up(&mut messages);
             self.now = Time::from_micros(self.start.elapsed().as_micros() as u64);
-            self.turn(&events, &mut messages)?;
+            self.turn(&events, &mut messages);
         }
         self.cut_off();
         Ok(self.handler)
@@ -130,7 +131,7 @@ impl<H: Handler> Reactor<H> {
         }
     }
 
-    pub(crate) fn turn(&mut self, events: &Events, messages: &mut Vec<Message>) -> io::Result<()> {
+    pub(crate) fn turn(&mut self, events: &Events, messages: &mut Vec<Message>) {
         let ready = self.ready.len();
         for event in events {
             match token::whose(event.token()) {
@@ -147,7 +148,7 @@ impl<H: Handler> Reactor<H> {
             }
         }
         for message in messages.drain(..) {
-            self.receive(message)?;
+            self.receive(message);
         }
         for _ in 0..ready {
             let Some(conn) = self.ready.pop_front() else {
@@ -163,10 +164,9 @@ impl<H: Handler> Reactor<H> {
         self.see_to_deadlines();
         self.sweep();
         self.handler.turn_over(self.now);
-        Ok(())
     }
 
-    fn receive(&mut self, message: Message) -> io::Result<()> {
+    fn receive(&mut self, message: Message) {
         match message {
             Message::Answer(conn, ticket, answer) => {
                 if self.find(conn).is_some() {
@@ -178,14 +178,17 @@ impl<H: Handler> Reactor<H> {
                     self.look_at(conn.index(), Cause::Resume);
                 }
             }
-            Message::Pause(paused) => self.listeners.pause(paused, self.inbox.poll.registry())?,
+            Message::Pause(paused) => {
+                if let Err(error) = self.listeners.pause(paused, self.inbox.poll.registry()) {
+                    log::error!("a listener cannot be paused or resumed: {error}");
+                }
+            }
             Message::Stop => {
                 self.listeners.close();
                 self.stopping.get_or_insert(self.now + self.limits.grace);
                 self.sweep = Some(0);
             }
         }
-        Ok(())
     }
 
     /// The connection of that name, if it is still there.
@@ -209,8 +212,12 @@ impl<H: Handler> Reactor<H> {
         // What a panic may leave half done is the session's own and goes with it, but for the
         // replies, which are thrown away.
         let next = catch_unwind(AssertUnwindSafe(|| connection.go_on(cause, &mut tools)));
-        let next = next.unwrap_or_else(|_| {
+        let next = next.unwrap_or_else(|panic| {
             self.out.clear();
+            if let Role::Server(server) = &connection.role {
+                let id = server.id();
+                log::error!("{id:016x} smtp ended, by a defect of ours: {}", words(&*panic));
+            }
             Next::Over(Closed::Panicked)
         });
         match next {
@@ -274,11 +281,12 @@ impl<H: Handler> Reactor<H> {
         let pressed = sessions * 100 > self.limits.sessions * mark;
         if pressed != self.pressed && self.stopping.is_none() {
             self.pressed = pressed;
+            self.full &= pressed;
             self.sweep = Some(0);
         }
     }
 
-    /// Gives the owner its part back, and parts from the peer.
+    /// Gives the handler its own part back, and parts from the peer.
     pub(crate) fn end_session(&mut self, index: usize, why: Closed) {
         let Some(connection) = self.connections.get_mut(index) else {
             return;
@@ -289,29 +297,36 @@ impl<H: Handler> Reactor<H> {
             return;
         };
         let source = connection.source.take();
+        let why = match why {
+            // Some only had to have their last message answered first.
+            Closed::Ended if self.stopping.is_some() => Closed::Stopped,
+            why => why,
+        };
         let waits = match why {
             Closed::HungUp | Closed::Broken(_) | Closed::Panicked => false,
             // After QUIT a peer sends nothing (RFC 5321 section 4.1.1.10).
             Closed::Quit => !connection.channel.is_done(),
             Closed::Ended | Closed::TimedOut | Closed::Stopped => true,
         };
-        if let Some(source) = source {
-            self.sources.leave(source);
-        }
+        self.leave(source);
         self.count_sessions(self.sessions - 1);
         let id = server.id();
-        if matches!(why, Closed::Panicked) {
-            log::error!("{id:016x} smtp session ended by a defect of ours");
-        }
         let (handler, now) = (&mut self.handler, self.now);
-        let told = catch_unwind(AssertUnwindSafe(|| handler.closed(server.owner, conn, why, now)));
-        if told.is_err() {
-            log::error!("{id:016x} smtp end of the session met a defect of ours");
+        let told = catch_unwind(AssertUnwindSafe(|| handler.closed(server.own, conn, why, now)));
+        if let Err(panic) = told {
+            log::error!("{id:016x} smtp closed, with a defect of ours: {}", words(&*panic));
         }
         if waits {
             self.part(index);
         } else {
             self.forget(index);
+        }
+    }
+
+    /// A session of that source is no more.
+    pub(crate) fn leave(&mut self, source: Option<Source>) {
+        if let Some(source) = source {
+            self.sources.leave(source);
         }
     }
 
@@ -342,5 +357,14 @@ impl<H: Handler> Reactor<H> {
                 self.forget(index);
             }
         }
+    }
+}
+
+/// What a panic said.
+pub(crate) fn words(panic: &(dyn Any + Send)) -> &str {
+    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(words), _) => words,
+        (_, Some(words)) => words,
+        _ => "a panic",
     }
 }
