@@ -20,6 +20,7 @@ use std::time::Duration;
 struct Host {
     peers: Vec<Peer>,
     closed: Vec<ConnId>,
+    panics_when_closed: bool,
     /// Runs of mail data, and their octets.
     runs: usize,
     octets: usize,
@@ -59,6 +60,7 @@ impl Handler for Host {
 
     fn closed(&mut self, (): (), conn: ConnId, _: Closed, _: Time) {
         self.closed.push(conn);
+        assert!(!self.panics_when_closed, "as the test asked for");
     }
 }
 
@@ -143,6 +145,21 @@ fn who_is_turned_away_takes_no_place() {
     assert_eq!(reactor.stats().sessions(), 0);
     assert!(said(&mut connect(&mut reactor, "192.0.2.1:9")).starts_with("220"));
     assert_eq!(reactor.handler.closed, []);
+}
+
+#[test]
+fn a_panic_at_the_end_of_a_session_costs_no_place() {
+    let mut reactor = reactor(Limits { sessions_per_source: 1, ..Limits::default() });
+    reactor.handler.panics_when_closed = true;
+    for nth in 1..=3 {
+        let mut peer = connect(&mut reactor, "192.0.2.1:9");
+        assert!(said(&mut peer).starts_with("220"));
+        drop(peer);
+        turn(&mut reactor);
+        assert_eq!(reactor.handler.closed.len(), nth);
+        assert!(reactor.connections.is_empty());
+    }
+    assert_eq!(reactor.stats().sessions(), 0);
 }
 
 #[test]

@@ -33,5 +33,6 @@ fn accepting_goes_on_when_there_are_descriptors_again() {
         client.expect("220");
         client.say("NOOP", "250");
     }
+    drop((there, waiting));
     server.stop();
 }

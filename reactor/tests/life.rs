@@ -5,8 +5,8 @@ mod common;
 use common::{Act, Server, usual};
 use smtpd_engine::reply;
 use smtpd_engine::server::Event;
-use smtpd_reactor::Limits;
-use std::net::TcpStream;
+use smtpd_reactor::{Limits, Listener};
+use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,7 @@ fn when_full_a_peer_is_told_so_and_a_place_is_used_again() {
     fourth.say("NOOP", "250");
     there[0].say("NOOP", "250");
     assert_eq!(server.stats.accepted(), 14);
+    drop((there, fourth));
     server.stop();
 }
 
@@ -34,7 +35,7 @@ fn when_full_a_peer_is_told_so_and_a_place_is_used_again() {
 #[test]
 fn a_refused_peer_that_talks_at_once_sees_why() {
     let server = Server::with(Limits { sessions: 1, ..Limits::default() }, usual);
-    let _there = server.connect();
+    let there = server.connect();
     for _ in 0..20 {
         let mut client = server.connect_silently();
         client.send("EHLO c.example\r\nMAIL FROM:<a@example.org>\r\n");
@@ -42,6 +43,7 @@ fn a_refused_peer_that_talks_at_once_sees_why() {
         client.expect("421");
         client.expect_end();
     }
+    drop(there);
     server.stop();
 }
 
@@ -59,7 +61,30 @@ fn while_paused_connections_wait_and_sessions_go_on() {
     server.sender.pause(false);
     waiting.expect("220");
     there.say("NOOP", "250");
+    drop((there, waiting));
     server.stop();
+}
+
+/// Duplicates of one socket: what one reactor does not take the other does.
+#[test]
+fn two_reactors_share_an_address() {
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let [first, second] = [socket.try_clone().unwrap(), socket].map(|socket| {
+        Server::on(vec![Listener::tcp(socket).unwrap()], address, Limits::default(), usual)
+    });
+    let mut clients: Vec<_> = (0..50).map(|_| first.connect()).collect();
+    assert_eq!(first.stats.sessions() + second.stats.sessions(), 50);
+    // One that closes the socket does not close the address.
+    second.sender.pause(true);
+    clients.extend((0..50).map(|_| first.connect()));
+    for client in &mut clients {
+        client.say("QUIT", "221");
+    }
+    drop(clients);
+    second.stop();
+    first.connect().say("QUIT", "221");
+    first.stop();
 }
 
 #[test]
@@ -112,6 +137,7 @@ fn the_grace_of_a_stop_ends() {
     assert_eq!(server.wait_for_close(), (conn, "stopped"));
     assert!(begin.elapsed() >= Duration::from_millis(200));
     client.expect_end();
+    drop(client);
     server.stop();
 }
 

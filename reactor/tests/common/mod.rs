@@ -80,7 +80,12 @@ fn name(event: &Event<'_>) -> &'static str {
 impl Handler for Host {
     type Session = ConnId;
 
-    fn accept(&mut self, _: &Link<'_>, conn: ConnId, _: Time) -> Accept<ConnId> {
+    fn accept(&mut self, link: &Link<'_>, conn: ConnId, _: Time) -> Accept<ConnId> {
+        if link.remote.is_some() {
+            let nodelay = rustix::net::sockopt::tcp_nodelay(link).unwrap();
+            assert!(nodelay, "handed down by the listener");
+            assert!(link.local().unwrap().is_some_and(|local| local.ip().is_loopback()));
+        }
         self.sessions += 1;
         let _ = self.told.send(Told::Accepted(conn));
         Accept::Session { params: Arc::clone(&self.params), id: self.sessions, own: conn }
