@@ -33,6 +33,7 @@ pub(crate) enum Command<'i> {
     Vrfy,
     Expn,
     Quit(&'i [u8]),
+    Wiz,
     /// HTTP, or a header field: somebody makes another program talk to us.
     Foreign,
     /// A control character in the line; no such line is a command.
@@ -53,16 +54,16 @@ pub(crate) struct Chunk {
 impl<'i> Command<'i> {
     /// Reads a line without its CR LF.
     pub(crate) fn parse(line: &'i [u8]) -> Self {
-        if line.iter().any(|&c| c.is_ascii_control() && c != b'\t') {
-            return Self::Control;
-        }
-        let line = line.trim_ascii_end();
-        let (argument, verb) = split(line);
+        let control = line.iter().any(|&c| c.is_ascii_control() && c != b'\t');
+        let (argument, verb) = split(trim_end(line));
         let is = |name: &str| verb.eq_ignore_ascii_case(name.as_bytes());
         match verb.len() {
+            // The name of a greeting refuses them by itself.
+            _ if control && !is("HELO") && !is("EHLO") => Self::Control,
             _ if is_field(verb) => Self::Foreign,
             3 if is("GET") || is("PUT") => Self::Foreign,
             4 if is("POST") => Self::Foreign,
+            3 if is("WIZ") => Self::Wiz,
             4 if is("HELO") => Self::Hello { esmtp: false, name: name(argument, false) },
             4 if is("EHLO") => Self::Hello { esmtp: true, name: name(argument, true) },
             4 if is("MAIL") => Self::Mail(argument),
@@ -81,6 +82,13 @@ impl<'i> Command<'i> {
             _ => Self::Unknown,
         }
     }
+}
+
+fn trim_end(mut line: &[u8]) -> &[u8] {
+    while let [rest @ .., b' ' | b'\t'] = line {
+        line = rest;
+    }
+    line
 }
 
 /// The verb, and the argument behind the blanks that end it.
@@ -196,7 +204,7 @@ mod tests {
         assert_eq!(parse("NOOP"), Command::Noop(b""));
         assert_eq!(parse("HELP MAIL"), Command::Help);
         assert_eq!(parse("VRFY postmaster"), Command::Vrfy);
-        for unknown in ["", " QUIT", "QUITX", "ETRN", ".", "WIZ", "\u{fc}"] {
+        for unknown in ["", " QUIT", "QUITX", "ETRN", ".", "\u{fc}"] {
             assert_eq!(parse(unknown), Command::Unknown, "{unknown}");
         }
     }
@@ -206,7 +214,7 @@ mod tests {
         for line in ["GET / HTTP/1.1", "POST x", "put", "CONNECT a:25", "Host: a", "Subject:x"] {
             assert_eq!(parse(line), Command::Foreign, "{line}");
         }
-        for line in ["NOOP\0", "EHLO a\rb", "\x1b[A", "EHLO \x7f"] {
+        for line in ["NOOP\0", "NOOP\r", "QUIT \r", "\x1b[A", "RSET \x7f"] {
             assert_eq!(parse(line), Command::Control, "{line:?}");
         }
         assert!(matches!(parse("MAIL FROM:<a@b>"), Command::Mail(_)));
@@ -234,8 +242,10 @@ mod tests {
         let long = format!("EHLO {}", "a".repeat(256));
         assert_eq!(name(&long), Err(reply::BAD_NAME));
         assert_eq!(name(&long[..260]).map(str::len), Ok(255));
-        let odd = Command::parse(b"EHLO \xff");
-        assert_eq!(odd, Command::Hello { esmtp: true, name: Err(reply::BAD_NAME) });
+        for odd in [&b"EHLO \xff"[..], b"EHLO a\rb", b"EHLO a\r", b"EHLO \0", b"EHLO a\tb"] {
+            let refused = Command::Hello { esmtp: true, name: Err(reply::BAD_NAME) };
+            assert_eq!(Command::parse(odd), refused, "{odd:?}");
+        }
     }
 
     #[test]

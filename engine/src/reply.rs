@@ -305,8 +305,10 @@ replies! {
     /// The argument of MAIL, RCPT or BDAT does not have their form, or a parameter is
     /// there twice.
     BAD_ARGUMENTS = 501 (5 . 4) "Invalid command arguments: Syntax error";
-    /// DATA, RSET and QUIT with an argument (upstream's 500 is a 501 in RFC 5321 4.2.4).
-    NO_ARGUMENTS = 501 (5 . 4) "Invalid command arguments: command does not accept arguments.";
+    /// WIZ, which let sendmail's authors in once.
+    WIZ = 500 (5 . 1) "Invalid command: this feature is not supported yet ;-)";
+    /// DATA, RSET and QUIT with an argument.
+    NO_ARGUMENTS = 500 (5 . 4) "Invalid command arguments: command does not accept arguments.";
     /// STARTTLS with an argument.
     NO_PARAMETERS = 501 (5 . 4) "Invalid command arguments: No parameters allowed";
     /// AUTH without an argument.

@@ -99,6 +99,7 @@ impl Session {
             (_, Command::Help) => return self.help(out, now),
             (_, Command::Vrfy) => reply::CANNOT_VRFY,
             (_, Command::Expn) => reply::NOT_IMPLEMENTED,
+            (_, Command::Wiz) => reply::WIZ,
             (_, Command::Unknown) => reply::UNRECOGNIZED,
 
             // Upstream wants a greeting before RSET; RFC 5321 section 4.1.4 does not.

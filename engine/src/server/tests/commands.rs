@@ -88,7 +88,7 @@ fn commands_at_any_time() {
     assert_eq!(play.say("\r\n"), "500 5.5.1 Invalid command: Command unrecognized\n");
     assert_eq!(
         play.say("RSET x\r\n"),
-        "501 5.5.4 Invalid command arguments: command does not accept arguments.\n"
+        "500 5.5.4 Invalid command arguments: command does not accept arguments.\n"
     );
     let help = play.say("HELP x\r\n");
     assert!(help.starts_with("214-2.0.0 This is Hermes 0."), "{help}");
@@ -151,7 +151,7 @@ fn arguments_of_mail_and_rcpt() {
     }
     for (line, reply) in [
         ("DATA", "503 5.5.4 Invalid command arguments: No recipient specified"),
-        ("DATA x", "501 5.5.4 Invalid command arguments: command does not accept arguments."),
+        ("DATA x", "500 5.5.4 Invalid command arguments: command does not accept arguments."),
         ("RCPT FROM:<a@b>", "501 5.5.4 Invalid command arguments: Syntax error"),
         ("RCPT TO:<>", "501 5.1.3 Recipient address syntax error"),
         (
