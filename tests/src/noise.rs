@@ -1,14 +1,35 @@
-//! Seeded noise that looks a little like SMTP, and owners that answer anything.
+//! Seeded noise: what looks a little like SMTP, and owners that answer anything.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use smtpd_engine::limits;
 use smtpd_engine::reply::Reply;
 use smtpd_engine::server::{Answer, Demand, Event, Params, Peer, Report, StrayNewline};
 
+use crate::effort;
 use crate::rng::Rng;
 use crate::transcript::driver::{Driver, Verdict, tls_info};
 use crate::transcript::{Piece, What, parse, server_transcripts};
+
+/// Runs `test` with many seeds; the one that fails is named. `HERMES_SEED=N` runs only that one.
+///
+/// # Panics
+/// When `test` does.
+pub fn with_seeds(times: usize, test: impl Fn(&mut Rng)) {
+    let only = std::env::var("HERMES_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seeds = match only {
+        Some(seed) => seed..seed + 1,
+        None => 0..(times * effort()) as u64,
+    };
+    for seed in seeds {
+        let run = AssertUnwindSafe(|| test(&mut Rng::new(seed)));
+        if let Err(panic) = catch_unwind(run) {
+            eprintln!("seed {seed} failed");
+            resume_unwind(panic);
+        }
+    }
+}
 
 /// Pieces that dialogues are made of, good and bad.
 pub const PIECES: [&str; 74] = [
@@ -240,7 +261,8 @@ pub fn runs(rng: &mut Rng, recorded: &[Vec<Vec<u8>>]) -> Vec<Vec<u8>> {
     runs
 }
 
-fn mutate(rng: &mut Rng, octets: &mut Vec<u8>) {
+/// Changes, removes, adds and doubles some octets.
+pub fn mutate(rng: &mut Rng, octets: &mut Vec<u8>) {
     for _ in 0..1 + rng.below(8) {
         if octets.is_empty() {
             return;
