@@ -25,24 +25,23 @@ impl Rest {
         self.octets.len() - self.taken
     }
 
-    /// Takes `n` octets off the front. Nothing is moved, so a thousand commands that each wait
-    /// for an answer cost no more than their octets.
+    /// Takes `n` octets off the front. They are moved only when little is left, so a thousand
+    /// commands that each wait for an answer cost no more than their octets, and half a command
+    /// behind a full buffer does not keep the buffer.
     pub(crate) fn consume(&mut self, n: usize) {
         self.taken += n;
-        if self.taken >= self.octets.len() {
-            *self = Rest::default();
+        if self.len() <= self.octets.capacity() / 8 {
+            self.octets = self.as_slice().to_vec();
+            self.taken = 0;
         }
     }
 
     /// Keeps these octets in place of the old ones.
     pub(crate) fn replace(&mut self, octets: &[u8]) {
-        if octets.is_empty() {
-            *self = Rest::default();
-        } else {
-            self.taken = 0;
-            self.octets.clear();
-            self.octets.extend_from_slice(octets);
+        if octets.is_empty() && self.is_empty() {
+            return;
         }
+        *self = Rest { octets: octets.to_vec(), taken: 0 };
     }
 }
 
@@ -63,5 +62,19 @@ mod tests {
         rest.replace(b"QUIT");
         rest.replace(b"");
         assert_eq!(rest.octets.capacity(), 0);
+    }
+
+    #[test]
+    fn a_few_octets_do_not_keep_a_full_buffer() {
+        let mut rest = Rest::default();
+        rest.replace(&[b'x'; 65_536]);
+        for _ in 0..65_530 {
+            rest.consume(1);
+        }
+        assert_eq!(rest.as_slice(), b"xxxxxx");
+        assert!(rest.octets.capacity() < 64, "{}", rest.octets.capacity());
+        rest.replace(&[b'x'; 65_536]);
+        rest.replace(b"NO");
+        assert!(rest.octets.capacity() < 64, "{}", rest.octets.capacity());
     }
 }

@@ -21,9 +21,17 @@ impl Default for Limits {
     }
 }
 
-/// Octets of one read. A message of 1 MiB so comes in 16 runs, and the buffer stays in the
-/// processor's second cache.
-pub(crate) const READ: usize = 64 * 1024;
+/// Octets of one read of mail data. A message of 1 MiB so comes in some 16 runs, and the buffer
+/// stays in the processor's second cache.
+pub(crate) const READ_DATA: usize = smtpd_engine::limits::INPUT_BUFFER;
+
+/// Octets of one read of commands. What is read behind a question that takes its time is kept,
+/// so this much is what a peer that pipelines can make each of its sessions hold. Two hundred
+/// recipients fit in.
+pub(crate) const READ_COMMANDS: usize = 8 * 1024;
+
+const _: () = assert!(READ_COMMANDS >= 2 * (smtpd_engine::limits::COMMAND_LINE + 2));
+const _: () = assert!(READ_DATA >= READ_COMMANDS + smtpd_engine::limits::COMMAND_LINE + 2);
 
 /// Steps of one session in one turn. A run of mail data between two stuffed dots is a step, so
 /// this many short lines are the most that a fast peer gets done before the others are served.

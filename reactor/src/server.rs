@@ -31,13 +31,15 @@ pub(crate) struct Server<S> {
     session: Session,
     pub(crate) own: S,
     pause: Pause,
+    /// The last thing that happened was mail data, and more of it is likely to come.
+    in_data: bool,
     /// The last reply was 221: the peer asked for the end.
     bye: bool,
 }
 
 impl<S> Server<S> {
     pub(crate) fn new(session: Session, own: S) -> Server<S> {
-        Server { session, own, pause: Pause::Input, bye: false }
+        Server { session, own, pause: Pause::Input, in_data: false, bye: false }
     }
 
     /// The session's id, for log lines.
@@ -90,7 +92,7 @@ impl<S> Server<S> {
             Cause::Accepted => {
                 // What has come by now was sent before the banner, and the session is to know.
                 may_read = false;
-                fresh = receive(channel, tools.scratch)?;
+                fresh = self.receive(channel, tools.scratch)?;
                 self.pause = Pause::Turn;
             }
             Cause::Answer(ticket, answer) => {
@@ -138,9 +140,25 @@ impl<S> Server<S> {
                         return Ok(Next::Wait);
                     }
                     may_read = false;
-                    fresh = receive(channel, tools.scratch)?;
+                    fresh = self.receive(channel, tools.scratch)?;
                 }
             }
+        }
+    }
+
+    /// Reads once, behind what was left before. Returns how many octets of `scratch` there are;
+    /// none if nothing new came.
+    fn receive(&self, channel: &mut Channel, scratch: &mut [u8]) -> Result<usize, Closed> {
+        let left = channel.input.len();
+        let end = if self.in_data { scratch.len() } else { left + limits::READ_COMMANDS };
+        // The engine leaves less than a command line when it asks for more.
+        assert!(left < end && end <= scratch.len(), "the session leaves room for input");
+        scratch[..left].copy_from_slice(channel.input.as_slice());
+        match channel.read(&mut scratch[left..end]) {
+            Ok(Received::Octets(n)) => Ok(left + n),
+            Ok(Received::Nothing) => Ok(0),
+            Ok(Received::End) => Err(Closed::HungUp),
+            Err(error) => Err(Closed::Broken(error)),
         }
     }
 
@@ -215,12 +233,14 @@ impl<S> Server<S> {
                     handler.replied(&mut self.own, &about, replied);
                 }
                 Event::Body(_) => {
+                    self.in_data = true;
                     handler.event(&mut self.own, &about, event);
                     if !self.may_go(handler) {
                         return;
                     }
                 }
                 event => {
+                    self.in_data = false;
                     let ticket = event.ticket();
                     let answer = handler.event(&mut self.own, &about, event);
                     if let (Some(ticket), Some(answer)) = (ticket, answer) {
@@ -245,21 +265,6 @@ impl<S> Server<S> {
                 panic!("an answer of a class that its question does not allow")
             }
         }
-    }
-}
-
-/// Reads once, behind what was left before. Returns how many octets of `scratch` there are; none
-/// if nothing new came.
-fn receive(channel: &mut Channel, scratch: &mut [u8]) -> Result<usize, Closed> {
-    let left = channel.input.len();
-    // The engine leaves less than a command line when it asks for more.
-    assert!(left < scratch.len(), "the session leaves room for input");
-    scratch[..left].copy_from_slice(channel.input.as_slice());
-    match channel.read(&mut scratch[left..]) {
-        Ok(Received::Octets(n)) => Ok(left + n),
-        Ok(Received::Nothing) => Ok(0),
-        Ok(Received::End) => Err(Closed::HungUp),
-        Err(error) => Err(Closed::Broken(error)),
     }
 }
 

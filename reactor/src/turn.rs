@@ -86,7 +86,7 @@ impl<H: Handler> Reactor<H> {
             stopping: None,
             start: Instant::now(),
             now: Time::default(),
-            scratch: vec![0; limits::READ].into(),
+            scratch: vec![0; limits::READ_DATA].into(),
             out: Vec::new(),
             stats: Arc::default(),
         })

@@ -4,7 +4,7 @@ mod common;
 
 use common::{Act, Client, PATIENCE, Server, Told, usual};
 use smtpd_engine::reply;
-use smtpd_engine::server::Event;
+use smtpd_engine::server::{Event, Ticket};
 use smtpd_reactor::{Limits, Listener};
 use std::io::{BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -160,6 +160,15 @@ fn a_client_that_never_reads_costs_a_buffer() {
     server.stop();
 }
 
+/// The handler is told of its answer.
+fn told_in_time(server: &Server, ticket: Ticket, expected: bool) {
+    let in_time = server.wait_for(|told| match told {
+        Told::Answered(answered, in_time) if answered == ticket => Some(in_time),
+        _ => None,
+    });
+    assert_eq!(in_time, expected);
+}
+
 #[test]
 fn slow_answers_come_from_another_thread_in_the_order_of_the_commands() {
     let server = Server::with(Limits::default(), |about, event| match event {
@@ -171,14 +180,18 @@ fn slow_answers_come_from_another_thread_in_the_order_of_the_commands() {
     client.say("MAIL FROM:<a@example.org>", "250");
     // All recipients in one write; each is looked up elsewhere.
     client.send("RCPT TO:<b@example.org>\r\n".repeat(100) + "DATA\r\n");
+    let mut last = None;
     for nth in 0..100 {
         let (conn, ticket) = server.wait_for_question("rcpt");
         let reply = if nth % 2 == 0 { reply::RCPT_OK } else { reply::INVALID_RECIPIENT };
         server.sender.answer(conn, ticket, reply.into());
         client.expect(if nth % 2 == 0 { "250" } else { "550" });
-        // The second answer to a question, and one to a question of the past, are nobody's.
+        // A second answer is nobody's, and the handler is told so.
         server.sender.answer(conn, ticket, reply::TEMPORARY_FAILURE.into());
+        told_in_time(&server, ticket, true);
+        last = Some(ticket);
     }
+    told_in_time(&server, last.unwrap(), false);
     client.expect("354");
     client.send("x\r\n.\r\n");
     client.expect("250");

@@ -34,6 +34,7 @@ pub enum Act {
 pub enum Told {
     Accepted(ConnId),
     Asked(ConnId, Ticket, String),
+    Answered(Ticket, bool),
     Held(ConnId),
     Closed(ConnId, &'static str),
 }
@@ -104,6 +105,10 @@ impl Handler for Host {
                 None
             }
         }
+    }
+
+    fn answered(&mut self, _: &mut ConnId, ticket: Ticket, in_time: bool) {
+        let _ = self.told.send(Told::Answered(ticket, in_time));
     }
 
     fn flow(&mut self, own: &ConnId) -> Flow {
