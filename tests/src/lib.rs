@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod noise;
+pub mod program;
 pub mod rng;
 pub mod transcript;
 

@@ -1,0 +1,246 @@
+//! The commit thread: takes what reactors, content writers and the scheduler want durable, turns
+//! [`Commit`], and tells each what came of it.
+//!
+//! Peers are answered before the scheduler hears of their messages, as they wait. What arrives
+//! while the disk syncs is the next group.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use smtpd_engine::reply::{self, Reply};
+use smtpd_engine::server::{Answer, Ticket};
+use smtpd_engine::time::Time;
+use smtpd_queue::commit::Commit;
+use smtpd_queue::envelope::Message;
+use smtpd_queue::request::{self, Done, Refusal, Stored};
+use smtpd_queue::scheduler::Input;
+use smtpd_queue::spares::{Filled, Filler};
+use smtpd_reactor::{self as reactor, ConnId};
+
+use super::intake::Waiting;
+use super::scheduling;
+use super::sockets::system_text;
+use super::spooler::Spooler;
+use super::threads;
+use crate::log::session as line;
+
+/// Something to be made durable.
+pub type Request = request::Request<Waiting<ConnId>>;
+
+/// What the thread is told.
+pub enum Order {
+    /// Make this durable.
+    Request(Request),
+    /// Everything was said: close the journal, and tell the sequence number it ended with.
+    Stop(Sender<u64>),
+}
+
+/// Requests of one turn at most. What is more belongs to the next group: a bound on how long the
+/// first of a group waits for the writing of the last.
+const TURN: usize = 1024;
+
+/// How long new messages wait, at most, before it is looked again whether the scheduler has
+/// caught up.
+const PRESSED: Duration = Duration::from_millis(5);
+
+/// How long the thread that makes spare segments waits after the disk has failed it.
+const REST: Duration = Duration::from_secs(10);
+
+/// Whom the commit thread tells what came of a request.
+pub struct Listeners {
+    /// The reactors' way in.
+    pub reactor: reactor::Sender,
+    /// The scheduler's.
+    pub scheduler: Sender<scheduling::Message>,
+    /// For content files that nothing names any more.
+    pub spooler: Spooler<ConnId>,
+    /// Set while the scheduler has more in memory than it should: accepting waits.
+    pub pressed: Arc<AtomicBool>,
+}
+
+/// Starts the commit thread, and the one that makes spare segment files for it. The first ends
+/// after [`Order::Stop`].
+///
+/// # Errors
+/// When the system starts no more threads.
+pub fn start(
+    commit: Commit,
+    filler: Filler,
+    orders: Receiver<Order>,
+    listeners: Listeners,
+) -> io::Result<JoinHandle<()>> {
+    let (wants, wanted) = mpsc::sync_channel(1);
+    threads::start("filler", move || fill(filler, &wanted))?;
+    let committer = Committer {
+        commit,
+        listeners,
+        wants,
+        start: Instant::now(),
+        requests: Vec::new(),
+        held: Vec::new(),
+        done: Vec::new(),
+        answers: Vec::new(),
+    };
+    threads::start("commit", move || committer.run(&orders))
+}
+
+struct Committer {
+    commit: Commit,
+    listeners: Listeners,
+    /// Wakes the filler.
+    wants: mpsc::SyncSender<()>,
+    start: Instant,
+    requests: Vec<Request>,
+    /// Messages that wait while the scheduler is behind. Outcomes never do: it is by them that
+    /// it catches up.
+    held: Vec<Request>,
+    done: Vec<Done<Waiting<ConnId>>>,
+    answers: Vec<(ConnId, Ticket, Answer)>,
+}
+
+impl Committer {
+    fn run(mut self, orders: &Receiver<Order>) {
+        let mut tidy_at = Instant::now();
+        let stop = loop {
+            let wait = tidy_at.saturating_duration_since(Instant::now());
+            let wait = if self.held.is_empty() { wait } else { wait.min(PRESSED) };
+            let first = orders.recv_timeout(wait);
+            if matches!(first, Err(RecvTimeoutError::Disconnected)) {
+                break None;
+            }
+            let mut stop = None;
+            for order in first.into_iter().chain(orders.try_iter().take(TURN)) {
+                match order {
+                    Order::Request(request) => self.requests.push(request),
+                    Order::Stop(answer) => stop = Some(answer),
+                }
+            }
+            if stop.is_some() {
+                break stop;
+            }
+            self.turn();
+            if Instant::now() >= tidy_at {
+                let wait = self.commit.tidy(self.now(), &mut self.done);
+                self.tell();
+                tidy_at = Instant::now() + wait;
+            }
+            if self.commit.wants_filling() {
+                let _ = self.wants.try_send(());
+            }
+        };
+        self.requests.append(&mut self.held);
+        while !self.requests.is_empty() {
+            self.commit_all();
+        }
+        let synced = self.commit.synced();
+        match self.commit.close() {
+            Ok(()) => {
+                if let Some(stop) = stop {
+                    // Whoever asked may have given up waiting.
+                    let _ = stop.send(synced);
+                }
+            }
+            Err(error) => log::warn!("warn: queue: journal: {}", system_text(&error)),
+        }
+    }
+
+    fn turn(&mut self) {
+        if self.listeners.pressed.load(Ordering::Relaxed) {
+            let is_accept = |order: &mut Request| matches!(order, request::Request::Accept(_));
+            self.held.extend(self.requests.extract_if(.., is_accept));
+        } else if !self.held.is_empty() {
+            // They have waited longer than what has just come.
+            self.held.append(&mut self.requests);
+            std::mem::swap(&mut self.held, &mut self.requests);
+        }
+        while !self.requests.is_empty() {
+            self.commit_all();
+        }
+    }
+
+    fn commit_all(&mut self) {
+        self.commit.turn(self.now(), &mut self.requests, &mut self.done);
+        self.tell();
+    }
+
+    fn now(&self) -> Time {
+        Time::from_micros(self.start.elapsed().as_micros() as u64)
+    }
+
+    /// Tells everybody what came of their requests: the log, so that the lines of a session
+    /// stand in order; the peers; then the scheduler.
+    fn tell(&mut self) {
+        for done in &self.done {
+            let (waiting, reply) = match done {
+                Done::Accepted { token, message, content } => {
+                    log(token, message, content);
+                    (token, accepted(message))
+                }
+                Done::Refused { token, why, .. } => (token, refused(*why)),
+                Done::Recorded(_) | Done::Discard(_) | Done::Damaged(_) => continue,
+            };
+            self.answers.push((waiting.conn, waiting.ticket, reply.into()));
+        }
+        self.listeners.reactor.answer_all(self.answers.drain(..));
+        for done in self.done.drain(..) {
+            let input = match done {
+                Done::Accepted { message, content, .. } => Input::Accepted(message, content),
+                Done::Recorded(outcome) => Input::Recorded(outcome),
+                Done::Damaged(message) => Input::Damaged(message),
+                Done::Discard(message) => {
+                    self.listeners.spooler.remove(message);
+                    continue;
+                }
+                Done::Refused { message, why, .. } => {
+                    log::warn!("warn: queue: message {message} not accepted: {why}");
+                    continue;
+                }
+            };
+            // The scheduler outlives this thread.
+            let _ = self.listeners.scheduler.send(scheduling::Message::Input(input));
+        }
+    }
+}
+
+fn accepted(message: &Message) -> Reply<'static> {
+    Reply::new(250, Some((0, 0)), format!("{} Message accepted for delivery", message.id))
+}
+
+/// What a peer is told whose message was not taken.
+#[must_use]
+pub fn refused(why: Refusal) -> Reply<'static> {
+    match why {
+        Refusal::NoSpace => reply::NO_SPACE,
+        Refusal::Failed => reply::NOT_QUEUED,
+        Refusal::Fatal => reply::NOT_AVAILABLE,
+    }
+}
+
+fn log(waiting: &Waiting<ConnId>, message: &Message, content: &Stored) {
+    let session = waiting.ticket.session();
+    line::message(session, message.id, content.octets, message.envelopes.len(), waiting.esmtp);
+    for envelope in &message.envelopes {
+        line::envelope(session, envelope.id, &message.sender, &envelope.rcpt);
+    }
+}
+
+/// Makes spare segment files whenever the commit thread finds too few.
+fn fill(mut filler: Filler, wanted: &Receiver<()>) {
+    while wanted.recv().is_ok() {
+        loop {
+            match filler.fill() {
+                Ok(Filled::Some) => {}
+                Ok(Filled::Enough) => break,
+                Err(error) => {
+                    log::warn!("warn: queue: no spare segment: {}", system_text(&error));
+                    std::thread::sleep(REST);
+                    break;
+                }
+            }
+        }
+    }
+}

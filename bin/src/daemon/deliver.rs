@@ -1,0 +1,148 @@
+//! Local delivery: where an envelope's action leads today, and the attempt itself.
+//!
+//! A [`Worker`] is a value that tries one batch at a time; the daemon gives each a thread. Until
+//! delivery runs in the recipient's name (by a process of its own), it runs in the daemon's, and
+//! an envelope for another user is held with that reason rather than left where its owner could
+//! not read it.
+
+use std::sync::Arc;
+
+use smtpd_config::{Account, Config, Delivery, Local, Method, Users, Values};
+use smtpd_queue::delivery::{Attempt, Batch, Job, Report, Target};
+use smtpd_queue::envelope::Agent;
+use smtpd_queue::maildir::Maildirs;
+
+use crate::log::delivery::{self as line, Outcome};
+
+/// Tries batches.
+pub struct Worker<U> {
+    config: Arc<Config>,
+    users: U,
+    maildirs: Maildirs,
+    /// In whose name this process runs.
+    uid: u32,
+}
+
+impl<U: Users> Worker<U> {
+    /// A worker that delivers as the user `uid`, whose process this is.
+    pub fn new(config: Arc<Config>, users: U, maildirs: Maildirs, uid: u32) -> Worker<U> {
+        Worker { config, users, maildirs, uid }
+    }
+
+    /// Tries all of a batch. What the report says is durable. `now` is the wall clock, in
+    /// microseconds since 1970, asked when the attempts are over.
+    pub fn deliver(&mut self, batch: Batch, now: impl FnOnce() -> u64) -> Report {
+        let mut attempts = Vec::with_capacity(batch.jobs.len());
+        let mut maildirs = Vec::with_capacity(batch.jobs.len());
+        let jobs = batch.jobs.clone();
+        for job in batch.jobs {
+            match self.target(&job) {
+                Ok(Target::Maildir(path)) => maildirs.push((job, path)),
+                Ok(Target::Held(reason)) => attempts.push((job.id, Attempt::Failed(reason))),
+                Err(reason) => attempts.push((job.id, Attempt::Later(reason))),
+            }
+        }
+        attempts.extend(self.maildirs.deliver(&maildirs));
+        let now = now();
+        for (id, attempt) in &attempts {
+            if let Some(job) = jobs.iter().find(|job| job.id == *id) {
+                log(batch.id, job, attempt, now);
+            }
+        }
+        Report { batch: batch.id, attempts }
+    }
+
+    /// Where the envelope goes by today's configuration; an error is a failure for now.
+    fn target(&self, job: &Job) -> Result<Target, String> {
+        let envelope = job.envelope();
+        let held = |reason: String| Ok(Target::Held(reason));
+        let Some(action) = self.config.action(&envelope.action) else {
+            return held(format!("no action named \"{}\"", envelope.action));
+        };
+        let (local, user) = match (&action.method, &envelope.agent) {
+            (Method::Local(local), Agent::Mda { user }) => (local, user),
+            (Method::Relay(_), _) => return held("relaying does not work yet".to_owned()),
+            (Method::Local(_), Agent::Mta) => {
+                return held(format!("action \"{}\" no longer relays", envelope.action));
+            }
+        };
+        let home = match self.config.account(action, user, &self.users) {
+            Account::Own => None,
+            Account::User { user, runs_as } if runs_as.uid == self.uid => Some(user),
+            Account::User { runs_as, .. } => {
+                return held(format!(
+                    "delivery as user {} (uid {}) does not work yet: smtpd runs as uid {}",
+                    runs_as.name, runs_as.uid, self.uid
+                ));
+            }
+            Account::Unknown => return held(format!("user {user} does not exist")),
+            Account::Later | Account::Failed => {
+                return Err(format!("user {user} could not be looked up"));
+            }
+        };
+        self.maildir(local, job, user, home.as_deref())
+    }
+
+    fn maildir(
+        &self,
+        local: &Local,
+        job: &Job,
+        user: &str,
+        account: Option<&smtpd_config::User>,
+    ) -> Result<Target, String> {
+        let Delivery::Maildir { path, junk: _ } = &local.delivery else {
+            return Ok(Target::Held("this method of delivery does not work yet".to_owned()));
+        };
+        let home = account.map(|user| user.home.as_path());
+        let Some(template) = path else {
+            return Ok(match home {
+                Some(home) => Target::Maildir(home.join("Maildir")),
+                None => Target::Held("maildir needs a path: there is no home".to_owned()),
+            });
+        };
+        let envelope = job.envelope();
+        let values = Values {
+            sender: job.message.sender.mailbox(),
+            rcpt: &envelope.rcpt,
+            dest: &envelope.dest,
+            user,
+            home,
+            delimiter: self.config.smtp.sub_addr_delim,
+        };
+        Ok(match template.path(&values) {
+            Ok(path) => Target::Maildir(path),
+            Err(error) => Target::Held(format!("maildir {}: {error}", template.as_str())),
+        })
+    }
+}
+
+fn log(session: u64, job: &Job, attempt: &Attempt, now: u64) {
+    let envelope = job.envelope();
+    let Agent::Mda { user } = &envelope.agent else {
+        // Held without an attempt: the line of a relay tells of a connection, and there is none.
+        return;
+    };
+    let error;
+    let (outcome, stat) = match attempt {
+        Attempt::Delivered => (Outcome::Ok, "Delivered"),
+        Attempt::Later(text) => {
+            error = format!("Error ({text})");
+            (Outcome::TempFail, error.as_str())
+        }
+        Attempt::Failed(text) => {
+            error = format!("Error ({text})");
+            (Outcome::PermFail, error.as_str())
+        }
+    };
+    line::mda(&line::Attempt {
+        session,
+        envelope: envelope.id,
+        from: &job.message.sender,
+        to: &envelope.dest,
+        rcpt: (envelope.rcpt != envelope.dest).then_some(&envelope.rcpt),
+        user,
+        delay: now.saturating_sub(job.message.ctime) / 1_000_000,
+        outcome,
+        stat,
+    });
+}

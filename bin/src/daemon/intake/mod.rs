@@ -1,0 +1,359 @@
+//! From the engine's events to an accepted message: the owner's part of each receiving session.
+//!
+//! [`Intake`] is a value: what it hands on (messages to commit, content to write, look-ups that
+//! may wait) goes through [`Backstage`], and so does the clock. The daemon stands channels and
+//! threads behind that trait, the simulation queues of one thread. Nothing here waits.
+//!
+//! A recipient is answered at once when everything it needs is in memory. Else it is answered by
+//! ticket from the look-up thread, and what was found lies in a [`Slot`](super::lookup::Slot) that is opened only if
+//! that answer reached the session in time.
+
+mod content;
+mod received;
+mod transaction;
+
+use std::sync::Arc;
+
+use smtpd_config::{Client, Config, Expansion, Facts, Listen, Users};
+use smtpd_engine::address::PathRef;
+use smtpd_engine::reply::{self, Reply};
+use smtpd_engine::server::{
+    Answer, Demand, Event, Params, Peer, RcptParams, Report, Session as Engine, StrayNewline,
+    Ticket,
+};
+use smtpd_queue::budget::Budget;
+use smtpd_queue::id::{Ids, MessageId};
+use smtpd_queue::request::{self, Accept, Body};
+
+use super::lookup::{OwnFacts, Question};
+use super::spooler::Backlog;
+use crate::log::session as line;
+use crate::sys::Zone;
+use content::Content;
+use received::{Header, rdns};
+use transaction::{Data, Sender, Transaction};
+
+/// The port of submission (RFC 6409): what arrives there may be completed.
+const SUBMISSION: u16 = 587;
+
+/// Who waits for a message to be committed.
+#[derive(Clone, Copy, Debug)]
+pub struct Waiting<C> {
+    /// The connection.
+    pub conn: C,
+    /// The question that its session asks.
+    pub ticket: Ticket,
+    /// Whether it greeted with EHLO, for the log.
+    pub esmtp: bool,
+}
+
+/// What an intake hands on. None of these calls may wait.
+pub trait Backstage {
+    /// Names a connection.
+    type Conn: Copy;
+
+    /// Has a message committed and its sender answered.
+    fn commit(&mut self, accept: Accept<Waiting<Self::Conn>>);
+
+    /// Has a piece of content written to the message's file.
+    fn write(&mut self, message: MessageId, octets: Vec<u8>, backlog: &Backlog, conn: Self::Conn);
+
+    /// Has the message committed when its content file is durable.
+    fn finish(&mut self, accept: Box<Accept<Waiting<Self::Conn>>>);
+
+    /// Has the content file of a message removed that was given up.
+    fn remove(&mut self, message: MessageId);
+
+    /// Has a recipient judged where waiting is allowed, and the question answered.
+    fn look_up(&mut self, question: Question<Self::Conn>);
+
+    /// The wall clock, in microseconds since 1970.
+    fn wall(&mut self) -> u64;
+
+    /// The local time zone at a time of the wall clock in seconds.
+    fn zone(&mut self, seconds: i64) -> Zone;
+}
+
+/// A listener as its sessions need it.
+pub struct Gate {
+    params: Arc<Params>,
+    name: Box<str>,
+    tag: Option<Box<str>>,
+    mask_src: bool,
+    submission: bool,
+}
+
+impl Gate {
+    /// The gate of a listener of the configuration.
+    #[must_use]
+    pub fn new(config: &Config, listen: &Listen) -> Gate {
+        let params = Params {
+            max_size: config.smtp.max_message_size,
+            max_recipients: config.smtp.max_rcpt,
+            max_mails: config.smtp.max_mails,
+            // Listeners with TLS or AUTH do not come this far: their machinery is not there yet,
+            // so a configuration with them is not started.
+            starttls: Demand::Never,
+            auth: Demand::Never,
+            dsn: !listen.no_dsn,
+            stray_newline: match listen.stray_newline {
+                smtpd_config::StrayNewline::Reject => StrayNewline::Reject,
+                smtpd_config::StrayNewline::Normalize => StrayNewline::Normalize,
+            },
+            report: Report::Failures,
+            ask: Default::default(),
+        };
+        Gate {
+            params: Arc::new(params),
+            name: listen.name(config).into(),
+            tag: listen.tag.as_deref().map(Into::into),
+            mask_src: listen.mask_src,
+            submission: listen.port == SUBMISSION,
+        }
+    }
+}
+
+/// One session's part: what its transaction needs to know, and the transaction.
+pub struct Session {
+    /// As it is logged.
+    pub id: u64,
+    gate: usize,
+    helo: Box<str>,
+    transaction: Option<Box<Transaction>>,
+}
+
+impl Session {
+    /// Whether the session must be held back: its content is written more slowly than it comes.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.transaction.as_ref().is_some_and(|transaction| transaction.is_held())
+    }
+
+    /// The answer that [`Backstage::look_up`] led to reached the engine, in time or not.
+    pub fn answered(&mut self, in_time: bool) {
+        if let Some(transaction) = &mut self.transaction {
+            transaction.settle(in_time);
+        }
+    }
+}
+
+/// All receiving sessions of one reactor.
+pub struct Intake<B, U> {
+    config: Arc<Config>,
+    gates: Vec<Gate>,
+    ids: Ids,
+    budget: Budget,
+    users: U,
+    next_session: u64,
+    /// Where header and body are put together; empty between two events.
+    scratch: Vec<u8>,
+    zone: (i64, Zone),
+    /// What is behind it.
+    pub backstage: B,
+}
+
+/// Seconds for which a time zone is believed in.
+const ZONE: i64 = 60;
+
+impl<B: Backstage, U: Users> Intake<B, U> {
+    /// An intake for the given gates; `seed` makes its session ids differ from those of other
+    /// intakes and starts.
+    pub fn new(
+        config: Arc<Config>,
+        gates: Vec<Gate>,
+        (ids, budget): (Ids, Budget),
+        users: U,
+        seed: u64,
+        backstage: B,
+    ) -> Intake<B, U> {
+        Intake {
+            config,
+            gates,
+            ids,
+            budget,
+            users,
+            next_session: seed,
+            scratch: Vec::new(),
+            zone: (i64::MIN, Zone::default()),
+            backstage,
+        }
+    }
+
+    /// A connection came in at a gate: what its session may do, and our part of it.
+    pub fn open(&mut self, gate: usize) -> (Arc<Params>, Session) {
+        // A Weyl sequence: no id comes twice in 2^64 sessions, and neighbours look unrelated.
+        self.next_session = self.next_session.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let id = self.next_session;
+        let session = Session { id, gate, helo: "".into(), transaction: None };
+        (self.gates[gate].params.clone(), session)
+    }
+
+    /// Something happened in a session.
+    pub fn event(
+        &mut self,
+        session: &mut Session,
+        engine: &Engine,
+        conn: B::Conn,
+        event: Event<'_>,
+    ) -> Option<Answer> {
+        let name = &self.gates[session.gate].name;
+        let reply = match event {
+            Event::Connected { .. } => {
+                line::connected(engine.id(), engine.peer(), rdns(engine.peer(), name));
+                if engine.early_talker() {
+                    line::early_talker(engine.id(), engine.peer());
+                }
+                reply::banner(name)
+            }
+            Event::Hello { name: helo, .. } => {
+                session.helo = helo.as_str().into();
+                reply::hello(name, &helo, &engine.peer())
+            }
+            Event::Mail { from, params, .. } => {
+                session.transaction = Some(Box::new(Transaction::new(from, &params, name)));
+                reply::OK
+            }
+            Event::Rcpt { ticket, to, params } => {
+                return self.recipient(session, engine, (conn, ticket), to, &params);
+            }
+            Event::Data { .. } => self.data(session, engine, conn),
+            Event::Body(run) => {
+                if let Some(data) = session.data() {
+                    data.content.push(run, &mut self.scratch, conn, &mut self.backstage);
+                }
+                return None;
+            }
+            Event::EndOfData { ticket, .. } => {
+                let waiting = Waiting { conn, ticket, esmtp: engine.esmtp() };
+                return self.end_of_data(session, engine, waiting).err().map(Answer::from);
+            }
+            Event::Reset => {
+                self.give_up(session);
+                return None;
+            }
+            Event::StrayOctet { offset, .. } => {
+                let params = &self.gates[session.gate].params;
+                let normalised = params.stray_newline == StrayNewline::Normalize;
+                line::stray_newline(engine.id(), engine.peer(), offset, normalised);
+                return None;
+            }
+            // Neither offered nor asked for: the engine answers them by itself.
+            Event::Auth { .. } => reply::AUTH_UNAVAILABLE,
+            Event::Command { .. } => reply::OK,
+            Event::StartTls | Event::Replied { .. } => return None,
+        };
+        Some(reply.into())
+    }
+
+    /// The session is over: what it had begun is given up.
+    pub fn give_up(&mut self, session: &mut Session) {
+        if let Some(transaction) = session.transaction.take()
+            && let Some(data) = transaction.data
+            && data.content.is_in_file()
+        {
+            self.backstage.remove(data.id);
+        }
+    }
+
+    /// RCPT: answered at once if all that it takes is in memory.
+    fn recipient(
+        &mut self,
+        session: &mut Session,
+        engine: &Engine,
+        (conn, ticket): (B::Conn, Ticket),
+        to: PathRef<'_>,
+        params: &RcptParams<'_>,
+    ) -> Option<Answer> {
+        let gate = &self.gates[session.gate];
+        let transaction = session.transaction.as_mut()?;
+        let rcpt = to.to_mailbox(&gate.name);
+        let facts = Facts {
+            client: match engine.peer() {
+                Peer::Local => Client::Socket,
+                Peer::Ip(ip) => Client::Ip(ip),
+            },
+            rdns: None,
+            helo: &session.helo,
+            tag: gate.tag.as_deref(),
+            auth: None,
+            tls: engine.tls().is_some(),
+            sender: transaction.sender.mailbox(),
+        };
+        let reply = match self.config.expand(&facts, &rcpt, &self.users) {
+            Expansion::Deliver(became) => {
+                transaction.accept(rcpt, params, became);
+                reply::RCPT_OK
+            }
+            Expansion::Refuse(reply) => reply,
+            Expansion::Later => {
+                let facts = OwnFacts::new(&facts);
+                let slot = transaction.await_verdict(rcpt.clone(), params);
+                let config = self.config.clone();
+                self.backstage.look_up(Question { conn, ticket, config, facts, rcpt, slot });
+                return None;
+            }
+        };
+        Some(reply.into())
+    }
+
+    /// DATA: the message gets its id, and its content begins with the trace field.
+    fn data(&mut self, session: &mut Session, engine: &Engine, conn: B::Conn) -> Reply<'static> {
+        let Some(transaction) = session.transaction.as_mut() else { return reply::NO_RECIPIENT };
+        // There is one unless the disk has kept the queue from reserving more for long.
+        let Some(id) = self.ids.take() else { return reply::NOT_QUEUED };
+        let ctime = self.backstage.wall();
+        let seconds = i64::try_from(ctime / 1_000_000).unwrap_or(i64::MAX);
+        if !(self.zone.0..self.zone.0.saturating_add(ZONE)).contains(&seconds) {
+            self.zone = (seconds, self.backstage.zone(seconds));
+        }
+        let gate = &self.gates[session.gate];
+        let header = Header { gate, helo: &session.helo, engine, id, seconds, zone: &self.zone.1 };
+        let rewriter = header.rewriter();
+        header.write(transaction.only_recipient(), transaction.smtputf8, &mut self.scratch);
+        let buffer = self.budget.buffer();
+        let trace = &self.scratch;
+        let content = Content::new(id, buffer, rewriter, trace, conn, &mut self.backstage);
+        self.scratch.clear();
+        transaction.data = Some(Data { id, ctime, content });
+        reply::SEND_DATA
+    }
+
+    /// The end of the data: the message goes to the commit, which answers, unless it is refused
+    /// here.
+    fn end_of_data(
+        &mut self,
+        session: &mut Session,
+        engine: &Engine,
+        token: Waiting<B::Conn>,
+    ) -> Result<(), Reply<'static>> {
+        let mut transaction = session.transaction.take().ok_or(reply::NOT_QUEUED)?;
+        let Data { id, ctime, content } = transaction.data.take().ok_or(reply::NOT_QUEUED)?;
+        let whole = content.finish(&mut self.scratch, token.conn, &mut self.backstage);
+        if whole.is_loop {
+            if whole.memory.is_none() {
+                self.backstage.remove(id);
+            }
+            return Err(reply::LOOP);
+        }
+        let by = Sender { gate: &self.gates[session.gate], helo: &session.helo, engine };
+        let message = Arc::new(transaction.message(&self.config, id, ctime, &by));
+        let accept = |memory| Accept {
+            token,
+            message,
+            content: request::Content { dot_lines: whole.dot_lines, body: Body::Memory(memory) },
+            causes: Vec::new(),
+        };
+        match whole.memory {
+            Some(memory) => self.backstage.commit(accept(memory)),
+            // The writer puts the file's name in place of the empty buffer.
+            None => self.backstage.finish(Box::new(accept(self.budget.buffer()))),
+        }
+        Ok(())
+    }
+}
+
+impl Session {
+    fn data(&mut self) -> Option<&mut Data> {
+        self.transaction.as_mut()?.data.as_mut()
+    }
+}

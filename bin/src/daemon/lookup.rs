@@ -1,0 +1,127 @@
+//! Recipients that cannot be judged from memory: the question, its way to the look-up thread and
+//! the answer's way back.
+//!
+//! The thread runs the very code that a reactor runs, over users that may be waited for. A yes is
+//! not the answer's text but the list of those who get the message: it lies in a [`Slot`], put
+//! there before the answer is sent, and its session takes it out only if the answer was in time.
+
+use std::io;
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use smtpd_config::{Client, Config, Expansion, Facts, Recipient, Users};
+use smtpd_engine::address::Mailbox;
+use smtpd_engine::reply::{self, Reply};
+use smtpd_engine::server::Ticket;
+
+use super::threads;
+
+/// Where the look-up thread leaves what a recipient became.
+#[derive(Debug, Default)]
+pub struct Slot(Mutex<Option<Vec<Recipient>>>);
+
+impl Slot {
+    fn put(&self, recipients: Vec<Recipient>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(recipients);
+    }
+
+    /// What is in it, once.
+    #[must_use]
+    pub fn take(&self) -> Option<Vec<Recipient>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// [`Facts`] that outlive the event they were gathered in.
+#[derive(Debug)]
+pub struct OwnFacts {
+    client: Client,
+    rdns: Option<Box<str>>,
+    helo: Box<str>,
+    tag: Option<Box<str>>,
+    auth: Option<Box<str>>,
+    tls: bool,
+    sender: Option<Mailbox>,
+}
+
+impl OwnFacts {
+    /// A copy.
+    #[must_use]
+    pub fn new(facts: &Facts<'_>) -> OwnFacts {
+        OwnFacts {
+            client: facts.client,
+            rdns: facts.rdns.map(Into::into),
+            helo: facts.helo.into(),
+            tag: facts.tag.map(Into::into),
+            auth: facts.auth.map(Into::into),
+            tls: facts.tls,
+            sender: facts.sender.cloned(),
+        }
+    }
+
+    fn lend(&self) -> Facts<'_> {
+        Facts {
+            client: self.client,
+            rdns: self.rdns.as_deref(),
+            helo: &self.helo,
+            tag: self.tag.as_deref(),
+            auth: self.auth.as_deref(),
+            tls: self.tls,
+            sender: self.sender.as_ref(),
+        }
+    }
+}
+
+/// A recipient to be judged, and who asks.
+#[derive(Debug)]
+pub struct Question<C> {
+    /// The connection.
+    pub conn: C,
+    /// Its session's question.
+    pub ticket: Ticket,
+    /// The configuration that the session began with.
+    pub config: Arc<Config>,
+    /// What the rules look at.
+    pub facts: OwnFacts,
+    /// The recipient.
+    pub rcpt: Mailbox,
+    /// Where the list goes when the answer is yes.
+    pub slot: Arc<Slot>,
+}
+
+impl<C> Question<C> {
+    /// Judges the recipient; `users` may wait.
+    pub fn judge(&self, users: &dyn Users) -> Reply<'static> {
+        match self.config.expand(&self.facts.lend(), &self.rcpt, users) {
+            Expansion::Deliver(recipients) => {
+                self.slot.put(recipients);
+                reply::RCPT_OK
+            }
+            Expansion::Refuse(reply) => reply,
+            // Users who may be waited for do not put anybody off.
+            Expansion::Later => reply::TEMPORARY_FAILURE,
+        }
+    }
+}
+
+/// The way to the look-up thread.
+pub type Sender<C> = mpsc::Sender<Question<C>>;
+
+/// Starts the look-up thread. It ends when the last sender is gone.
+///
+/// # Errors
+/// When the system starts no more threads.
+pub fn start<C: Send + 'static>(
+    users: impl Users + Send + 'static,
+    answer: impl Fn(C, Ticket, Reply<'static>) + Send + 'static,
+) -> io::Result<(Sender<C>, JoinHandle<()>)> {
+    let (sender, questions): (_, Receiver<Question<C>>) = mpsc::channel();
+    let thread = threads::start("lookup", move || {
+        for question in questions {
+            let reply = question.judge(&users);
+            answer(question.conn, question.ticket, reply);
+        }
+    })?;
+    Ok((sender, thread))
+}

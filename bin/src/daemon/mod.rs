@@ -1,0 +1,115 @@
+//! smtpd(8): from the command line to the end.
+//!
+//! Order of the start: the configuration is read and checked; the queue's lock is taken before
+//! anything is bound; sockets are bound before privileges are dropped; the journal is read before
+//! anything is accepted. The index is opened meanwhile, on the store's thread, and nobody waits
+//! for it.
+//!
+//! ```text
+//!  reactor --(content)--> content writers --+
+//!     ^  \--(recipients)--> lookup          |
+//!     |                        |            v
+//!     +------- answers --------+---------- commit <----- outcomes ----- scheduler <--> store
+//!                                           |                            ^     |
+//!                                           +--------- messages ---------+     v
+//!                                                                     delivery workers
+//! ```
+//!
+//! `intake`, `deliver` and `lookup` are values, as those of the queue are: the simulation runs them
+//! in one thread, without any of the shells around them.
+//!
+//! Order of the end (SIGTERM, SIGINT): no new sessions, 421 to the idle; no new attempts, those
+//! under way finish; the journal is closed; the index is closed, to be trusted by the next start.
+
+mod committer;
+pub mod deliver;
+pub mod intake;
+pub mod lookup;
+mod machine;
+mod operator;
+mod pool;
+mod scheduling;
+mod sessions;
+mod sockets;
+pub mod spooler;
+mod start;
+mod threads;
+mod users;
+
+use std::process::ExitCode;
+
+use smtpd_config::{Config, Diagnostic};
+
+use crate::log::Destination;
+use crate::options::{Mode, Options};
+use machine::Machine;
+
+/// Runs the daemon, or checks the configuration, as the command line says.
+pub fn run(options: &Options) -> ExitCode {
+    let machine = match Machine::new() {
+        Ok(machine) => machine,
+        Err(error) => return complain(&format!("interfaces: {error}")),
+    };
+    let path = options.file.to_string_lossy();
+    let (config, warnings) =
+        match smtpd_config::load(&path, &options.macros, machine.host(), &machine) {
+            Ok(loaded) => loaded,
+            Err(mistakes) => {
+                show(&mistakes);
+                return ExitCode::FAILURE;
+            }
+        };
+    if options.mode == Mode::Check {
+        return check(&config, &warnings, &machine);
+    }
+    if refuse_inactive(&config) {
+        return ExitCode::FAILURE;
+    }
+    match start::daemon(options, config, &machine) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(&error),
+    }
+}
+
+/// `smtpd -n`: says all that can be found without touching anything.
+fn check(config: &Config, warnings: &[Diagnostic], machine: &Machine) -> ExitCode {
+    show(warnings);
+    let unbindable: Vec<Diagnostic> = config
+        .listeners
+        .iter()
+        .filter_map(|listen| listen.addresses(config, machine).err())
+        .collect();
+    if !unbindable.is_empty() {
+        show(&unbindable);
+        return ExitCode::FAILURE;
+    }
+    eprintln!("configuration OK");
+    ExitCode::SUCCESS
+}
+
+fn show(diagnostics: &[Diagnostic]) {
+    for diagnostic in diagnostics {
+        eprintln!("{diagnostic}");
+    }
+}
+
+/// What is configured and would silently not happen: the daemon does not start with it.
+fn refuse_inactive(config: &Config) -> bool {
+    for inactive in config.inactive() {
+        eprintln!("{}: {}", inactive.position, inactive.what);
+    }
+    !config.inactive().is_empty()
+}
+
+fn complain(error: &str) -> ExitCode {
+    eprintln!("smtpd: {error}");
+    ExitCode::FAILURE
+}
+
+/// Where the log of a process in this mode goes.
+fn destination(mode: Mode) -> Destination {
+    match mode {
+        Mode::Debug | Mode::Check => Destination::Stderr,
+        Mode::Daemon | Mode::Foreground => Destination::Syslog,
+    }
+}

@@ -1,0 +1,211 @@
+//! The scheduler's thread and that of its store: channels and clocks around two values.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use smtpd_engine::time::Time;
+use smtpd_queue::delivery::{Batch, Kind};
+use smtpd_queue::list::InFlight;
+use smtpd_queue::scheduler::{Clock, Input, Output, Scheduler};
+use smtpd_queue::store::{self, Store};
+
+use super::committer::{self, Order};
+use super::pool::Pool;
+use super::sessions::wall;
+use super::threads;
+
+/// Inputs of one turn at most.
+const TURN: usize = 4096;
+
+/// What the scheduler's thread is told or asked.
+pub enum Message {
+    /// Something has happened.
+    Input(Input),
+    /// Stop attempts of a kind, or go on; the answer is whether that changed anything.
+    Pause(Kind, bool, Sender<bool>),
+    /// What is paused, and what is in flight?
+    Show(Sender<Shown>),
+    /// Begin nothing more; end when nothing is in flight, or at this moment.
+    Stop(Instant),
+}
+
+/// What the scheduler shows.
+pub struct Shown {
+    /// What is paused.
+    pub paused: Vec<Kind>,
+    /// What is being tried, and since when.
+    pub in_flight: InFlight,
+}
+
+/// Where the scheduler's decisions go.
+pub struct Outlets {
+    /// Those who try batches.
+    pub workers: Pool<Batch>,
+    /// The commit thread.
+    pub commit: Sender<Order>,
+    /// The store.
+    pub store: Sender<Errand>,
+    /// Told to the commit thread while too much is in memory.
+    pub pressed: Arc<AtomicBool>,
+}
+
+/// What the store's thread is told.
+pub enum Errand {
+    /// To be answered to the scheduler.
+    Request(store::Request),
+    /// The end: close the index, which reflects the journal up to this sequence number.
+    Close(u64),
+}
+
+/// Starts the scheduler's thread. What it has in memory when it ends goes to the store.
+///
+/// # Errors
+/// When the system starts no more threads.
+pub fn start(
+    scheduler: Scheduler,
+    messages: Receiver<Message>,
+    outlets: Outlets,
+) -> io::Result<JoinHandle<()>> {
+    let shell = Shell { scheduler, outlets, start: Instant::now(), inputs: Vec::new(), end: None };
+    threads::start("scheduler", move || shell.run(&messages))
+}
+
+struct Shell {
+    scheduler: Scheduler,
+    outlets: Outlets,
+    start: Instant,
+    inputs: Vec<Input>,
+    /// When to end even if something is in flight.
+    end: Option<Instant>,
+}
+
+impl Shell {
+    fn run(mut self, messages: &Receiver<Message>) {
+        let mut outputs = Vec::new();
+        loop {
+            let now = self.now();
+            self.scheduler.turn(now, &mut self.inputs, &mut outputs);
+            self.carry_out(&mut outputs);
+            self.outlets.pressed.store(self.scheduler.is_pressed(), Ordering::Relaxed);
+            if let Some(end) = self.end
+                && (self.scheduler.in_flight().is_empty() || Instant::now() >= end)
+            {
+                break;
+            }
+            match self.wait(messages, now) {
+                Ok(message) => {
+                    self.receive(message);
+                    for message in messages.try_iter().take(TURN) {
+                        self.receive(message);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        self.scheduler.close(&mut outputs);
+        self.carry_out(&mut outputs);
+    }
+
+    fn wait(&self, messages: &Receiver<Message>, now: Clock) -> Result<Message, RecvTimeoutError> {
+        let wakeup = self.scheduler.next_wakeup(now);
+        let wakeup = wakeup.map(|at| at.saturating_since(now.mono));
+        let end = self.end.map(|end| end.saturating_duration_since(Instant::now()));
+        match [wakeup, end].into_iter().flatten().min() {
+            Some(wait) => messages.recv_timeout(wait),
+            None => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        }
+    }
+
+    fn receive(&mut self, message: Message) {
+        match message {
+            Message::Input(input) => self.inputs.push(input),
+            Message::Pause(kind, pause, answer) => {
+                let changed = match pause {
+                    true => self.scheduler.pause(kind),
+                    false => self.scheduler.resume(kind),
+                };
+                // Whoever asked may have given up waiting.
+                let _ = answer.send(changed);
+            }
+            Message::Show(answer) => {
+                let paused = Kind::ALL.into_iter().filter(|kind| self.scheduler.is_paused(*kind));
+                let paused = paused.collect();
+                let _ = answer.send(Shown { paused, in_flight: self.scheduler.in_flight() });
+            }
+            Message::Stop(end) => {
+                self.end = Some(end);
+                for kind in Kind::ALL {
+                    self.scheduler.pause(kind);
+                }
+            }
+        }
+    }
+
+    /// Hands on what is to be done. The threads at the other ends outlive this one.
+    fn carry_out(&self, outputs: &mut Vec<Output>) {
+        for output in outputs.drain(..) {
+            match output {
+                Output::Deliver(batch) => self.outlets.workers.push(batch),
+                Output::Record(outcome) => {
+                    let request = committer::Request::Outcome(outcome);
+                    let _ = self.outlets.commit.send(Order::Request(request));
+                }
+                Output::Store(request) => {
+                    let _ = self.outlets.store.send(Errand::Request(request));
+                }
+            }
+        }
+    }
+
+    fn now(&self) -> Clock {
+        let mono = Time::from_micros(self.start.elapsed().as_micros() as u64);
+        Clock { unix: wall(), mono }
+    }
+}
+
+/// Starts the store's thread: opening the index may take long, and nobody waits for it. Ends
+/// after [`Errand::Close`].
+///
+/// # Errors
+/// When the system starts no more threads.
+pub fn start_store(
+    open: impl FnOnce() -> Store + Send + 'static,
+    errands: Receiver<Errand>,
+    scheduler: Sender<Message>,
+) -> io::Result<JoinHandle<()>> {
+    threads::start("store", move || {
+        let mut store = open();
+        let mut requests = Vec::new();
+        let mut answers = Vec::new();
+        loop {
+            store.turn(&mut requests, &mut answers);
+            for answer in answers.drain(..) {
+                // At the end there may be nobody left to be answered.
+                let _ = scheduler.send(Message::Input(Input::Store(answer)));
+            }
+            let mut close = None;
+            let Ok(first) = errands.recv() else { return };
+            for errand in std::iter::once(first).chain(errands.try_iter().take(TURN)) {
+                match errand {
+                    Errand::Request(request) => requests.push(request),
+                    Errand::Close(sequence) => close = Some(sequence),
+                }
+            }
+            if let Some(sequence) = close {
+                store.turn(&mut requests, &mut answers);
+                if let Err(error) = store.close(sequence) {
+                    log::warn!("warn: queue: index: {error}");
+                }
+                return;
+            }
+        }
+    })
+}
+
+/// How long the end of the daemon waits for attempts that are under way.
+pub const LAST_ATTEMPTS: Duration = Duration::from_secs(20);

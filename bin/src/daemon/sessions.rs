@@ -1,0 +1,129 @@
+//! The receiving sessions of a reactor: the intake, with channels to the threads behind it.
+
+use std::sync::mpsc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use smtpd_engine::server::{Answer, Event, Ticket};
+use smtpd_engine::time::Time;
+use smtpd_queue::id::MessageId;
+use smtpd_queue::request::Accept;
+use smtpd_reactor::{self as reactor, About, Closed, ConnId, Flow, Handler, Link, Replied};
+
+use super::committer::{Order, Request};
+use super::intake::{Backstage, Intake, Session, Waiting};
+use super::lookup::{self, Question};
+use super::spooler::{Backlog, Spooler};
+use super::users::Remembered;
+use crate::log::session::{self as line, Reason};
+use crate::sys::{self, Zone};
+
+/// Microseconds since 1970 by the wall clock.
+#[must_use]
+pub fn wall() -> u64 {
+    // A clock before 1970 is one that was never set.
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// The ways from a reactor to the threads that may wait.
+pub struct Channels {
+    /// To the commit thread.
+    pub commit: mpsc::Sender<Order>,
+    /// To the content writers.
+    pub spooler: Spooler<ConnId>,
+    /// To the look-up thread.
+    pub lookup: lookup::Sender<ConnId>,
+}
+
+impl Backstage for Channels {
+    type Conn = ConnId;
+
+    // The threads at the other ends outlive the reactor, or the process ends with them: that a
+    // message cannot be sent is no case of its own.
+
+    fn commit(&mut self, accept: Accept<Waiting<ConnId>>) {
+        let _ = self.commit.send(Order::Request(Request::Accept(accept)));
+    }
+
+    fn write(&mut self, message: MessageId, octets: Vec<u8>, backlog: &Backlog, conn: ConnId) {
+        self.spooler.write(message, octets, backlog, conn);
+    }
+
+    fn finish(&mut self, accept: Box<Accept<Waiting<ConnId>>>) {
+        self.spooler.finish(accept);
+    }
+
+    fn remove(&mut self, message: MessageId) {
+        self.spooler.remove(message);
+    }
+
+    fn look_up(&mut self, question: Question<ConnId>) {
+        let _ = self.lookup.send(question);
+    }
+
+    fn wall(&mut self) -> u64 {
+        wall()
+    }
+
+    fn zone(&mut self, seconds: i64) -> Zone {
+        sys::zone_at(seconds)
+    }
+}
+
+/// What the reactor asks.
+pub struct Sessions {
+    intake: Intake<Channels, Remembered>,
+}
+
+impl Sessions {
+    /// The sessions of one reactor.
+    #[must_use]
+    pub fn new(intake: Intake<Channels, Remembered>) -> Sessions {
+        Sessions { intake }
+    }
+}
+
+impl Handler for Sessions {
+    type Session = Session;
+
+    fn accept(&mut self, link: &Link<'_>, _conn: ConnId, _now: Time) -> reactor::Accept<Session> {
+        let (params, own) = self.intake.open(link.listener);
+        reactor::Accept::Session { params, id: own.id, own }
+    }
+
+    fn event(&mut self, own: &mut Session, about: &About<'_>, event: Event<'_>) -> Option<Answer> {
+        self.intake.event(own, about.session, about.conn, event)
+    }
+
+    fn answered(&mut self, own: &mut Session, _ticket: Ticket, in_time: bool) {
+        own.answered(in_time);
+    }
+
+    fn replied(&mut self, own: &mut Session, _about: &About<'_>, replied: Replied<'_>) {
+        match replied.command {
+            Some(command) => line::failed_command(own.id, command, replied.reply),
+            None => line::bad_input(own.id, replied.reply),
+        }
+    }
+
+    fn flow(&mut self, own: &Session) -> Flow {
+        if own.is_held() { Flow::Hold } else { Flow::Go }
+    }
+
+    fn closed(&mut self, mut own: Session, _conn: ConnId, why: Closed, _now: Time) {
+        self.intake.give_up(&mut own);
+        let text;
+        let reason = match why {
+            Closed::Quit => Reason::Quit,
+            Closed::TimedOut => Reason::Timeout,
+            Closed::Ended | Closed::HungUp | Closed::Stopped | Closed::Panicked => {
+                Reason::Disconnect
+            }
+            Closed::Broken(error) => {
+                text = super::sockets::system_text(&error);
+                Reason::Io(&text)
+            }
+        };
+        line::disconnected(own.id, reason);
+    }
+}

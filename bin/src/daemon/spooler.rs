@@ -1,0 +1,180 @@
+//! The threads that write content files: content too big for a journal record, or that found no
+//! room in memory.
+//!
+//! Each message has one writer thread, so its pieces stay in order; the syncs of several messages
+//! overlap. A message that is whole and durable goes on to the commit thread, which answers its
+//! sender. A writer that is behind holds its sessions back by the octets it has not written yet
+//! ([`Backlog`]), and TCP holds the peers.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread::JoinHandle;
+
+use smtpd_queue::id::MessageId;
+use smtpd_queue::request::{Accept, Body, Refusal};
+use smtpd_queue::spool::{Spool, Writer};
+
+use super::intake::Waiting;
+use super::threads;
+
+/// Threads that write content files. Their syncs overlap on one disk; more would only queue there.
+const WRITERS: usize = 4;
+
+/// Octets of one session's message that may wait for its writer.
+const BEHIND: usize = 512 << 10;
+
+/// What a session has handed to its writer and the writer has not written.
+#[derive(Clone, Default)]
+pub struct Backlog(Arc<AtomicUsize>);
+
+impl Backlog {
+    /// Whether the session has to wait.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > BEHIND
+    }
+
+    fn add(&self, octets: usize) {
+        self.0.fetch_add(octets, Ordering::Relaxed);
+    }
+
+    /// Notes octets as written; true when the session that was held may go on.
+    fn written(&self, octets: usize) -> bool {
+        let before = self.0.fetch_sub(octets, Ordering::Relaxed);
+        before > BEHIND && before - octets <= BEHIND
+    }
+}
+
+/// What a writer is told about a message.
+enum Order<C> {
+    /// These octets are next.
+    Write {
+        message: MessageId,
+        octets: Vec<u8>,
+        backlog: Backlog,
+        /// Who is to go on when the backlog is short again.
+        conn: C,
+    },
+    /// That was all: make it durable, then commit the message.
+    Finish(Box<Accept<Waiting<C>>>),
+    /// The message was given up by its sender, or its file is no longer needed.
+    Remove(MessageId),
+}
+
+/// What the writers tell the others.
+pub trait Listener<C>: Clone + Send + 'static {
+    /// A session that was held may go on.
+    fn resume(&self, conn: C);
+    /// The content is durable: the message may be committed.
+    fn commit(&self, accept: Accept<Waiting<C>>);
+    /// The content could not be written: its sender is to be told.
+    fn refuse(&self, waiting: Waiting<C>, why: Refusal);
+}
+
+/// The way to the writers.
+pub struct Spooler<C> {
+    writers: Vec<Sender<Order<C>>>,
+}
+
+impl<C> Clone for Spooler<C> {
+    fn clone(&self) -> Spooler<C> {
+        Spooler { writers: self.writers.clone() }
+    }
+}
+
+impl<C: Copy + Send + 'static> Spooler<C> {
+    /// Starts the threads. They end when the last handle is gone and all is written.
+    ///
+    /// # Errors
+    /// When the system starts no more threads.
+    pub fn start(
+        spool: &Spool,
+        listener: &impl Listener<C>,
+    ) -> io::Result<(Spooler<C>, Vec<JoinHandle<()>>)> {
+        let mut writers = Vec::new();
+        let mut handles = Vec::new();
+        for n in 0..WRITERS {
+            let (sender, orders) = mpsc::channel();
+            let (spool, listener) = (spool.clone(), listener.clone());
+            handles.push(threads::start(&format!("content{n}"), move || {
+                write(&spool, &listener, orders);
+            })?);
+            writers.push(sender);
+        }
+        Ok((Spooler { writers }, handles))
+    }
+
+    /// Hands a piece of content to the message's writer.
+    pub fn write(&self, message: MessageId, octets: Vec<u8>, backlog: &Backlog, conn: C) {
+        backlog.add(octets.len());
+        self.order(message, Order::Write { message, octets, backlog: backlog.clone(), conn });
+    }
+
+    /// Tells the writer that the content is whole.
+    pub fn finish(&self, accept: Box<Accept<Waiting<C>>>) {
+        self.order(accept.message.id, Order::Finish(accept));
+    }
+
+    /// Has the content file of a message removed, whether it is there or not.
+    pub fn remove(&self, message: MessageId) {
+        self.order(message, Order::Remove(message));
+    }
+
+    fn order(&self, message: MessageId, order: Order<C>) {
+        let writer = &self.writers[message.as_u32() as usize % self.writers.len()];
+        // A writer ends only with its last handle, and this is one.
+        let _ = writer.send(order);
+    }
+}
+
+/// A message's file, or why there is none.
+type State = Result<Writer, io::Error>;
+
+fn write<C>(spool: &Spool, listener: &impl Listener<C>, orders: Receiver<Order<C>>) {
+    let mut open: HashMap<MessageId, State> = HashMap::new();
+    for order in orders {
+        match order {
+            Order::Write { message, octets, backlog, conn } => {
+                let state = open.entry(message).or_insert_with(|| spool.begin(message));
+                if let Ok(writer) = state
+                    && let Err(error) = writer.write(&octets)
+                {
+                    *state = Err(error);
+                }
+                if backlog.written(octets.len()) {
+                    listener.resume(conn);
+                }
+            }
+            Order::Finish(mut accept) => {
+                let message = accept.message.id;
+                let state = open.remove(&message).unwrap_or_else(|| spool.begin(message));
+                match state.and_then(|writer| spool.finish(writer)) {
+                    Ok(finished) => {
+                        accept.content.body = Body::File(finished);
+                        listener.commit(*accept);
+                    }
+                    Err(error) => {
+                        log::error!("warn: queue: content of {message}: {error}");
+                        remove(spool, message);
+                        let full = error.kind() == io::ErrorKind::StorageFull;
+                        let why = if full { Refusal::NoSpace } else { Refusal::Failed };
+                        listener.refuse(accept.token, why);
+                    }
+                }
+            }
+            Order::Remove(message) => {
+                open.remove(&message);
+                remove(spool, message);
+            }
+        }
+    }
+}
+
+fn remove(spool: &Spool, message: MessageId) {
+    if let Err(error) = spool.remove(message) {
+        log::warn!("warn: queue: content of {message} cannot be removed: {error}");
+    }
+}

@@ -1,0 +1,333 @@
+//! Starting the daemon, running it, and ending it in order.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
+use smtpd_config::Config;
+use smtpd_engine::limits;
+use smtpd_engine::reply::Reply;
+use smtpd_queue::budget::Budget;
+use smtpd_queue::commit::{self, Commit};
+use smtpd_queue::delivery::{Batch, Kind};
+use smtpd_queue::disk::{Disk, RealDisk};
+use smtpd_queue::lock::Lock;
+use smtpd_queue::maildir::Maildirs;
+use smtpd_queue::request::{Accept, Refusal};
+use smtpd_queue::scheduler::{self, Input, Scheduler};
+use smtpd_queue::store::{self, Store};
+use smtpd_reactor::{ConnId, Inbox, Limits, Listener, Reactor};
+
+use super::committer::{self, Order};
+use super::deliver::Worker;
+use super::intake::{Gate, Intake, Waiting};
+use super::machine::Machine;
+use super::operator::Commands;
+use super::pool::Pool;
+use super::scheduling::{self, Errand, Message, Outlets};
+use super::sessions::{Channels, Sessions, wall};
+use super::sockets::{self, system_text};
+use super::spooler::{self, Spooler};
+use super::users::{Remembered, System};
+use super::{destination, lookup, threads};
+use crate::control::server::Socket;
+use crate::log;
+use crate::log::life;
+use crate::options::{Mode, Options};
+use crate::sys::{self, Signal, Signals};
+
+/// Sessions at once, if the limit on open files allows it.
+const SESSIONS: usize = 50_000;
+
+/// Descriptors that are not for sessions: listeners, queue and Maildir files, the index, the log,
+/// the control socket's users.
+const OTHER_FILES: u64 = 512;
+
+/// How long opening the index may take before the queue goes on without one. A good one takes
+/// milliseconds.
+const INDEX: Duration = Duration::from_secs(20);
+
+/// How long the end waits for the index to be closed; the next start builds it anew otherwise.
+const CLOSING: Duration = Duration::from_secs(10);
+
+/// Starts the daemon and runs it to its end.
+///
+/// # Errors
+/// What kept it from starting, in words for an administrator.
+pub fn daemon(options: &Options, config: Config, machine: &Machine) -> Result<(), String> {
+    let config = Arc::new(config);
+    let user = daemon_user(&config)?;
+    let queue = absolute(&config.queue.directory);
+    let lock = Lock::take(&queue).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => {
+            format!("another smtpd is running on the queue in {}", queue.display())
+        }
+        _ => system_text(&error),
+    })?;
+    let listeners = bind(&config, machine)?;
+    let control = Socket::bind(&config.control_socket).map_err(|error| system_text(&error))?;
+    if let Some(user) = user {
+        drop_privileges(&user, &queue)?;
+    }
+    let sessions = session_limits();
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let opened = Commit::open(disk.clone(), &queue, &commit::Options::new(random()))
+        .map_err(|error| format!("queue: {}", system_text(&error)))?;
+    let signals = Signals::block().map_err(|error| format!("signals: {error}"))?;
+    if options.mode == Mode::Daemon {
+        sys::daemonise().map_err(|error| format!("daemon: {error}"))?;
+    }
+    let log = log::start(destination(options.mode), options.verbose, options.topics)
+        .map_err(|error| format!("log: {error}"))?;
+    life::starting();
+    for finding in &opened.recovered.findings {
+        ::log::warn!("warn: queue: {finding}");
+    }
+    let parts = Parts { config, queue, disk, opened, listeners, control, sessions };
+    let running = parts.start(options).map_err(|error| {
+        let text = format!("start: {}", system_text(&error));
+        ::log::error!("fatal: {text}");
+        text
+    })?;
+    wait(&signals);
+    running.stop();
+    life::exiting();
+    drop((lock, log));
+    Ok(())
+}
+
+/// Waits for the signal to end.
+fn wait(signals: &Signals) {
+    while signals.wait() == Signal::Reload {
+        ::log::warn!("warn: a configuration is not reloaded yet: restart smtpd to have it read");
+    }
+}
+
+/// Whom a process started by root becomes; `None` when there is nothing to change.
+fn daemon_user(config: &Config) -> Result<Option<sys::User>, String> {
+    if !geteuid().is_root() {
+        return Ok(None);
+    }
+    let name = &config.daemon_user;
+    match sys::user_by_name(name) {
+        Ok(Some(user)) if user.uid == 0 => Ok(None),
+        Ok(Some(user)) => Ok(Some(user)),
+        Ok(None) => Err(format!(
+            "unknown user {name}: create it, or name another by \"daemon user\" in the configuration"
+        )),
+        Err(error) => Err(format!("user {name}: {error}")),
+    }
+}
+
+/// Gives the queue to the daemon's user and becomes that user for good.
+fn drop_privileges(user: &sys::User, queue: &Path) -> Result<(), String> {
+    for path in [queue.to_owned(), queue.join("lock")] {
+        chown(&path, Some(user.uid), Some(user.gid))
+            .map_err(|error| format!("{}: {}", path.display(), system_text(&error)))?;
+    }
+    sys::become_user(user).map_err(|error| format!("cannot become {}: {error}", user.name))
+}
+
+/// The daemon's directory may be left later; what it uses must not move with it.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// Binds every listener of the configuration, each address once.
+fn bind(config: &Config, machine: &Machine) -> Result<Vec<(Gate, Listener)>, String> {
+    let mut bound = Vec::new();
+    for listen in &config.listeners {
+        let addresses = listen.addresses(config, machine).map_err(|error| error.to_string())?;
+        for address in addresses {
+            let listener = sockets::listen_on(address).and_then(Listener::tcp);
+            let listener = listener.map_err(|error| format!("{}: {error}", listen.position))?;
+            bound.push((Gate::new(config, listen), listener));
+        }
+    }
+    Ok(bound)
+}
+
+/// As many sessions as the system allows descriptors for, up to a bound of ours.
+fn session_limits() -> Limits {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum {
+        // Not being allowed to is no misfortune: then there are fewer sessions.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    }
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let sessions = files.saturating_sub(OTHER_FILES).clamp(files / 2, SESSIONS as u64);
+    Limits { sessions: usize::try_from(sessions).unwrap_or(SESSIONS), ..Limits::default() }
+}
+
+/// A random number; std seeds its hash maps with the system's randomness.
+fn random() -> u128 {
+    let half = || u128::from(RandomState::new().build_hasher().finish());
+    half() << 64 | half()
+}
+
+/// All there is before the first thread starts.
+struct Parts {
+    config: Arc<Config>,
+    queue: PathBuf,
+    disk: Arc<dyn Disk>,
+    opened: commit::Opened,
+    listeners: Vec<(Gate, Listener)>,
+    control: Socket,
+    sessions: Limits,
+}
+
+/// The daemon's threads.
+struct Running {
+    control: crate::control::server::Server,
+    reactor: (smtpd_reactor::Sender, JoinHandle<()>),
+    scheduler: (mpsc::Sender<Message>, JoinHandle<()>),
+    commit: (mpsc::Sender<Order>, JoinHandle<()>),
+    store: (mpsc::Sender<Errand>, JoinHandle<()>),
+}
+
+impl Parts {
+    fn start(self, options: &Options) -> io::Result<Running> {
+        let Parts { config, queue, disk, opened, listeners, control, sessions } = self;
+        let (gates, listeners): (Vec<_>, Vec<_>) = listeners.into_iter().unzip();
+        let commit::Opened { commit, recovered, ids, reader, spool, filler } = opened;
+        let inbox = Inbox::new()?;
+        let reactor = inbox.sender();
+        let (to_commit, orders) = mpsc::channel();
+        let (to_scheduler, messages) = mpsc::channel();
+        let (to_store, errands) = mpsc::channel();
+        let pressed = Arc::new(AtomicBool::new(false));
+
+        // The queue.
+        let content = Content { reactor: reactor.clone(), commit: to_commit.clone() };
+        let (spooler, _) = Spooler::start(&spool, &content)?;
+        let committed = committer::Listeners {
+            reactor: reactor.clone(),
+            scheduler: to_scheduler.clone(),
+            spooler: spooler.clone(),
+            pressed: pressed.clone(),
+        };
+        let commit = committer::start(commit, filler, orders, committed)?;
+        let (index, beside) = (queue.join("index"), reader.clone());
+        let open_store = move || {
+            let (sequence, live) = (recovered.sequence, recovered.live);
+            Store::open(store::Options { dir: &index, limit: INDEX, sequence, live }, beside)
+        };
+        let store = scheduling::start_store(open_store, errands, to_scheduler.clone())?;
+
+        // Delivery.
+        let users = System(Remembered::default());
+        let mut schedule = Scheduler::new(scheduler::Options::default(), reader.destinations());
+        for system in &options.paused {
+            match system {
+                crate::control::System::Mda => schedule.pause(Kind::Mda),
+                crate::control::System::Mta => schedule.pause(Kind::Mta),
+                crate::control::System::Smtp => continue,
+            };
+        }
+        let limit = scheduler::Options::default().mda.batches;
+        let uid = geteuid().as_raw();
+        let workers = (0..limit).map(|_| {
+            let maildirs = Maildirs::new(disk.clone(), reader.clone(), &config.host.name);
+            let mut worker = Worker::new(config.clone(), users.clone(), maildirs, uid);
+            let scheduler = to_scheduler.clone();
+            move |batch: Batch| {
+                let report = worker.deliver(batch, wall);
+                // At the end there may be nobody left to be told.
+                let _ = scheduler.send(Message::Input(Input::Finished(report)));
+            }
+        });
+        let (pool, _) = Pool::start("deliver", workers)?;
+        let outlets =
+            Outlets { workers: pool, commit: to_commit.clone(), store: to_store.clone(), pressed };
+        let scheduler = scheduling::start(schedule, messages, outlets)?;
+
+        // Sessions.
+        let (lookup, _) = {
+            let reactor = reactor.clone();
+            lookup::start(users.clone(), move |conn, ticket, reply: Reply<'static>| {
+                reactor.answer(conn, ticket, reply.into());
+            })?
+        };
+        let channels = Channels { commit: to_commit.clone(), spooler, lookup };
+        let budget = Budget::new(limits::CONTENT_MEMORY);
+        let seed = random() as u64;
+        let intake = Intake::new(config, gates, (ids, budget), users.0, seed, channels);
+        let serving = Reactor::new(inbox, listeners, sessions, Sessions::new(intake))?;
+        let stats = serving.stats();
+        let smtp_paused = options.paused.contains(&crate::control::System::Smtp);
+        if smtp_paused {
+            reactor.pause(true);
+        }
+        let serve = threads::start("reactor", move || {
+            if let Err(error) = serving.run() {
+                ::log::error!("fatal: reactor: {}", system_text(&error));
+                sys::ask_to_stop();
+            }
+        })?;
+        let control = control.serve(Box::new(Commands {
+            scheduler: to_scheduler.clone(),
+            reactor: reactor.clone(),
+            smtp_paused: Arc::new(AtomicBool::new(smtp_paused)),
+            stats,
+            reader,
+            start: Instant::now(),
+        }))?;
+        Ok(Running {
+            control,
+            reactor: (reactor, serve),
+            scheduler: (to_scheduler, scheduler),
+            commit: (to_commit, commit),
+            store: (to_store, store),
+        })
+    }
+}
+
+impl Running {
+    fn stop(self) {
+        let Running { control, reactor, scheduler, commit, store } = self;
+        drop(control);
+        reactor.0.stop();
+        let _ = reactor.1.join();
+        let _ = scheduler.0.send(Message::Stop(Instant::now() + scheduling::LAST_ATTEMPTS));
+        let _ = scheduler.1.join();
+        let (answer, synced) = mpsc::channel();
+        let _ = commit.0.send(Order::Stop(answer));
+        let _ = commit.1.join();
+        let Ok(sequence) = synced.try_recv() else { return };
+        let _ = store.0.send(Errand::Close(sequence));
+        let end = Instant::now() + CLOSING;
+        while !store.1.is_finished() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// What the content writers tell.
+#[derive(Clone)]
+struct Content {
+    reactor: smtpd_reactor::Sender,
+    commit: mpsc::Sender<Order>,
+}
+
+impl spooler::Listener<ConnId> for Content {
+    fn resume(&self, conn: ConnId) {
+        self.reactor.resume(conn);
+    }
+
+    fn commit(&self, accept: Accept<Waiting<ConnId>>) {
+        // The commit thread outlives the reactor, and so all whose answer it owes.
+        let _ = self.commit.send(Order::Request(committer::Request::Accept(accept)));
+    }
+
+    fn refuse(&self, waiting: Waiting<ConnId>, why: Refusal) {
+        let reply = committer::refused(why);
+        self.reactor.answer(waiting.conn, waiting.ticket, reply.into());
+    }
+}
