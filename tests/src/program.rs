@@ -327,13 +327,18 @@ pub struct Client {
 }
 
 impl Client {
+    /// A session over an open connection; its banner has not been read.
+    #[must_use]
+    pub fn new(stream: TcpStream) -> Client {
+        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        stream.set_nodelay(true).expect("no delay");
+        Client { stream: BufReader::new(stream) }
+    }
+
     /// Opens a session and reads the banner.
     #[must_use]
     pub fn connect(address: SocketAddr) -> Client {
-        let stream = TcpStream::connect(address).expect("the server accepts");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
-        stream.set_nodelay(true).expect("no delay");
-        let mut client = Client { stream: BufReader::new(stream) };
+        let mut client = Client::new(TcpStream::connect(address).expect("the server accepts"));
         assert!(client.reply().starts_with("220 "));
         client
     }

@@ -1,0 +1,150 @@
+//! The configuration of the article that asked for this project, as printed: default port, default
+//! directories, default user, in a network and a mount namespace of its own.
+//!
+//! What stands for the article's surroundings: /etc/passwd with its users (all with the id of the
+//! test, as delivery in another's name comes later), empty /var/spool, /var/run and /etc/mail, and
+//! a `file:` table in place of the `db:` one until maps are read.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use smtpd_tests::program::{Client, PATIENCE, TempDir, messages, program, repository};
+
+/// Set for the run inside of the namespaces: the directory prepared for it.
+const INSIDE: &str = "HERMES_ARTICLE";
+
+#[test]
+fn the_article_configuration_works_as_printed() {
+    if let Some(dir) = std::env::var_os(INSIDE) {
+        return inside(Path::new(&dir));
+    }
+    let dir = TempDir::new();
+    let probe = Command::new("unshare")
+        .args(["--net", "--mount", "ip", "link", "set", "lo", "up"])
+        .stderr(Stdio::null())
+        .status();
+    if !probe.is_ok_and(|status| status.success()) {
+        eprintln!("SKIPPED: namespaces need root, unshare and ip: the article was not tried");
+        return;
+    }
+    // Built before: inside there is no network.
+    let _ = program("smtpd");
+    let this = std::env::current_exe().expect("our own path");
+    let output = Command::new("unshare")
+        .args(["--net", "--mount"])
+        .arg(this)
+        .args(["--exact", "the_article_configuration_works_as_printed", "--nocapture"])
+        .env(INSIDE, dir.path())
+        .output()
+        .expect("it runs");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}{text}", String::from_utf8_lossy(&output.stdout));
+}
+
+fn run(program: &str, arguments: &[&str]) {
+    let status = Command::new(program).args(arguments).status().expect("it runs");
+    assert!(status.success(), "{program} {arguments:?}");
+}
+
+fn inside(dir: &Path) {
+    run("ip", &["link", "set", "lo", "up"]);
+    for (name, path) in [("spool", "/var/spool"), ("run", "/var/run"), ("mail", "/etc/mail")] {
+        let own = dir.join(name);
+        fs::create_dir_all(&own).expect("a directory");
+        // This mount namespace ends with the process; the directory may stay.
+        fs::create_dir_all(path).expect("a mount point");
+        run("mount", &["--bind", &own.to_string_lossy(), path]);
+    }
+    let home = dir.join("home");
+    fs::create_dir(&home).expect("a home");
+    let passwd = dir.join("passwd");
+    let lines = format!(
+        "root:x:0:0:root:/root:/bin/sh\n_smtpd:x:0:0::/var/empty:/sbin/nologin\n\
+         unixexperience:x:0:0::{}:/bin/sh\n",
+        home.display()
+    );
+    fs::write(&passwd, lines).expect("written");
+    run("mount", &["--bind", &passwd.to_string_lossy(), "/etc/passwd"]);
+    fs::write("/etc/mail/mailname", "hermes.my.domain\n").expect("written");
+    fs::write("/etc/mail/aliases", "root: unixexperience\n").expect("written");
+    let printed = fs::read_to_string(repository().join("fixtures/config/article-2013.conf"));
+    let printed = printed.expect("the fixture");
+    let text = printed.replace("db:/etc/mail/aliases.db", "file:/etc/mail/aliases");
+    assert_ne!(text, printed);
+    fs::write("/etc/mail/smtpd.conf", text).expect("written");
+
+    let log = dir.join("log");
+    let mut server = Command::new(program("smtpd"))
+        .arg("-dv")
+        .stderr(fs::File::create(&log).expect("a file"))
+        .spawn()
+        .expect("smtpd starts");
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 25));
+    let end = Instant::now() + PATIENCE;
+    while TcpStream::connect(address).is_err() {
+        let ended = server.try_wait().expect("our child");
+        let log = || fs::read_to_string(&log).unwrap_or_default();
+        assert!(ended.is_none() && Instant::now() < end, "{ended:?}\n{}", log());
+        thread::sleep(Duration::from_millis(10));
+    }
+    let result = std::panic::catch_unwind(|| dialogue(address, &home));
+    let _ = Command::new("kill").arg(server.id().to_string()).status();
+    let status = server.wait().expect("our child");
+    let log = fs::read_to_string(&log).expect("the log");
+    assert!(result.is_ok() && status.success(), "{status}\n{log}");
+
+    // The facts of the article's log, in its order.
+    let mut rest = log.as_str();
+    for fact in [
+        " smtp connected address=127.0.0.1",
+        " smtp message msgid=",
+        " smtp envelope evpid=",
+        " from=<root@hermes.my.domain> to=<root@localhost>",
+        " smtp disconnected reason=quit",
+        " mda delivery evpid=",
+        " from=<root@hermes.my.domain> to=<root@localhost> user=unixexperience delay=",
+        " result=Ok stat=Delivered",
+    ] {
+        let at = rest.find(fact).unwrap_or_else(|| panic!("no {fact:?} in\n{rest}"));
+        rest = &rest[at + fact.len()..];
+    }
+}
+
+fn dialogue(address: SocketAddr, home: &Path) {
+    let stream = TcpStream::connect(address).expect("the server accepts");
+    let mut client = Client::new(stream);
+    assert_eq!(client.reply(), "220 hermes.my.domain ESMTP OpenSMTPD");
+    let hello = client.expect("EHLO localhost", "250");
+    let first = "250-hermes.my.domain Hello localhost [127.0.0.1], pleased to meet you";
+    assert!(hello.starts_with(first), "{hello}");
+    for line in ["250-8BITMIME", "250-ENHANCEDSTATUSCODES", "250-SIZE 36700160", "250 HELP"] {
+        assert!(hello.lines().any(|one| one == line), "{hello}");
+    }
+    client.expect("MAIL FROM: <root@hermes.my.domain>", "250");
+    client.expect("RCPT TO: <root@localhost>", "250");
+    client.expect("DATA", "354 Enter mail, end with \".\" on a line by itself");
+    client.send(b"Subject: TEST MAIL\r\n\r\nCeci est un message de test\r\n").expect("taken");
+    assert!(client.command(".").ends_with(" Message accepted for delivery"));
+    client.expect("QUIT", "221");
+
+    let end = Instant::now() + PATIENCE;
+    let maildir = home.join("Maildir");
+    while messages(&maildir).is_empty() {
+        assert!(Instant::now() < end, "no mail in {}", maildir.display());
+        thread::sleep(Duration::from_millis(10));
+    }
+    let stored = fs::read_to_string(&messages(&maildir)[0]).expect("the message");
+    assert!(stored.ends_with("\n\nCeci est un message de test\n"), "{stored}");
+
+    // Others may write to the domain, and only relay what is from here.
+    client = Client::connect(address);
+    client.expect("EHLO localhost", "250");
+    client.expect("MAIL FROM:<a@example.org>", "250");
+    client.expect("RCPT TO:<root@dev.unix-experience.fr>", "250");
+    client.expect("RCPT TO:<nobody-here@dev.unix-experience.fr>", "550");
+    client.expect("RCPT TO:<elsewhere@example.net>", "250");
+}
