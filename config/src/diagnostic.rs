@@ -113,6 +113,68 @@ impl Diagnostic {
     }
 }
 
+/// The diagnostics of a run, so many of each kind as a reader can use.
+#[derive(Debug, Default)]
+pub(crate) struct Collected {
+    all: Vec<Diagnostic>,
+    errors: usize,
+    warnings: usize,
+}
+
+impl Collected {
+    /// Whether another one of that kind would be kept; finding its line may cost something.
+    pub fn wants(&self, severity: Severity) -> bool {
+        match severity {
+            Severity::Error => self.errors <= limits::DIAGNOSTICS,
+            Severity::Warning => self.warnings <= limits::DIAGNOSTICS,
+        }
+    }
+
+    /// Whether there are so many errors that reading on makes no sense.
+    pub fn is_full(&self) -> bool {
+        !self.wants(Severity::Error)
+    }
+
+    /// Whether the configuration cannot be used.
+    pub fn has_errors(&self) -> bool {
+        self.errors > 0
+    }
+
+    pub fn contains(&self, diagnostic: &Diagnostic) -> bool {
+        self.all.contains(diagnostic)
+    }
+
+    pub fn push(&mut self, diagnostic: Diagnostic) {
+        if !self.wants(diagnostic.severity) {
+            return;
+        }
+        match diagnostic.severity {
+            Severity::Error => self.errors += 1,
+            Severity::Warning => self.warnings += 1,
+        }
+        self.all.push(diagnostic);
+    }
+
+    /// All of them by `key`, and in the end what was left out.
+    pub fn sorted<K: Ord>(mut self, key: impl FnMut(&Diagnostic) -> K) -> Vec<Diagnostic> {
+        self.all.sort_by_key(key);
+        let mut left = [limits::DIAGNOSTICS; 2];
+        self.all.retain(|diagnostic| {
+            let left = &mut left[usize::from(diagnostic.is_error())];
+            let keep = *left > 0;
+            *left -= usize::from(keep);
+            keep
+        });
+        if self.errors > limits::DIAGNOSTICS {
+            self.all.push(Diagnostic::error("too many mistakes, the rest is not read"));
+        }
+        if self.warnings > limits::DIAGNOSTICS {
+            self.all.push(Diagnostic::warning("too many warnings, the rest is not shown"));
+        }
+        self.all
+    }
+}
+
 /// What was read may hold a line end or a terminal's control sequence; a message may not.
 fn one_line(text: String) -> String {
     if text.chars().any(char::is_control) {
@@ -173,10 +235,14 @@ fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Optio
     known
         .into_iter()
         .filter(|word| word.chars().count().abs_diff(length) <= 2)
-        .map(|word| (distance(&written, &word.to_ascii_lowercase()), word))
-        .filter(|(edits, _)| *edits <= length.div_ceil(3).min(3))
+        .map(|word| {
+            let edits = distance(&written, &word.to_ascii_lowercase());
+            // Of equals the one of the same length: letters change places more often.
+            (edits, word.chars().count().abs_diff(length), word)
+        })
+        .filter(|(edits, ..)| *edits <= length.div_ceil(3).min(3))
         .min()
-        .map(|(_, word)| word)
+        .map(|(.., word)| word)
 }
 
 /// Edits between two words; two neighbours that changed places are one edit.
@@ -210,6 +276,7 @@ mod tests {
         assert_eq!(nearest("maidlir", known), Some("maildir"));
         assert_eq!(nearest("mailder", known), Some("maildir"));
         assert_eq!(nearest("RELAY", known), Some("relay"));
+        assert_eq!(nearest("form", ["for", "from"]), Some("from"));
         assert_eq!(nearest("zebra", known), None);
         assert_eq!(nearest("x", known), None);
     }

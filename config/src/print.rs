@@ -17,15 +17,18 @@ use crate::value::{delay_text, size_text};
 
 /// In quotes, so that the lexer gives the same text back.
 fn quote(text: &str) -> String {
-    // A backslash before a blank, a tab or the quote would take itself away; in the other kind
-    // of quotes one of the two is never needed.
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
     for character in text.chars() {
-        if matches!(character, '"') || (matches!(character, ' ' | '\t') && quoted.ends_with('\\')) {
+        // A backslash takes itself away before a blank, a tab or the quote.
+        if character == '"' || (matches!(character, ' ' | '\t') && quoted.ends_with('\\')) {
             quoted.push('\\');
         }
         quoted.push(character);
+    }
+    if text.ends_with('\\') {
+        // It would take the quote's meaning away; a joined line end parts them.
+        quoted.push_str("\\\n");
     }
     quoted.push('"');
     quoted

@@ -46,7 +46,10 @@ impl Reader<'_> {
         }
         let (word, at) = cursor.needed_word(&METHODS)?;
         let (method, ttl) = match word {
-            "relay" => self.relay(cursor)?,
+            "relay" => {
+                self.relay_waits(at);
+                self.relay(cursor)?
+            }
             _ => self.local(cursor, word, at)?,
         };
         cursor.finish()?;
@@ -202,6 +205,16 @@ impl Reader<'_> {
         let known = self.config.wrappers.keys().map(String::as_str);
         let message = format!("no mda wrapper with that name: {}", name.text);
         Err(self.undeclared(Name::Wrapper, &name.text, name.place, message, known))
+    }
+
+    /// Not inactive: the mail is accepted, kept and shown by smtpctl, and nothing is lost. Told
+    /// once.
+    pub(super) fn relay_waits(&mut self, at: Place) {
+        if std::mem::replace(&mut self.told_relay, true) {
+            return;
+        }
+        let warning = Diagnostic::warning("relaying does not work yet");
+        self.report(at, warning.help("mail for it is accepted and held in the queue"));
     }
 
     fn relay(&mut self, cursor: &mut Cursor<'_>) -> Parse<(Method, Option<std::time::Duration>)> {

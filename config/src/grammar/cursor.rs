@@ -95,8 +95,14 @@ impl<'s> Cursor<'s> {
             }
             Some(token) if token.kind == Kind::Number => {
                 let mut fault = self.missing(what);
-                fault.diagnostic =
-                    fault.diagnostic.help(format!("write it in quotes: \"{}\"", token.text));
+                // In 10/8 the number ends before the slash, as upstream has it.
+                let rest = self.tokens.get(self.next + 1).filter(|rest| {
+                    let end = token.place.offset + token.place.width;
+                    rest.place == Place { offset: end, width: rest.place.width, ..token.place }
+                });
+                let rest = rest.map_or("", |rest| &rest.text);
+                let help = format!("write it in quotes: \"{}{rest}\"", token.text);
+                fault.diagnostic = fault.diagnostic.help(help);
                 return Err(fault);
             }
             Some(token) if matches!(token.kind, Kind::Mark('@' | '*' | '[' | '-' | '%' | '|')) => {
@@ -115,7 +121,7 @@ impl<'s> Cursor<'s> {
     /// A number from `least` to what a limit can hold.
     pub fn number(&mut self, what: &str, least: u32) -> Parse<u32> {
         let Some(token) = self.peek().filter(|token| token.kind == Kind::Number) else {
-            return Err(self.missing(what));
+            return Err(self.missing(&format!("a number for {what}")));
         };
         let Some(value) = token.text.parse().ok().filter(|n: &u32| *n >= least) else {
             let mut fault = self.fault(format!("invalid number: {}", token.text));
@@ -234,6 +240,11 @@ impl Seen {
         }
         self.0.push((word, place));
         Ok(())
+    }
+
+    /// For an option that may stand several times.
+    pub fn note(&mut self, word: &'static str, place: Place) {
+        self.0.push((word, place));
     }
 
     pub fn place(&self, word: &str) -> Option<Place> {

@@ -3,8 +3,9 @@
 //! All three generations are read at once: where a later one has more, a file of an earlier one
 //! does not use it. Rules are in [`super::legacy_rule`].
 
-use crate::config::QueueKey;
+use crate::config::{Dialect, QueueKey};
 use crate::diagnostic::Diagnostic;
+use crate::listen::Tls;
 use crate::rules::{From, Test};
 use crate::words;
 
@@ -142,9 +143,41 @@ impl Reader<'_> {
         Ok(())
     }
 
+    /// A listener whose certificate is not named has the one of its host name, else the one
+    /// called `*`; files of 5.3 have no `pki` lines and name it after the interface.
+    fn find_certificates(&mut self) {
+        let old = self.config.pki.is_empty();
+        for index in 0..self.config.listeners.len() {
+            let listen = &self.config.listeners[index];
+            if listen.tls == Tls::Never || !listen.pki.is_empty() {
+                continue;
+            }
+            let name = listen.name(&self.config).to_ascii_lowercase();
+            let found = [&*name, "*"].into_iter().find(|n| self.config.pki.contains_key(*n));
+            let found = match found {
+                Some(found) => found.to_owned(),
+                None if old => {
+                    let on = listen.on.clone();
+                    self.legacy_certificate(&on)
+                }
+                None => {
+                    let diagnostic = Diagnostic::error(format!("no certificate for {name}"))
+                        .at(listen.position.clone())
+                        .help("add pki NAME to the listener");
+                    self.diagnostics.push(diagnostic);
+                    continue;
+                }
+            };
+            self.config.listeners[index].pki.push(found);
+        }
+    }
+
     /// In these files authenticated sessions count as local. Where some listener authenticates,
     /// each rule `from local` gets a second one that says so; `from ! local` says it in itself.
     pub(super) fn finish_legacy(&mut self) {
+        if self.dialect == Dialect::Legacy {
+            self.find_certificates();
+        }
         if !self.has_auth() {
             return;
         }

@@ -39,7 +39,11 @@ impl Reader<'_> {
     pub(super) fn reject(&mut self, cursor: &mut Cursor<'_>, start: Place) -> Parse<()> {
         let mut draft = Draft::new();
         let mut seen = Seen::default();
-        while let Some((word, at)) = cursor.word(&CONDITIONS)? {
+        loop {
+            if not_authenticated(cursor, &mut draft, &mut seen)? {
+                continue;
+            }
+            let Some((word, at)) = cursor.word(&CONDITIONS)? else { break };
             self.condition(cursor, word, at, &mut draft, &mut seen)?;
         }
         self.push_rule(draft, start, Verdict::Reject);
@@ -62,7 +66,11 @@ impl Reader<'_> {
             .copied()
             .chain(["alias", "virtual", "userbase", "deliver", "relay", "expire", "forward-only"])
             .collect();
-        while let Some((word, at)) = cursor.word(&known)? {
+        loop {
+            if not_authenticated(cursor, &mut draft, &mut seen)? {
+                continue;
+            }
+            let Some((word, at)) = cursor.word(&known)? else { break };
             match word {
                 "alias" | "virtual" => {
                     seen.once("alias or virtual", at, "rule")?;
@@ -83,6 +91,7 @@ impl Reader<'_> {
                 }
                 "relay" => {
                     seen.once("action", at, "rule")?;
+                    self.relay_waits(at);
                     doing.method = Some(Method::Relay(Box::new(self.legacy_relay(cursor)?)));
                 }
                 "expire" => {
@@ -118,8 +127,8 @@ impl Reader<'_> {
         seen: &mut Seen,
     ) -> Parse<()> {
         seen.once(word, at, "rule")?;
-        // Here the negation follows its word.
-        let not = cursor.eat_mark('!');
+        // The negation follows its word; only `! authenticated` has it before.
+        let not = word != "authenticated" && cursor.eat_mark('!');
         match word {
             "tagged" => {
                 let what = self.pattern(cursor, "tag", Takes::List)?;
@@ -168,13 +177,7 @@ impl Reader<'_> {
                 }
                 draft.to = Some(Test { not, what });
             }
-            _ => {
-                if not {
-                    let diagnostic = Diagnostic::error("the \"!\" stands before authenticated");
-                    return Err(Fault::new(at, diagnostic.help("write ! authenticated")));
-                }
-                draft.auth = Some(Test { not: false, what: None });
-            }
+            _ => draft.auth = Some(Test { not: false, what: None }),
         }
         Ok(())
     }
@@ -278,7 +281,7 @@ impl Reader<'_> {
 
     fn one_key(&mut self, place: Place, key: &str) -> TableId {
         let mut entries = Entries::default();
-        entries.insert(key, "", self.position(place).line);
+        entries.insert(key, "", place.line);
         self.anonymous(place, crate::table::Shape::List, entries)
     }
 
@@ -375,6 +378,17 @@ impl Reader<'_> {
         let name = name.into();
         Ok(self.declare(Action { name, position, method, ttl, ttl_at_submission: true }))
     }
+}
+
+/// Takes a `! authenticated`.
+fn not_authenticated(cursor: &mut Cursor<'_>, draft: &mut Draft, seen: &mut Seen) -> Parse<bool> {
+    if !cursor.eat_mark('!') {
+        return Ok(false);
+    }
+    let (word, at) = cursor.needed_word(&["authenticated"])?;
+    seen.once(word, at, "rule")?;
+    draft.auth = Some(Test { not: true, what: None });
+    Ok(true)
 }
 
 /// FNV-1a, 64 bits. The name is kept in the queue over years, so the hash is one that no library

@@ -83,8 +83,9 @@ impl Reader<'_> {
                 "no-dsn" | "dsn-notify" => "no-dsn",
                 other => other,
             };
-            if word != "pki" {
-                seen.once(slot, at, "listener")?;
+            match word {
+                "pki" => seen.note(word, at),
+                _ => seen.once(slot, at, "listener")?,
             }
             match word {
                 "ssl" | "secure" => {

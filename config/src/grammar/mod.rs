@@ -19,9 +19,8 @@ mod table;
 use std::collections::{HashMap, HashSet};
 
 use crate::config::{Config, Dialect, Inactive};
-use crate::diagnostic::{Diagnostic, Position};
+use crate::diagnostic::{Collected, Diagnostic, Position};
 use crate::lex::{Fault, Kind, Lexed, Place, Sources, Statement};
-use crate::limits;
 use crate::surroundings::{Files, Host};
 use crate::words;
 
@@ -42,7 +41,7 @@ enum Name {
 /// Reads statements into a configuration.
 pub(crate) struct Reader<'a> {
     pub config: Config,
-    pub diagnostics: Vec<Diagnostic>,
+    pub diagnostics: Collected,
     pub sources: Sources,
     files: &'a dyn Files,
     dialect: Dialect,
@@ -51,6 +50,8 @@ pub(crate) struct Reader<'a> {
     /// First declaration of each name in the whole file, to say "it is declared below".
     declared: HashMap<(Name, String), Place>,
     legacy: legacy::Pending,
+    /// It has been said that relaying does not work yet.
+    told_relay: bool,
 }
 
 /// Reads all statements. What comes back is only good when no diagnostic is an error.
@@ -73,25 +74,28 @@ pub(crate) fn read(lexed: Lexed, host: Host, files: &dyn Files) -> (Config, Vec<
         broken: HashSet::new(),
         declared: HashMap::new(),
         legacy: legacy::Pending::default(),
+        told_relay: false,
     };
     if let Evidence { legacy: Some(legacy), modern: Some(modern) } = evidence {
-        reader.mixed(legacy, modern);
+        reader.mixed(legacy, modern, &statements);
     }
     reader.note_declarations(&statements);
     for statement in &statements {
-        if reader.diagnostics.len() >= limits::DIAGNOSTICS {
+        if reader.diagnostics.is_full() {
             break;
         }
         reader.statement(statement);
     }
-    if !reader.diagnostics.iter().any(Diagnostic::is_error) {
+    if !reader.diagnostics.has_errors() {
         reader.finish();
     }
-    if reader.diagnostics.len() >= limits::DIAGNOSTICS {
-        reader.diagnostics.truncate(limits::DIAGNOSTICS);
-        reader.diagnostics.push(Diagnostic::error("too many mistakes, the rest is not read"));
-    }
-    (reader.config, reader.diagnostics)
+    let Reader { config, diagnostics, sources, .. } = reader;
+    // In the order of the files; those of table files and of none last.
+    let diagnostics = diagnostics.sorted(|diagnostic| match &diagnostic.position {
+        Some(at) => (sources.order(&at.file), at.line, at.column),
+        None => (usize::MAX, 0, 0),
+    });
+    (config, diagnostics)
 }
 
 fn order(place: Place) -> (u16, u32) {
@@ -146,19 +150,35 @@ fn dialect_of(statement: &Statement) -> Option<Dialect> {
 }
 
 impl Reader<'_> {
-    fn mixed(&mut self, legacy: Place, modern: Place) {
+    /// Says once that the grammars are mixed: at the first line that is not of the grammar of
+    /// the one before, with what to write instead.
+    fn mixed(&mut self, legacy: Place, modern: Place, statements: &[Statement]) {
         let (first, second) =
             if order(legacy) < order(modern) { (legacy, modern) } else { (modern, legacy) };
-        let named = |place| if place == legacy { "before 2018" } else { "of today" };
-        let message = format!(
-            "this is a line of the grammar {}, yet {} is one of the grammar {}",
-            named(second),
-            self.sources.position(first),
-            named(first)
-        );
-        let diagnostic = Diagnostic::error(message)
-            .help("write the whole configuration in one of the two grammars");
-        self.report(second, diagnostic);
+        let (named, other) = if first == legacy {
+            ("of before 2018", words::ONLY_MODERN)
+        } else {
+            ("of today", words::ONLY_LEGACY)
+        };
+        let word = statements
+            .iter()
+            .filter_map(|statement| statement.tokens.first())
+            .find(|token| token.place == second)
+            .map_or("", |token| &token.text);
+        let first = self.sources.position(first);
+        let (message, help) = match other.iter().find(|(known, _)| *known == word) {
+            Some((_, instead)) => (
+                format!(
+                    "no {word} in a file of the grammar {named}, and {first} is a line of that"
+                ),
+                format!("in that grammar: {instead}"),
+            ),
+            None => (
+                format!("not a {word} line of the grammar {named}, and {first} is a line of that"),
+                "write the whole configuration in one of the two grammars".to_owned(),
+            ),
+        };
+        self.report(second, Diagnostic::error(message).help(help));
     }
 
     fn note_declarations(&mut self, statements: &[Statement]) {
@@ -215,8 +235,10 @@ impl Reader<'_> {
     }
 
     fn report(&mut self, place: Place, diagnostic: Diagnostic) {
-        let diagnostic = self.sources.locate(place, diagnostic);
-        self.diagnostics.push(diagnostic);
+        if self.diagnostics.wants(diagnostic.severity) {
+            let diagnostic = self.sources.locate(place, diagnostic);
+            self.diagnostics.push(diagnostic);
+        }
     }
 
     fn position(&self, place: Place) -> Position {

@@ -66,7 +66,7 @@ impl Reader<'_> {
     fn admd(&mut self, cursor: &mut Cursor<'_>) -> Parse<()> {
         let token = cursor.string("a domain")?;
         if token.text.is_empty() || !token.text.bytes().all(|o| (b' '..0x7f).contains(&o)) {
-            let message = format!("not a valid admd: {}", token.text);
+            let message = format!("not a valid admd: {}", token.shown());
             return Err(Fault::new(token.place, Diagnostic::error(message)));
         }
         self.config.admd = Some(token.text.to_string());

@@ -9,7 +9,7 @@ use smtpd_engine::address::is_host_name;
 
 use super::cursor::{Cursor, Parse};
 use super::{Name, Reader};
-use crate::lex::Fault;
+use crate::lex::{Fault, Kind};
 
 /// Which limits a line sets.
 #[derive(Clone, Copy)]
@@ -80,7 +80,7 @@ impl Reader<'_> {
 
     /// The delimiter of `smtp sub-addr-delim` and `subaddressing-delimiter`.
     pub(super) fn delimiter(&mut self, cursor: &mut Cursor<'_>) -> Parse<()> {
-        if let Some(mark) = cursor.peek().filter(|token| token.text.is_empty()) {
+        if let Some(mark) = cursor.peek().filter(|token| matches!(token.kind, Kind::Mark(_))) {
             let mut fault = cursor.missing("the delimiter");
             fault.diagnostic =
                 fault.diagnostic.help(format!("write it in quotes: {}", mark.shown()));

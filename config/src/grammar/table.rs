@@ -120,9 +120,6 @@ impl Reader<'_> {
         for BadLine { line, message } in bad {
             let position = Position { file: path.into(), line, column: 0 };
             self.diagnostics.push(Diagnostic::error(message).at(position));
-            if self.diagnostics.len() >= limits::DIAGNOSTICS {
-                break;
-            }
         }
         Ok((shape, entries))
     }
@@ -139,7 +136,7 @@ impl Reader<'_> {
         cursor.skip_newlines();
         while !cursor.eat_mark('}') {
             let key = cursor.string("an element or \"}\"")?;
-            let line = self.position(key.place).line;
+            let line = key.place.line;
             let equals = cursor
                 .peek()
                 .filter(|token| token.kind == Kind::Arrow || token.kind == Kind::Mark('='));
@@ -204,9 +201,9 @@ impl Reader<'_> {
                 self.anonymous(place, shape, entries)
             }
             _ => {
-                let token = cursor.string(what)?;
+                let token = cursor.string(&format!("a value for {what}"))?;
                 let mut entries = Entries::default();
-                entries.insert(&token.text, "", self.position(token.place).line);
+                entries.insert(&token.text, "", token.place.line);
                 self.anonymous(place, Shape::List, entries)
             }
         };
@@ -347,9 +344,7 @@ impl Reader<'_> {
     fn report_values(&mut self, found: Vec<Diagnostic>) {
         for diagnostic in found {
             // Several actions may use one table.
-            if self.diagnostics.len() < limits::DIAGNOSTICS
-                && !self.diagnostics.contains(&diagnostic)
-            {
+            if !self.diagnostics.contains(&diagnostic) {
                 self.diagnostics.push(diagnostic);
             }
         }

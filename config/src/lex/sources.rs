@@ -70,6 +70,12 @@ impl Sources {
         Position { file: Arc::clone(&source.name), line: place.line, column }
     }
 
+    /// Which of the files that is, counted from 0; a high number for another file.
+    pub fn order(&self, name: &str) -> usize {
+        let at = self.files.iter().position(|file| *file.name == *name);
+        at.unwrap_or(usize::MAX - 1)
+    }
+
     /// Puts the place, its line and the caret to a diagnostic.
     pub fn locate(&self, place: Place, diagnostic: Diagnostic) -> Diagnostic {
         let line = self.line(place);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::scan::{Macros, Scanned, Scanner};
 use super::sources::{Fault, Place, Sources};
 use super::{Kind, Token};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Collected, Diagnostic};
 use crate::limits;
 use crate::surroundings::{Files, read};
 use crate::words;
@@ -31,7 +31,7 @@ pub struct Lexed {
     /// The files.
     pub sources: Sources,
     /// Mistakes, and macros that nobody uses.
-    pub diagnostics: Vec<Diagnostic>,
+    pub diagnostics: Collected,
 }
 
 /// Reads the file `path` and all it includes. `macros` are those of the command line: a
@@ -44,7 +44,7 @@ pub fn statements(path: &str, macros: &[(String, String)], files: &dyn Files) ->
         lexed: Lexed {
             statements: Vec::new(),
             sources: Sources::default(),
-            diagnostics: Vec::new(),
+            diagnostics: Collected::default(),
         },
         opened: 0,
     };
@@ -105,14 +105,14 @@ impl Reader<'_> {
     }
 
     fn run(&mut self) {
-        while self.lexed.diagnostics.len() < limits::DIAGNOSTICS
+        while !self.lexed.diagnostics.is_full()
             && let Some(mut scanner) = self.open.pop()
         {
             let statement = self.statement(&mut scanner);
             for place in scanner.long_strings.drain(..) {
                 let warning = Diagnostic::warning("a quoted string goes on over the line end")
                     .help("if that is not meant, a quote is missing in this line");
-                self.lexed.diagnostics.push(self.lexed.sources.locate(place, warning));
+                self.report(Fault { place, diagnostic: warning });
             }
             match statement {
                 Some(statement) => {
@@ -171,7 +171,7 @@ impl Reader<'_> {
                 Err(fault) => {
                     self.report(*fault);
                     broken = true;
-                    if brace.is_none() || self.lexed.diagnostics.len() >= limits::DIAGNOSTICS {
+                    if brace.is_none() || self.lexed.diagnostics.is_full() {
                         scanner.skip_line();
                         let end = scanner.here();
                         return Some(Statement { tokens, end, broken });
@@ -212,8 +212,10 @@ impl Reader<'_> {
     }
 
     fn report(&mut self, fault: Fault) {
-        let diagnostic = self.lexed.sources.locate(fault.place, fault.diagnostic);
-        self.lexed.diagnostics.push(diagnostic);
+        let Lexed { sources, diagnostics, .. } = &mut self.lexed;
+        if diagnostics.wants(fault.diagnostic.severity) {
+            diagnostics.push(sources.locate(fault.place, fault.diagnostic));
+        }
     }
 
     /// Macros and includes are carried out here, everything else is for the grammars.

@@ -1,0 +1,7 @@
+//! The configuration as its users meet it: rules, expansion, and octets that nobody should write.
+//! What files are read into and which mistakes are told is in `fixtures/config`.
+
+mod expand;
+mod machine;
+mod noise;
+mod rules;

@@ -1,0 +1,159 @@
+//! Configurations and what becomes of them: every `fixtures/config/NAME.conf` is read, and the
+//! outcome is compared with `NAME.ok` (its warnings and what is printed of it) or `NAME.err` (its
+//! diagnostics). `HERMES_UPDATE=1` writes these files anew: look at the difference before you
+//! commit it. The files that configurations name stand below `fixtures/config/root`.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use smtpd_config::{Config, Diagnostic, Files, Host, load, print};
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The folder as the root of a file system, and one text in the place of a file.
+struct Root<'t> {
+    text: Option<&'t str>,
+}
+
+impl Files for Root<'_> {
+    fn open(&self, path: &Path) -> io::Result<Box<dyn Read + '_>> {
+        if let (Some(text), true) = (self.text, path == Path::new("smtpd.conf")) {
+            return Ok(Box::new(text.as_bytes()));
+        }
+        let root = repository().join("fixtures/config/root");
+        Ok(Box::new(File::open(root.join(path.strip_prefix("/").unwrap_or(path)))?))
+    }
+}
+
+type Outcome = Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>>;
+
+fn read(text: &str, macros: &[(&str, &str)]) -> Outcome {
+    let host = Host {
+        name: "mx.example.org".to_owned(),
+        addresses: ["127.0.0.1", "::1", "192.0.2.1", "2001:db8::1"]
+            .map(|ip| ip.parse().expect("an address"))
+            .to_vec(),
+    };
+    let macros: Vec<(String, String)> =
+        macros.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    load("smtpd.conf", &macros, host, &Root { text: Some(text) })
+}
+
+fn shown(diagnostics: &[Diagnostic]) -> String {
+    diagnostics.iter().map(|diagnostic| format!("{diagnostic}\n")).collect()
+}
+
+/// What the golden file should hold, and how it ends.
+fn golden(outcome: &Outcome) -> (&'static str, String) {
+    match outcome {
+        Ok((config, warnings)) => ("ok", format!("{}{}", shown(warnings), print::config(config))),
+        Err(diagnostics) => ("err", shown(diagnostics)),
+    }
+}
+
+fn fixtures() -> BTreeMap<String, PathBuf> {
+    let folder = repository().join("fixtures/config");
+    let entries = fs::read_dir(folder).expect("fixtures/config");
+    entries
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|end| end == "conf"))
+        .map(|path| (path.file_stem().expect("a name").to_string_lossy().into_owned(), path))
+        .collect()
+}
+
+#[test]
+fn every_fixture_has_the_outcome_that_is_written_down() {
+    let update = std::env::var_os("HERMES_UPDATE").is_some();
+    let mut wrong = Vec::new();
+    for (name, path) in fixtures() {
+        let octets = fs::read(&path).expect("a fixture");
+        let text = String::from_utf8(octets).expect("UTF-8");
+        let (end, found) = golden(&read(&text, &[]));
+        if update {
+            fs::write(path.with_extension(end), found).expect("written");
+            let other = if end == "ok" { "err" } else { "ok" };
+            fs::remove_file(path.with_extension(other)).ok();
+            continue;
+        }
+        match fs::read_to_string(path.with_extension(end)) {
+            Ok(expected) if expected == found => {}
+            Ok(expected) => {
+                wrong.push(format!("{name}: expected\n{expected}\nfound\n{found}"));
+            }
+            Err(_) => wrong.push(format!("{name}: there is no {name}.{end} for\n{found}")),
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What is printed is read again and means the same.
+#[test]
+fn the_printed_configuration_is_one() {
+    for (name, path) in fixtures() {
+        let text = fs::read_to_string(path).expect("a fixture");
+        let Ok((config, _)) = read(&text, &[]) else { continue };
+        let printed = print::config(&config);
+        match read(&printed, &[]) {
+            Ok((again, _)) => assert_eq!(print::config(&again), printed, "{name}"),
+            Err(diagnostics) => panic!("{name} is printed as\n{printed}{}", shown(&diagnostics)),
+        }
+    }
+}
+
+#[test]
+fn there_are_enough_fixtures_of_both_kinds() {
+    let ends =
+        |end: &str| fixtures().values().filter(|path| path.with_extension(end).exists()).count();
+    assert!(ends("err") >= 40, "{} wrong files", ends("err"));
+    assert!(ends("ok") >= 20, "{} good files", ends("ok"));
+}
+
+#[test]
+fn the_hundred_and_first_mistake_is_not_read() {
+    let Err(diagnostics) = read(&"nonsense\n".repeat(150), &[]) else { panic!("no mistake?") };
+    assert_eq!(diagnostics.len(), 101);
+    assert!(diagnostics[100].message.contains("too many"));
+}
+
+/// Every first line is what old tools read, and every diagnostic of a file has its place.
+#[test]
+fn diagnostics_begin_with_file_and_line() {
+    for (name, path) in fixtures() {
+        let text = fs::read_to_string(path).expect("a fixture");
+        let Err(diagnostics) = read(&text, &[]) else { continue };
+        assert!(diagnostics.iter().any(Diagnostic::is_error), "{name}");
+        for diagnostic in diagnostics {
+            let text = diagnostic.to_string();
+            let Some(position) = diagnostic.position else { continue };
+            assert!(text.starts_with(&format!("{}:{}: ", position.file, position.line)), "{name}");
+        }
+    }
+}
+
+fn etc(name: &str) -> String {
+    fs::read_to_string(repository().join("etc").join(name)).expect("a sample")
+}
+
+#[test]
+fn the_quickstart_works_as_it_is() {
+    let (config, warnings) = read(&etc("quickstart.conf"), &[]).expect("no mistakes");
+    assert_eq!((warnings.len(), config.inactive().len()), (0, 0));
+    assert_eq!(config.queue.directory, Path::new("./spool"));
+    let macros = [("port", "2599"), ("dir", "/some/where")];
+    let (config, _) = read(&etc("quickstart.conf"), &macros).expect("no mistakes");
+    assert_eq!(config.queue.directory, Path::new("/some/where/spool"));
+    assert_eq!(config.control_socket, Path::new("/some/where/smtpd.sock"));
+    assert_eq!(config.listeners[0].port, 2599);
+}
+
+#[test]
+fn the_sample_has_only_the_warning_that_relaying_waits() {
+    let (config, warnings) = read(&etc("smtpd.conf"), &[]).expect("no mistakes");
+    assert!(config.inactive().is_empty());
+    let messages: Vec<&str> = warnings.iter().map(|warning| warning.message.as_str()).collect();
+    assert_eq!(messages, ["relaying does not work yet"]);
+}
