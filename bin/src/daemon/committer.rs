@@ -84,6 +84,7 @@ pub fn start(
         held: Vec::new(),
         done: Vec::new(),
         answers: Vec::new(),
+        full: false,
     };
     threads::start("commit", move || committer.run(&orders))
 }
@@ -100,6 +101,8 @@ struct Committer {
     held: Vec<Request>,
     done: Vec<Done<Waiting<ConnId>>>,
     answers: Vec<(ConnId, Ticket, Answer)>,
+    /// The last message was refused for want of space.
+    full: bool,
 }
 
 impl Committer {
@@ -177,10 +180,21 @@ impl Committer {
         for done in &self.done {
             let (waiting, reply) = match done {
                 Done::Accepted { token, message, content } => {
+                    if std::mem::take(&mut self.full) {
+                        log::info!("info: queue: space again: accepting messages");
+                    }
                     log(token, message, content);
                     (token, accepted(message))
                 }
-                Done::Refused { token, why, .. } => (token, refused(*why)),
+                Done::Refused { token, message, why } => {
+                    // Once, and not for each message: the sessions' lines tell of those.
+                    let was_full = self.full;
+                    self.full = *why == Refusal::NoSpace;
+                    if !(self.full && was_full) {
+                        log::warn!("warn: queue: temporarily rejecting messages: {message}: {why}");
+                    }
+                    (token, refused(*why))
+                }
                 Done::Recorded(_) | Done::Discard(_) | Done::Damaged(_) => continue,
             };
             self.answers.push((waiting.conn, waiting.ticket, reply.into()));
@@ -195,10 +209,7 @@ impl Committer {
                     self.listeners.spooler.remove(message);
                     continue;
                 }
-                Done::Refused { message, why, .. } => {
-                    log::warn!("warn: queue: message {message} not accepted: {why}");
-                    continue;
-                }
+                Done::Refused { .. } => continue,
             };
             // The scheduler outlives this thread.
             let _ = self.listeners.scheduler.send(scheduling::Message::Input(input));

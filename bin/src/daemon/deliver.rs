@@ -5,11 +5,13 @@
 //! an envelope for another user is held with that reason rather than left where its owner could
 //! not read it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use smtpd_config::{Account, Config, Delivery, Local, Method, Users, Values};
 use smtpd_queue::delivery::{Attempt, Batch, Job, Report, Target};
 use smtpd_queue::envelope::Agent;
+use smtpd_queue::id::EnvelopeId;
 use smtpd_queue::maildir::Maildirs;
 
 use crate::log::delivery::{self as line, Outcome};
@@ -31,25 +33,36 @@ impl<U: Users> Worker<U> {
 
     /// Tries all of a batch. What the report says is durable. `now` is the wall clock, in
     /// microseconds since 1970, asked when the attempts are over.
-    pub fn deliver(&mut self, batch: Batch, now: impl FnOnce() -> u64) -> Report {
-        let mut attempts = Vec::with_capacity(batch.jobs.len());
-        let mut maildirs = Vec::with_capacity(batch.jobs.len());
-        let jobs = batch.jobs.clone();
-        for job in batch.jobs {
-            match self.target(&job) {
-                Ok(Target::Maildir(path)) => maildirs.push((job, path)),
+    ///
+    /// A defect of ours that some message brings to light must not end the process with every
+    /// start: it is a failure for now, and the jobs' own.
+    pub fn deliver(&mut self, batch: &Batch, now: impl FnOnce() -> u64) -> Report {
+        let attempts = catch_unwind(AssertUnwindSafe(|| self.attempt(&batch.jobs)));
+        let attempts = attempts.unwrap_or_else(|_| {
+            let defect = || Attempt::Later("a defect of ours: see the log".to_owned());
+            batch.jobs.iter().map(|job| (job.id, defect())).collect()
+        });
+        let now = now();
+        for (id, attempt) in &attempts {
+            if let Some(job) = batch.jobs.iter().find(|job| job.id == *id) {
+                log(batch.id, job, attempt, now);
+            }
+        }
+        Report { batch: batch.id, attempts }
+    }
+
+    fn attempt(&mut self, jobs: &[Job]) -> Vec<(EnvelopeId, Attempt)> {
+        let mut attempts = Vec::with_capacity(jobs.len());
+        let mut maildirs = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            match self.target(job) {
+                Ok(Target::Maildir(path)) => maildirs.push((job.clone(), path)),
                 Ok(Target::Held(reason)) => attempts.push((job.id, Attempt::Failed(reason))),
                 Err(reason) => attempts.push((job.id, Attempt::Later(reason))),
             }
         }
         attempts.extend(self.maildirs.deliver(&maildirs));
-        let now = now();
-        for (id, attempt) in &attempts {
-            if let Some(job) = jobs.iter().find(|job| job.id == *id) {
-                log(batch.id, job, attempt, now);
-            }
-        }
-        Report { batch: batch.id, attempts }
+        attempts
     }
 
     /// Where the envelope goes by today's configuration; an error is a failure for now.

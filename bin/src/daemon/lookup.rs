@@ -6,6 +6,7 @@
 //! there before the answer is sent, and its session takes it out only if the answer was in time.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -119,7 +120,9 @@ pub fn start<C: Send + 'static>(
     let (sender, questions): (_, Receiver<Question<C>>) = mpsc::channel();
     let thread = threads::start("lookup", move || {
         for question in questions {
-            let reply = question.judge(&users);
+            // What one recipient brings to light must not end the look-ups of all others.
+            let reply = catch_unwind(AssertUnwindSafe(|| question.judge(&users)));
+            let reply = reply.unwrap_or(reply::TEMPORARY_FAILURE);
             answer(question.conn, question.ticket, reply);
         }
     })?;

@@ -95,8 +95,8 @@ impl Handler for Sessions {
         self.intake.event(own, about.session, about.conn, event)
     }
 
-    fn answered(&mut self, own: &mut Session, _ticket: Ticket, in_time: bool) {
-        own.answered(in_time);
+    fn answered(&mut self, own: &mut Session, ticket: Ticket, in_time: bool) {
+        own.answered(ticket, in_time);
     }
 
     fn replied(&mut self, own: &mut Session, _about: &About<'_>, replied: Replied<'_>) {

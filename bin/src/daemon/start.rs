@@ -238,7 +238,7 @@ impl Parts {
             let mut worker = Worker::new(config.clone(), users.clone(), maildirs, uid);
             let scheduler = to_scheduler.clone();
             move |batch: Batch| {
-                let report = worker.deliver(batch, wall);
+                let report = worker.deliver(&batch, wall);
                 // At the end there may be nobody left to be told.
                 let _ = scheduler.send(Message::Input(Input::Finished(report)));
             }

@@ -130,9 +130,9 @@ impl Session {
     }
 
     /// The answer that [`Backstage::look_up`] led to reached the engine, in time or not.
-    pub fn answered(&mut self, in_time: bool) {
+    pub fn answered(&mut self, ticket: Ticket, in_time: bool) {
         if let Some(transaction) = &mut self.transaction {
-            transaction.settle(in_time);
+            transaction.settle(ticket, in_time);
         }
     }
 }
@@ -265,7 +265,9 @@ impl<B: Backstage, U: Users> Intake<B, U> {
         params: &RcptParams<'_>,
     ) -> Option<Answer> {
         let gate = &self.gates[session.gate];
-        let transaction = session.transaction.as_mut()?;
+        let Some(transaction) = session.transaction.as_mut() else {
+            return Some(reply::NOT_NOW.into());
+        };
         let rcpt = to.to_mailbox(&gate.name);
         let facts = Facts {
             client: match engine.peer() {
@@ -287,7 +289,7 @@ impl<B: Backstage, U: Users> Intake<B, U> {
             Expansion::Refuse(reply) => reply,
             Expansion::Later => {
                 let facts = OwnFacts::new(&facts);
-                let slot = transaction.await_verdict(rcpt.clone(), params);
+                let slot = transaction.await_verdict(ticket, rcpt.clone(), params);
                 let config = self.config.clone();
                 self.backstage.look_up(Question { conn, ticket, config, facts, rcpt, slot });
                 return None;

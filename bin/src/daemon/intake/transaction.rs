@@ -6,7 +6,7 @@ use std::sync::Arc;
 use smtpd_config::{Agent as Deliverer, Config, Recipient};
 use smtpd_engine::address::{Mailbox, PathRef, ReversePath};
 use smtpd_engine::dsn;
-use smtpd_engine::server::{MailParams, Peer, RcptParams, Session as Engine};
+use smtpd_engine::server::{MailParams, Peer, RcptParams, Session as Engine, Ticket};
 use smtpd_queue::envelope::{Agent, Envelope, Message, Notify, Ret, Source};
 use smtpd_queue::id::{EnvelopeId, MessageId};
 
@@ -24,7 +24,7 @@ pub struct Transaction {
     ret: Option<Ret>,
     envid: Option<Box<str>>,
     accepted: Vec<Accepted>,
-    awaited: Option<(Accepted, Arc<Slot>)>,
+    awaited: Option<Awaited>,
     /// The message, from DATA on.
     pub data: Option<Data>,
 }
@@ -45,6 +45,13 @@ struct Accepted {
     notify: Option<Notify>,
     orcpt: Option<Box<str>>,
     became: Vec<Recipient>,
+}
+
+/// A recipient that is being judged elsewhere.
+struct Awaited {
+    ticket: Ticket,
+    accepted: Accepted,
+    slot: Arc<Slot>,
 }
 
 /// Who sends the message.
@@ -81,16 +88,24 @@ impl Transaction {
     }
 
     /// Remembers a recipient that is being judged elsewhere.
-    pub fn await_verdict(&mut self, rcpt: Mailbox, params: &RcptParams<'_>) -> Arc<Slot> {
+    pub fn await_verdict(
+        &mut self,
+        ticket: Ticket,
+        rcpt: Mailbox,
+        params: &RcptParams<'_>,
+    ) -> Arc<Slot> {
         let slot = Arc::new(Slot::default());
-        self.awaited = Some((Accepted::new(rcpt, params, Vec::new()), slot.clone()));
+        let accepted = Accepted::new(rcpt, params, Vec::new());
+        self.awaited = Some(Awaited { ticket, accepted, slot: slot.clone() });
         slot
     }
 
-    /// The question about the awaited recipient has its answer; the recipient is taken if that
-    /// was a yes which came before the engine answered by itself.
-    pub fn settle(&mut self, in_time: bool) {
-        if let Some((mut accepted, slot)) = self.awaited.take()
+    /// A question has its answer. If it is the one about the awaited recipient, the recipient is
+    /// taken if that was a yes which came before the engine answered by itself.
+    pub fn settle(&mut self, ticket: Ticket, in_time: bool) {
+        // A late answer about an earlier recipient says nothing about this one.
+        let about_it = |awaited: &mut Awaited| awaited.ticket == ticket;
+        if let Some(Awaited { mut accepted, slot, .. }) = self.awaited.take_if(about_it)
             && in_time
             && let Some(became) = slot.take()
         {
