@@ -11,12 +11,14 @@ use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use smtpd_config::{Client, Config, Expansion, Facts, Recipient, Users};
+use smtpd_config::{Client, Config, Decision, Expansion, Facts, Recipient, Users};
 use smtpd_engine::address::Mailbox;
 use smtpd_engine::reply::{self, Reply};
 use smtpd_engine::server::Ticket;
 
 use super::threads;
+use crate::log::topic::{self, Topic};
+use crate::log::vis::vis_shown;
 
 /// Where the look-up thread leaves what a recipient became.
 #[derive(Debug, Default)]
@@ -94,7 +96,9 @@ pub struct Question<C> {
 impl<C> Question<C> {
     /// Judges the recipient; `users` may wait.
     pub fn judge(&self, users: &dyn Users) -> Reply<'static> {
-        match self.config.expand(&self.facts.lend(), &self.rcpt, users) {
+        let expansion = self.config.expand(&self.facts.lend(), &self.rcpt, users);
+        trace(&self.config, &self.facts.lend(), &self.rcpt, &expansion);
+        match expansion {
             Expansion::Deliver(recipients) => {
                 self.slot.put(recipients);
                 reply::RCPT_OK
@@ -102,6 +106,35 @@ impl<C> Question<C> {
             Expansion::Refuse(reply) => reply,
             // Users who may be waited for do not put anybody off.
             Expansion::Later => reply::TEMPORARY_FAILURE,
+        }
+    }
+}
+
+/// Traces which rule took a recipient and what it became (topics rules and expand).
+pub fn trace(config: &Config, facts: &Facts<'_>, rcpt: &Mailbox, expansion: &Expansion) {
+    if topic::on(Topic::Rules) {
+        let rule = match config.decide(facts, rcpt) {
+            Decision::Action { rule, .. } | Decision::Failed { rule, .. } => Some(rule),
+            Decision::Reject { rule } => rule,
+        };
+        let rcpt = vis_shown(rcpt);
+        match rule {
+            Some(rule) => {
+                let position = &config.matches[rule].position;
+                let text = format_args!("rules: <{rcpt}>: rule #{} matched: {position}", rule + 1);
+                topic::trace(Topic::Rules, text);
+            }
+            None => topic::trace(Topic::Rules, format_args!("rules: <{rcpt}>: no rule matched")),
+        }
+    }
+    if topic::on(Topic::Expand)
+        && let Expansion::Deliver(recipients) = expansion
+    {
+        for recipient in recipients {
+            let (rcpt, dest) = (vis_shown(rcpt), vis_shown(&recipient.dest));
+            let action = vis_shown(&recipient.action.name);
+            let text = format_args!("expand: <{rcpt}> -> <{dest}> by action \"{action}\"");
+            topic::trace(Topic::Expand, text);
         }
     }
 }

@@ -17,6 +17,7 @@ use super::committer::{self, Order};
 use super::pool::Pool;
 use super::sessions::wall;
 use super::threads;
+use crate::log::topic::{self, Topic};
 
 /// Inputs of one turn at most.
 const TURN: usize = 4096;
@@ -150,8 +151,16 @@ impl Shell {
     fn carry_out(&self, outputs: &mut Vec<Output>) {
         for output in outputs.drain(..) {
             match output {
-                Output::Deliver(batch) => self.outlets.workers.push(batch),
+                Output::Deliver(batch) => {
+                    let (id, jobs, kind) = (batch.id, batch.jobs.len(), batch.kind.name());
+                    let text = format_args!("scheduler: batch {id:016x}: {jobs} for {kind}");
+                    topic::trace(Topic::Scheduler, text);
+                    self.outlets.workers.push(batch);
+                }
                 Output::Record(outcome) => {
+                    let (id, verdict) = (outcome.envelope, &outcome.verdict);
+                    let text = format_args!("scheduler: evp:{id} {verdict:?}");
+                    topic::trace(Topic::Scheduler, text);
                     let request = committer::Request::Outcome(outcome);
                     let _ = self.outlets.commit.send(Order::Request(request));
                 }

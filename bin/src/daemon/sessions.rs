@@ -100,6 +100,13 @@ impl Handler for Sessions {
     }
 
     fn replied(&mut self, own: &mut Session, _about: &About<'_>, replied: Replied<'_>) {
+        if let Some(command) = replied.command {
+            line::trace_received(own.id, command);
+        }
+        line::trace_sent(own.id, replied.reply);
+        if replied.code < 400 {
+            return;
+        }
         match replied.command {
             Some(command) => line::failed_command(own.id, command, replied.reply),
             None => line::bad_input(own.id, replied.reply),

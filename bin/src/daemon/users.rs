@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use smtpd_config::{Lookup, User, Users};
 
+use crate::log::topic::{self, Topic};
+use crate::log::vis::vis;
 use crate::sys;
 
 /// How long a user that exists is believed in without asking again.
@@ -77,6 +79,9 @@ impl Users for System {
                 let found = found.map(|sys::User { name, uid, gid, home }| {
                     Arc::new(User { name: name.into(), uid, gid, home })
                 });
+                let answer = if found.is_some() { "found" } else { "none" };
+                let text = format_args!("lookup: user {} -> {answer}", vis(name.as_bytes()));
+                topic::trace(Topic::Lookup, text);
                 self.0.remember(name, found.clone());
                 found.map_or(Lookup::None, Lookup::Found)
             }

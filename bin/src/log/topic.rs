@@ -20,7 +20,7 @@ pub enum Topic {
     Smtp,
     /// Decisions of the scheduler.
     Scheduler,
-    /// Table look-ups.
+    /// Look-ups of users in the system.
     Lookup,
     /// Which rule takes a recipient.
     Rules,

@@ -25,9 +25,10 @@ use smtpd_queue::budget::Budget;
 use smtpd_queue::id::{Ids, MessageId};
 use smtpd_queue::request::{self, Accept, Body};
 
-use super::lookup::{OwnFacts, Question};
+use super::lookup::{self, OwnFacts, Question};
 use super::spooler::Backlog;
 use crate::log::session as line;
+use crate::log::topic::{self, Topic};
 use crate::sys::Zone;
 use content::Content;
 use received::{Header, rdns};
@@ -100,7 +101,7 @@ impl Gate {
                 smtpd_config::StrayNewline::Reject => StrayNewline::Reject,
                 smtpd_config::StrayNewline::Normalize => StrayNewline::Normalize,
             },
-            report: Report::Failures,
+            report: if topic::on(Topic::Smtp) { Report::All } else { Report::Failures },
             ask: Default::default(),
         };
         Gate {
@@ -281,7 +282,9 @@ impl<B: Backstage, U: Users> Intake<B, U> {
             tls: engine.tls().is_some(),
             sender: transaction.sender.mailbox(),
         };
-        let reply = match self.config.expand(&facts, &rcpt, &self.users) {
+        let expansion = self.config.expand(&facts, &rcpt, &self.users);
+        lookup::trace(&self.config, &facts, &rcpt, &expansion);
+        let reply = match expansion {
             Expansion::Deliver(became) => {
                 transaction.accept(rcpt, params, became);
                 reply::RCPT_OK
