@@ -14,6 +14,7 @@ use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
 use smtpd_config::Config;
 use smtpd_engine::limits;
 use smtpd_engine::reply::Reply;
+use smtpd_engine::server::Report;
 use smtpd_queue::budget::Budget;
 use smtpd_queue::commit::{self, Commit};
 use smtpd_queue::delivery::{Batch, Kind};
@@ -40,6 +41,7 @@ use super::{destination, lookup, threads};
 use crate::control::server::Socket;
 use crate::log;
 use crate::log::life;
+use crate::log::topic::Topic;
 use crate::options::{Mode, Options};
 use crate::sys::{self, Signal, Signals};
 
@@ -71,7 +73,10 @@ pub fn daemon(options: &Options, config: Config, machine: &Machine) -> Result<()
         }
         _ => system_text(&error),
     })?;
-    let listeners = bind(&config, machine)?;
+    // What is traced must be told; else what the log has a line for.
+    let traced = options.topics.contains(Topic::Smtp);
+    let report = if traced { Report::All } else { Report::Failures };
+    let listeners = bind(&config, machine, report)?;
     let control = Socket::bind(&config.control_socket).map_err(|error| system_text(&error))?;
     if let Some(user) = user {
         drop_privileges(&user, &queue)?;
@@ -141,14 +146,18 @@ fn absolute(path: &Path) -> PathBuf {
 }
 
 /// Binds every listener of the configuration, each address once.
-fn bind(config: &Config, machine: &Machine) -> Result<Vec<(Gate, Listener)>, String> {
+fn bind(
+    config: &Config,
+    machine: &Machine,
+    report: Report,
+) -> Result<Vec<(Gate, Listener)>, String> {
     let mut bound = Vec::new();
     for listen in &config.listeners {
         let addresses = listen.addresses(config, machine).map_err(|error| error.to_string())?;
         for address in addresses {
             let listener = sockets::listen_on(address).and_then(Listener::tcp);
             let listener = listener.map_err(|error| format!("{}: {error}", listen.position))?;
-            bound.push((Gate::new(config, listen), listener));
+            bound.push((Gate::new(config, listen, report), listener));
         }
     }
     Ok(bound)

@@ -28,7 +28,6 @@ use smtpd_queue::request::{self, Accept, Body};
 use super::lookup::{self, OwnFacts, Question};
 use super::spooler::Backlog;
 use crate::log::session as line;
-use crate::log::topic::{self, Topic};
 use crate::sys::Zone;
 use content::Content;
 use received::{Header, rdns};
@@ -85,9 +84,10 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// The gate of a listener of the configuration.
+    /// The gate of a listener of the configuration. `report` says which replies of its sessions
+    /// are told, for the log.
     #[must_use]
-    pub fn new(config: &Config, listen: &Listen) -> Gate {
+    pub fn new(config: &Config, listen: &Listen, report: Report) -> Gate {
         let params = Params {
             max_size: config.smtp.max_message_size,
             max_recipients: config.smtp.max_rcpt,
@@ -101,7 +101,7 @@ impl Gate {
                 smtpd_config::StrayNewline::Reject => StrayNewline::Reject,
                 smtpd_config::StrayNewline::Normalize => StrayNewline::Normalize,
             },
-            report: if topic::on(Topic::Smtp) { Report::All } else { Report::Failures },
+            report,
             ask: Default::default(),
         };
         Gate {
