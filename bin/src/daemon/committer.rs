@@ -15,29 +15,17 @@ use smtpd_engine::reply::{self, Reply};
 use smtpd_engine::server::{Answer, Ticket};
 use smtpd_engine::time::Time;
 use smtpd_queue::commit::Commit;
-use smtpd_queue::envelope::Message;
+use smtpd_queue::envelope;
 use smtpd_queue::request::{self, Done, Refusal, Stored};
 use smtpd_queue::scheduler::Input;
 use smtpd_queue::spares::{Filled, Filler};
 use smtpd_reactor::{self as reactor, ConnId};
 
-use super::intake::Waiting;
-use super::scheduling;
+use super::messages::{Message, Order, Request, Waiting};
 use super::sockets::system_text;
 use super::spooler::Spooler;
 use super::threads;
 use crate::log::session as line;
-
-/// Something to be made durable.
-pub type Request = request::Request<Waiting<ConnId>>;
-
-/// What the thread is told.
-pub enum Order {
-    /// Make this durable.
-    Request(Request),
-    /// Everything was said: close the journal, and tell the sequence number it ended with.
-    Stop(Sender<u64>),
-}
 
 /// Requests of one turn at most. What is more belongs to the next group: a bound on how long the
 /// first of a group waits for the writing of the last.
@@ -55,7 +43,7 @@ pub struct Listeners {
     /// The reactors' way in.
     pub reactor: reactor::Sender,
     /// The scheduler's.
-    pub scheduler: Sender<scheduling::Message>,
+    pub scheduler: Sender<Message>,
     /// For content files that nothing names any more.
     pub spooler: Spooler<ConnId>,
     /// Set while the scheduler has more in memory than it should: accepting waits.
@@ -212,12 +200,12 @@ impl Committer {
                 Done::Refused { .. } => continue,
             };
             // The scheduler outlives this thread.
-            let _ = self.listeners.scheduler.send(scheduling::Message::Input(input));
+            let _ = self.listeners.scheduler.send(Message::Input(input));
         }
     }
 }
 
-fn accepted(message: &Message) -> Reply<'static> {
+fn accepted(message: &envelope::Message) -> Reply<'static> {
     Reply::new(250, Some((0, 0)), format!("{} Message accepted for delivery", message.id))
 }
 
@@ -231,7 +219,7 @@ pub fn refused(why: Refusal) -> Reply<'static> {
     }
 }
 
-fn log(waiting: &Waiting<ConnId>, message: &Message, content: &Stored) {
+fn log(waiting: &Waiting<ConnId>, message: &envelope::Message, content: &Stored) {
     let session = waiting.ticket.session();
     line::message(session, message.id, content.octets, message.envelopes.len(), waiting.esmtp);
     for envelope in &message.envelopes {

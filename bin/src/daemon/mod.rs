@@ -21,17 +21,19 @@
 //! Order of the end (SIGTERM, SIGINT): no new sessions, 421 to the idle; no new attempts, those
 //! under way finish; the journal is closed; the index is closed, to be trusted by the next start.
 
+mod clock;
 mod committer;
 pub mod deliver;
 pub mod intake;
 pub mod lookup;
 mod machine;
+pub mod messages;
 mod operator;
 mod pool;
 mod scheduling;
 mod sessions;
 mod sockets;
-pub mod spooler;
+mod spooler;
 mod start;
 mod threads;
 mod users;

@@ -14,7 +14,7 @@ use smtpd_queue::reader::Reader;
 use smtpd_queue::schedule;
 use smtpd_reactor::{self as reactor, Stats};
 
-use super::scheduling::{Message, Shown};
+use super::messages::{Message, Shown};
 use crate::control::entry::{Agent, Origin, QueueEntry, Situation};
 use crate::control::{Operator, Status, System};
 use crate::log;

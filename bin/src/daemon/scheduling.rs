@@ -9,38 +9,17 @@ use std::time::{Duration, Instant};
 
 use smtpd_engine::time::Time;
 use smtpd_queue::delivery::{Batch, Kind};
-use smtpd_queue::list::InFlight;
 use smtpd_queue::scheduler::{Clock, Input, Output, Scheduler};
-use smtpd_queue::store::{self, Store};
+use smtpd_queue::store::Store;
 
-use super::committer::{self, Order};
+use super::clock::wall;
+use super::messages::{Errand, Message, Order, Request, Shown};
 use super::pool::Pool;
-use super::sessions::wall;
 use super::threads;
 use crate::log::topic::{self, Topic};
 
 /// Inputs of one turn at most.
 const TURN: usize = 4096;
-
-/// What the scheduler's thread is told or asked.
-pub enum Message {
-    /// Something has happened.
-    Input(Input),
-    /// Stop attempts of a kind, or go on; the answer is whether that changed anything.
-    Pause(Kind, bool, Sender<bool>),
-    /// What is paused, and what is in flight?
-    Show(Sender<Shown>),
-    /// Begin nothing more; end when nothing is in flight, or at this moment.
-    Stop(Instant),
-}
-
-/// What the scheduler shows.
-pub struct Shown {
-    /// What is paused.
-    pub paused: Vec<Kind>,
-    /// What is being tried, and since when.
-    pub in_flight: InFlight,
-}
 
 /// Where the scheduler's decisions go.
 pub struct Outlets {
@@ -52,14 +31,6 @@ pub struct Outlets {
     pub store: Sender<Errand>,
     /// Told to the commit thread while too much is in memory.
     pub pressed: Arc<AtomicBool>,
-}
-
-/// What the store's thread is told.
-pub enum Errand {
-    /// To be answered to the scheduler.
-    Request(store::Request),
-    /// The end: close the index, which reflects the journal up to this sequence number.
-    Close(u64),
 }
 
 /// Starts the scheduler's thread. What it has in memory when it ends goes to the store.
@@ -161,7 +132,7 @@ impl Shell {
                     let (id, verdict) = (outcome.envelope, &outcome.verdict);
                     let text = format_args!("scheduler: evp:{id} {verdict:?}");
                     topic::trace(Topic::Scheduler, text);
-                    let request = committer::Request::Outcome(outcome);
+                    let request = Request::Outcome(outcome);
                     let _ = self.outlets.commit.send(Order::Request(request));
                 }
                 Output::Store(request) => {

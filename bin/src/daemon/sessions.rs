@@ -1,7 +1,6 @@
 //! The receiving sessions of a reactor: the intake, with channels to the threads behind it.
 
 use std::sync::mpsc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use smtpd_engine::server::{Answer, Event, Ticket};
 use smtpd_engine::time::Time;
@@ -9,21 +8,14 @@ use smtpd_queue::id::MessageId;
 use smtpd_queue::request::Accept;
 use smtpd_reactor::{self as reactor, About, Closed, ConnId, Flow, Handler, Link, Replied};
 
-use super::committer::{Order, Request};
-use super::intake::{Backstage, Intake, Session, Waiting};
+use super::clock::wall;
+use super::intake::{Backstage, Intake, Session};
 use super::lookup::{self, Question};
-use super::spooler::{Backlog, Spooler};
+use super::messages::{Backlog, Order, Request, Waiting};
+use super::spooler::Spooler;
 use super::users::Remembered;
 use crate::log::session::{self as line, Reason};
 use crate::sys::{self, Zone};
-
-/// Microseconds since 1970 by the wall clock.
-#[must_use]
-pub fn wall() -> u64 {
-    // A clock before 1970 is one that was never set.
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
-}
 
 /// The ways from a reactor to the threads that may wait.
 pub struct Channels {

@@ -8,8 +8,6 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
 
@@ -17,36 +15,11 @@ use smtpd_queue::id::MessageId;
 use smtpd_queue::request::{Accept, Body, Refusal};
 use smtpd_queue::spool::{Spool, Writer};
 
-use super::intake::Waiting;
+use super::messages::{Backlog, Waiting};
 use super::threads;
 
 /// Threads that write content files. Their syncs overlap on one disk; more would only queue there.
 const WRITERS: usize = 4;
-
-/// Octets of one session's message that may wait for its writer.
-const BEHIND: usize = 512 << 10;
-
-/// What a session has handed to its writer and the writer has not written.
-#[derive(Clone, Default)]
-pub struct Backlog(Arc<AtomicUsize>);
-
-impl Backlog {
-    /// Whether the session has to wait.
-    #[must_use]
-    pub fn is_full(&self) -> bool {
-        self.0.load(Ordering::Relaxed) > BEHIND
-    }
-
-    fn add(&self, octets: usize) {
-        self.0.fetch_add(octets, Ordering::Relaxed);
-    }
-
-    /// Notes octets as written; true when the session that was held may go on.
-    fn written(&self, octets: usize) -> bool {
-        let before = self.0.fetch_sub(octets, Ordering::Relaxed);
-        before > BEHIND && before - octets <= BEHIND
-    }
-}
 
 /// What a writer is told about a message.
 enum Order<C> {

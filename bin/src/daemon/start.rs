@@ -26,14 +26,16 @@ use smtpd_queue::scheduler::{self, Input, Scheduler};
 use smtpd_queue::store::{self, Store};
 use smtpd_reactor::{ConnId, Inbox, Limits, Listener, Reactor};
 
-use super::committer::{self, Order};
+use super::clock::wall;
+use super::committer;
 use super::deliver::Worker;
-use super::intake::{Gate, Intake, Waiting};
+use super::intake::{Gate, Intake};
 use super::machine::Machine;
+use super::messages::{Errand, Message, Order, Request, Waiting};
 use super::operator::Commands;
 use super::pool::Pool;
-use super::scheduling::{self, Errand, Message, Outlets};
-use super::sessions::{Channels, Sessions, wall};
+use super::scheduling::{self, Outlets};
+use super::sessions::{Channels, Sessions};
 use super::sockets::{self, system_text};
 use super::spooler::{self, Spooler};
 use super::users::{Remembered, System};
@@ -332,7 +334,7 @@ impl spooler::Listener<ConnId> for Content {
 
     fn commit(&self, accept: Accept<Waiting<ConnId>>) {
         // The commit thread outlives the reactor, and so all whose answer it owes.
-        let _ = self.commit.send(Order::Request(committer::Request::Accept(accept)));
+        let _ = self.commit.send(Order::Request(Request::Accept(accept)));
     }
 
     fn refuse(&self, waiting: Waiting<ConnId>, why: Refusal) {

@@ -12,7 +12,7 @@ use smtpd_queue::id::MessageId;
 use smtpd_queue::spool::INLINE;
 
 use super::Backstage;
-use crate::daemon::spooler::Backlog;
+use crate::daemon::messages::Backlog;
 
 /// Octets of a piece: large enough that the hand-over costs nothing beside the write.
 const PIECE: usize = 128 << 10;

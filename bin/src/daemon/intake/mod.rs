@@ -26,7 +26,7 @@ use smtpd_queue::id::{Ids, MessageId};
 use smtpd_queue::request::{self, Accept, Body};
 
 use super::lookup::{self, OwnFacts, Question};
-use super::spooler::Backlog;
+use super::messages::{Backlog, Waiting};
 use crate::log::session as line;
 use crate::sys::Zone;
 use content::Content;
@@ -35,17 +35,6 @@ use transaction::{Data, Sender, Transaction};
 
 /// The port of submission (RFC 6409): what arrives there may be completed.
 const SUBMISSION: u16 = 587;
-
-/// Who waits for a message to be committed.
-#[derive(Clone, Copy, Debug)]
-pub struct Waiting<C> {
-    /// The connection.
-    pub conn: C,
-    /// The question that its session asks.
-    pub ticket: Ticket,
-    /// Whether it greeted with EHLO, for the log.
-    pub esmtp: bool,
-}
 
 /// What an intake hands on. None of these calls may wait.
 pub trait Backstage {

@@ -1,0 +1,89 @@
+//! What the daemon's threads tell each other.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::Sender;
+use std::time::Instant;
+
+use smtpd_engine::server::Ticket;
+use smtpd_queue::delivery::Kind;
+use smtpd_queue::list::InFlight;
+use smtpd_queue::scheduler::Input;
+use smtpd_queue::{request, store};
+use smtpd_reactor::ConnId;
+
+/// Who waits for a message to be committed.
+#[derive(Clone, Copy, Debug)]
+pub struct Waiting<C> {
+    /// The connection.
+    pub conn: C,
+    /// The question that its session asks.
+    pub ticket: Ticket,
+    /// Whether it greeted with EHLO, for the log.
+    pub esmtp: bool,
+}
+
+/// Something to be made durable.
+pub type Request = request::Request<Waiting<ConnId>>;
+
+/// What the commit thread is told.
+pub enum Order {
+    /// Make this durable.
+    Request(Request),
+    /// Everything was said: close the journal, and tell the sequence number it ended with.
+    Stop(Sender<u64>),
+}
+
+/// What the scheduler's thread is told or asked.
+pub enum Message {
+    /// Something has happened.
+    Input(Input),
+    /// Stop attempts of a kind, or go on; the answer is whether that changed anything.
+    Pause(Kind, bool, Sender<bool>),
+    /// What is paused, and what is in flight?
+    Show(Sender<Shown>),
+    /// Begin nothing more; end when nothing is in flight, or at this moment.
+    Stop(Instant),
+}
+
+/// What the scheduler shows.
+pub struct Shown {
+    /// What is paused.
+    pub paused: Vec<Kind>,
+    /// What is being tried, and since when.
+    pub in_flight: InFlight,
+}
+
+/// What the store's thread is told.
+pub enum Errand {
+    /// To be answered to the scheduler.
+    Request(store::Request),
+    /// The end: close the index, which reflects the journal up to this sequence number.
+    Close(u64),
+}
+
+/// Octets of one session's message that may wait for its writer.
+const BEHIND: usize = 512 << 10;
+
+/// What a session has handed to its writer and the writer has not written.
+#[derive(Clone, Default)]
+pub struct Backlog(Arc<AtomicUsize>);
+
+impl Backlog {
+    /// Whether the session has to wait.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > BEHIND
+    }
+
+    /// Notes octets as handed over.
+    pub fn add(&self, octets: usize) {
+        self.0.fetch_add(octets, Ordering::Relaxed);
+    }
+
+    /// Notes octets as written; true when the session that was held may go on.
+    pub fn written(&self, octets: usize) -> bool {
+        let before = self.0.fetch_sub(octets, Ordering::Relaxed);
+        before > BEHIND && before - octets <= BEHIND
+    }
+}
