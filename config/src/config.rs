@@ -141,6 +141,8 @@ pub struct Smtp {
     pub max_rcpt: u32,
     /// Transactions of one session.
     pub max_mails: u32,
+    /// Sessions at once of one IPv4 address or IPv6 /64; loopback has no bound.
+    pub max_conn_per_src: u32,
     /// Octets of a message.
     pub max_message_size: u64,
     /// What separates user and sub-address in a local part.
@@ -330,6 +332,7 @@ impl Config {
             smtp: Smtp {
                 max_rcpt: limits::MAX_RCPT,
                 max_mails: limits::MAX_MAILS,
+                max_conn_per_src: limits::MAX_CONN_PER_SRC,
                 max_message_size: limits::MESSAGE_SIZE,
                 sub_addr_delim: '+',
                 ciphers: None,

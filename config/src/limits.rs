@@ -69,6 +69,10 @@ pub const MAX_RCPT: u32 = 1_000;
 /// `smtp limit max-mails` without a line.
 pub const MAX_MAILS: u32 = 100;
 
+/// `smtp limit max-conn-per-src` without a line. Upstream has no such bound, and one client can
+/// then take every place; large senders open some twenty.
+pub const MAX_CONN_PER_SRC: u32 = 50;
+
 /// `queue directory` without a line.
 pub const QUEUE_DIRECTORY: &str = "/var/spool/smtpd";
 

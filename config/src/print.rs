@@ -145,6 +145,9 @@ impl Printer<'_> {
         if smtp.max_mails != limits::MAX_MAILS {
             self.line(format!("smtp limit max-mails {}", smtp.max_mails));
         }
+        if smtp.max_conn_per_src != limits::MAX_CONN_PER_SRC {
+            self.line(format!("smtp limit max-conn-per-src {}", smtp.max_conn_per_src));
+        }
         if smtp.sub_addr_delim != '+' {
             self.line(format!("smtp sub-addr-delim {}", quote(&smtp.sub_addr_delim.to_string())));
         }

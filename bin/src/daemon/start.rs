@@ -83,7 +83,7 @@ pub fn daemon(options: &Options, config: Config, machine: &Machine) -> Result<()
     if let Some(user) = user {
         drop_privileges(&user, &queue)?;
     }
-    let sessions = session_limits();
+    let sessions = session_limits(&config);
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let opened = Commit::open(disk.clone(), &queue, &commit::Options::new(random()))
         .map_err(|error| format!("queue: {}", system_text(&error)))?;
@@ -166,7 +166,7 @@ fn bind(
 }
 
 /// As many sessions as the system allows descriptors for, up to a bound of ours.
-fn session_limits() -> Limits {
+fn session_limits(config: &Config) -> Limits {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum {
         // Not being allowed to is no misfortune: then there are fewer sessions.
@@ -174,7 +174,11 @@ fn session_limits() -> Limits {
     }
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let sessions = files.saturating_sub(OTHER_FILES).clamp(files / 2, SESSIONS as u64);
-    Limits { sessions: usize::try_from(sessions).unwrap_or(SESSIONS), ..Limits::default() }
+    Limits {
+        sessions: usize::try_from(sessions).unwrap_or(SESSIONS),
+        sessions_per_source: config.smtp.max_conn_per_src,
+        ..Limits::default()
+    }
 }
 
 /// A random number; std seeds its hash maps with the system's randomness.

@@ -99,14 +99,16 @@ impl Reader<'_> {
         }
     }
 
-    /// `max-rcpt N max-mails N`.
+    /// `max-rcpt N max-mails N max-conn-per-src N`.
     pub(super) fn session_limits(&mut self, cursor: &mut Cursor<'_>) -> Parse<()> {
-        cursor.unless_empty(&["max-rcpt", "max-mails"])?;
-        while let Some((word, _)) = cursor.word(&["max-rcpt", "max-mails"])? {
+        const WORDS: &[&str] = &["max-rcpt", "max-mails", "max-conn-per-src"];
+        cursor.unless_empty(WORDS)?;
+        while let Some((word, _)) = cursor.word(WORDS)? {
             let number = cursor.number(word, 1)?;
             match word {
                 "max-rcpt" => self.config.smtp.max_rcpt = number,
-                _ => self.config.smtp.max_mails = number,
+                "max-mails" => self.config.smtp.max_mails = number,
+                _ => self.config.smtp.max_conn_per_src = number,
             }
         }
         Ok(())
