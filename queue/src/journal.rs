@@ -187,26 +187,18 @@ impl Journal {
             synced: self.synced(),
             ids: self.at.ids.next() + u64::from(BLOCK),
         };
+        // Even when this fails, its header may come to light after a crash. So the file goes
+        // in its turn, like any other, and not before what its header speaks of.
+        self.at.table.lock().extend(number, segment::HEADER);
         let path = self.at.dir.join(segment::name(number));
         let file = self.file(&path, why, octets)?;
-        let written = file
-            .write_at(&segment.encode(), 0)
-            .and_then(|()| file.sync_data())
-            .and_then(|()| self.at.disk.sync_dir(&self.at.dir))
-            .and_then(|()| file.size());
-        match written {
-            Ok(allocated) => {
-                self.at.ids.reserved(segment.ids);
-                self.at.table.lock().extend(number, segment::HEADER);
-                self.active = Some(Active { segment, file, end: segment::HEADER, allocated });
-                Ok(())
-            }
-            Err(error) => {
-                // An empty segment would do no harm, but one is left at every attempt.
-                let _ = self.at.disk.unlink(&path);
-                Err(error)
-            }
-        }
+        file.write_at(&segment.encode(), 0)?;
+        file.sync_data()?;
+        self.at.disk.sync_dir(&self.at.dir)?;
+        let allocated = file.size()?;
+        self.at.ids.reserved(segment.ids);
+        self.active = Some(Active { segment, file, end: segment::HEADER, allocated });
+        Ok(())
     }
 
     /// A file for the next segment: a spare one, but none of the reserve as long as a new one

@@ -137,10 +137,11 @@ pub(crate) fn inspect(disk: &dyn Disk, layout: &Layout) -> io::Result<(Replayed,
 pub(crate) fn recover(disk: &Arc<dyn Disk>, layout: &Layout) -> io::Result<(Replayed, Recovered)> {
     layout.ensure(&**disk)?;
     let (replayed, mut recovered) = inspect(&**disk, layout)?;
-    // A killed process leaves octets and names that can be read but are not on disk. They are
-    // about to be relied upon. Segments before the last were synced before the next began.
-    if replayed.last > 0 {
-        disk.open(&layout.journal.join(segment::name(replayed.last)))?.sync_data()?;
+    // A killed process leaves octets and names that can be read but are not on disk, and they
+    // are about to be relied upon. A sync that it saw fail has marked them clean, so syncing
+    // again would not help: they are written again as they are. All before them was synced.
+    for region in replayed.last_header.iter().chain(&replayed.last_group) {
+        write_again(&**disk, layout, region)?;
     }
     disk.sync_dir(&layout.journal)?;
     for finding in &mut recovered.findings {
@@ -154,6 +155,16 @@ pub(crate) fn recover(disk: &Arc<dyn Disk>, layout: &Layout) -> io::Result<(Repl
     let mut unused = unused(&**disk, layout, &replayed)?;
     recovered.findings.append(&mut unused);
     Ok((replayed, recovered))
+}
+
+fn write_again(disk: &dyn Disk, layout: &Layout, region: &Region) -> io::Result<()> {
+    let Region { segment, range } = region;
+    let file = disk.reuse(&layout.journal.join(segment::name(*segment)))?;
+    let mut octets = vec![0; range.len()];
+    // A write that was cut short may have left the unused end of a sector or record away.
+    let read = file.read_at(&mut octets, range.start as u64)?;
+    file.write_at(&octets[..read], range.start as u64)?;
+    file.sync_data()
 }
 
 /// Copies damaged octets to `quarantine/SEGMENT-OFFSET`, unless an earlier start has done so.

@@ -28,6 +28,10 @@ pub(crate) struct Replayed {
     pub(crate) gaps: Vec<Region>,
     /// Octets of groups that never were synced.
     pub(crate) torn: Vec<Region>,
+    /// The last segment header and the last group: all that may be readable and yet not on
+    /// disk, after a process that was killed.
+    pub(crate) last_header: Option<Region>,
+    pub(crate) last_group: Option<Region>,
     /// The sequence number of the next record.
     pub(crate) next: u64,
     /// The key of the queue; `None` without any segment.
@@ -127,6 +131,10 @@ impl Replayed {
     fn segment(&mut self, outline: &Outline, synced: Option<u64>, octets: &[u8]) {
         let number = outline.number;
         self.table.extend(number, segment::HEADER);
+        if outline.header.is_some() {
+            let range = 0..segment::HEADER as usize;
+            self.last_header = Some(Region { segment: number, range });
+        }
         let first = outline.header.map_or(self.next, |header| header.first);
         let Some(key) = self.key else { return };
         let mut scan = Scan::new(octets, segment::generation(key, number), first, synced);
@@ -135,8 +143,17 @@ impl Replayed {
             self.closed = None;
             match found {
                 Found::Record(record) => {
+                    let end = record.offset + record.header.length();
+                    match &mut self.last_group {
+                        Some(group) if group.segment == number && record.header.place > 0 => {
+                            group.range.end = end;
+                        }
+                        group => {
+                            *group = Some(Region { segment: number, range: record.offset..end })
+                        }
+                    }
                     if let Err(Malformed) = self.record(number, &record) {
-                        let range = record.offset..record.offset + record.header.length();
+                        let range = record.offset..end;
                         self.gaps.push(Region { segment: number, range });
                     }
                 }

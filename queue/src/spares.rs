@@ -38,24 +38,33 @@ pub(crate) struct Spares {
     dir: PathBuf,
     /// Octets of a segment; a spare file has at least as many.
     capacity: u64,
+    /// The highest number in the name of a new one.
+    made: u64,
     files: Mutex<Vec<PathBuf>>,
 }
 
 impl Spares {
-    /// Those that are in the journal directory. Half-made ones are removed.
+    /// Those that are in the journal directory, except what a crash has left: a half-made file,
+    /// and one that is a segment too, where the file system does not rename in one step.
     pub(crate) fn find(disk: Arc<dyn Disk>, dir: &Path, capacity: u64) -> io::Result<Self> {
+        let mut names: Vec<_> = disk.list(dir)?.into_iter().map(|entry| entry.name).collect();
+        if names.iter().any(|name| name == UNFINISHED) {
+            disk.unlink(&dir.join(UNFINISHED))?;
+        }
+        names.retain(|name| is_spare(name));
+        names.sort_unstable();
+        let made = names.iter().filter_map(|name| made(name)).max().unwrap_or_default();
         let mut files = Vec::new();
-        for entry in disk.list(dir)? {
-            let path = dir.join(&entry.name);
-            let whole = is_spare(&entry.name) && disk.open(&path)?.size()? >= capacity;
-            if whole {
+        for path in names.into_iter().map(|name| dir.join(name)) {
+            let file = disk.open(&path)?;
+            if file.size()? >= capacity && file.links()? == 1 {
                 files.push(path);
-            } else if is_spare(&entry.name) || entry.name == UNFINISHED {
+            } else {
                 disk.unlink(&path)?;
             }
         }
         let dir = dir.to_owned();
-        Ok(Self { disk, dir, capacity, files: Mutex::new(files) })
+        Ok(Self { disk, dir, capacity, made, files: Mutex::new(files) })
     }
 
     /// How many there are.
@@ -119,12 +128,20 @@ fn is_spare(name: &OsStr) -> bool {
     name.to_str().is_some_and(|name| name.starts_with(SPARE) || name.starts_with(ZEROS))
 }
 
+/// The number in the name of a new one.
+fn made(name: &OsStr) -> Option<u64> {
+    u64::from_str_radix(name.to_str()?.strip_prefix(ZEROS)?, 16).ok()
+}
+
+/// What they are made of.
+static BLANK: [u8; PIECE] = [0; PIECE];
+
 /// Makes spare files. It belongs on a thread of its own.
 pub struct Filler {
     spares: Arc<Spares>,
     /// The file that is being made and how much of it is there.
     unfinished: Option<(Box<dyn File>, u64)>,
-    /// For the name of the next.
+    /// The number in the name of the last.
     made: u64,
 }
 
@@ -139,7 +156,8 @@ pub enum Filled {
 
 impl Filler {
     pub(crate) fn new(spares: Arc<Spares>) -> Self {
-        Self { spares, unfinished: None, made: 0 }
+        let made = spares.made;
+        Self { spares, unfinished: None, made }
     }
 
     /// Writes a piece of a spare file, if there are too few, and waits until it is on disk.
@@ -160,29 +178,99 @@ impl Filler {
         let unfinished = dir.join(UNFINISHED);
         let (file, done) = match &mut self.unfinished {
             Some(unfinished) => unfinished,
-            none => none.insert((disk.create(&unfinished)?, 0)),
+            none => none.insert((create(&**disk, &unfinished)?, 0)),
         };
         let octets = usize::try_from(*capacity - *done).unwrap_or(PIECE).min(PIECE);
-        file.write_at(&vec![0; octets], *done)?;
+        file.write_at(&BLANK[..octets], *done)?;
         file.sync_data()?;
         *done += octets as u64;
         if *done < *capacity {
             return Ok(());
         }
-        let name = loop {
-            self.made += 1;
-            let name = dir.join(format!("{ZEROS}{:08x}", self.made));
-            // One of an earlier run may have the name.
-            match disk.link(&unfinished, &name) {
-                Ok(()) => break name,
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
-            }
-        };
+        self.made += 1;
+        let whole = dir.join(format!("{ZEROS}{:08x}", self.made));
+        disk.rename(&unfinished, &whole)?;
         self.unfinished = None;
-        disk.unlink(&unfinished)?;
         disk.sync_dir(dir)?;
-        self.spares.put(name);
+        self.spares.put(whole);
         Ok(())
+    }
+}
+
+/// Makes the file, in place of one that could not be removed.
+fn create(disk: &dyn Disk, path: &Path) -> io::Result<Box<dyn File>> {
+    match disk.create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            disk.unlink(path)?;
+            disk.create(path)
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::fault::{Fault, FaultDisk};
+
+    const CAPACITY: u64 = 2 << 20;
+
+    fn dir() -> PathBuf {
+        "/j".into()
+    }
+
+    fn found(disk: &FaultDisk) -> Arc<Spares> {
+        Arc::new(Spares::find(Arc::new(disk.clone()), &dir(), CAPACITY).unwrap())
+    }
+
+    fn fill(spares: &Arc<Spares>) {
+        let mut filler = Filler::new(spares.clone());
+        while filler.fill().unwrap() == Filled::Some {}
+    }
+
+    #[test]
+    fn they_are_made_in_pieces_and_found_again() {
+        let disk = FaultDisk::new(&dir());
+        let spares = found(&disk);
+        let mut filler = Filler::new(spares.clone());
+        assert!(spares.short());
+        assert_eq!(filler.fill().unwrap(), Filled::Some);
+        assert_eq!(spares.count(), 0, "one piece is not enough");
+        fill(&found(&disk.after_crash(|| true)));
+        while filler.fill().unwrap() == Filled::Some {}
+        assert_eq!((spares.count(), spares.short()), (MADE, false));
+        let again = found(&disk.after_crash(|| false));
+        assert_eq!(again.count(), MADE);
+        again.take().unwrap();
+        fill(&again);
+        assert_eq!(again.count(), MADE, "no name was used twice");
+    }
+
+    #[test]
+    fn a_full_disk_gets_its_octets_back() {
+        let disk = FaultDisk::new(&dir());
+        disk.set_capacity(CAPACITY + CAPACITY / 2);
+        let spares = found(&disk);
+        let mut filler = Filler::new(spares.clone());
+        let full = std::iter::from_fn(|| Some(filler.fill())).find_map(Result::err).unwrap();
+        assert_eq!(full.kind(), io::ErrorKind::StorageFull);
+        assert_eq!((spares.count(), disk.space(&dir()).unwrap()), (1, CAPACITY / 2));
+    }
+
+    #[test]
+    fn errors_leave_nothing_that_is_in_the_way() {
+        let steps = {
+            let disk = FaultDisk::new(&dir());
+            fill(&found(&disk));
+            disk.steps()
+        };
+        for step in 0..steps {
+            let disk = FaultDisk::new(&dir());
+            disk.fail(step..step + 2, Fault::Io);
+            let spares = found(&disk);
+            let mut filler = Filler::new(spares.clone());
+            while !matches!(filler.fill(), Ok(Filled::Enough)) {}
+            assert_eq!(spares.count(), MADE, "step {step}");
+        }
     }
 }

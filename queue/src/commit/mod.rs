@@ -138,7 +138,11 @@ impl Commit {
             last: replayed.last,
             next: replayed.next,
         });
-        journal.begin(Purpose::Settle, 0)?;
+        // A disk that is full or failing now may be well again later, and there is mail to be
+        // delivered meanwhile. The ids are reserved by the header.
+        if let Err(error) = journal.begin(Purpose::Settle, 0) {
+            log::error!("warn: queue: journal: {error}");
+        }
         let (reader, spool) = readers(&disk, &layout, key, table.clone());
         let filler = Filler::new(spares.clone());
         let commit = Self {

@@ -256,6 +256,38 @@ fn when_the_abort_fails_too_nothing_is_promised_until_the_disk_works_again() {
 }
 
 #[test]
+fn content_of_an_uncertain_message_stays_until_its_abort_is_on_disk() {
+    let mut queue = Queue::new();
+    let mut writer = queue.opened.spool.begin(id(1)).unwrap();
+    writer.write(b"content").unwrap();
+    let file = queue.opened.spool.finish(writer).unwrap();
+    let Request::Accept(mut request) = accept(1, "") else { unreachable!() };
+    request.content.body = Body::File(file);
+    let sync = queue.disk.steps() + 1;
+    queue.disk.fail(sync..sync + 4, Fault::Io);
+    let done = queue.turn(vec![Request::Accept(request)]);
+    assert!(matches!(done[..], [Done::Refused { why: Refusal::Fatal, .. }]), "{done:?}");
+    // The record may be there after a crash.
+    let after = queue.crash(true);
+    assert_eq!(after.content(1).unwrap(), "content");
+    let done = queue.tidy(10);
+    assert!(matches!(done[..], [Done::Discard(one)] if one == id(1)), "{done:?}");
+}
+
+#[test]
+fn octets_that_a_failed_sync_left_behind_are_not_trusted_by_the_next_process() {
+    let mut queue = Queue::new();
+    queue.accept(1, "one");
+    let sync = queue.disk.steps() + 1;
+    queue.disk.fail(sync..sync + 9, Fault::Io);
+    assert_eq!(refusal(&queue.accept(2, "two")), Some(Refusal::Fatal));
+    // It is killed: the record can be read, but nothing makes the system write it.
+    let queue = Queue::on(queue.disk.after_kill());
+    assert_eq!(queue.opened.recovered.live, [id(1), id(2)]);
+    assert_eq!(queue.crash(false).opened.recovered.live, [id(1), id(2)]);
+}
+
+#[test]
 fn a_journal_that_is_used_stays_small() {
     let mut queue = Queue::new();
     queue.fill();

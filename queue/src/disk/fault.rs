@@ -99,6 +99,11 @@ impl FaultDisk {
         self.lock().faults.push((steps, fault));
     }
 
+    /// Lets all steps from now on succeed.
+    pub fn heal(&self) {
+        self.lock().faults.clear();
+    }
+
     /// Lets the files hold no more than so many octets together.
     pub fn set_capacity(&self, octets: u64) {
         self.lock().capacity = Some(octets);
@@ -133,6 +138,14 @@ impl FaultDisk {
         let durable = names.clone();
         let capacity = state.capacity;
         let after = State { nodes, names, durable, capacity, ..State::default() };
+        Self(Arc::new(Mutex::new(after)))
+    }
+
+    /// The disk as the next process finds it when this one was killed: all that was written is
+    /// there to be read, but no more of it is durable than before. This disk stays as it is.
+    pub fn after_kill(&self) -> Self {
+        let state = self.lock().clone();
+        let after = State { steps: 0, stop: None, faults: Vec::new(), ..state };
         Self(Arc::new(Mutex::new(after)))
     }
 
@@ -409,6 +422,13 @@ impl File for Handle {
         let state = self.disk.lock();
         state.on()?;
         Ok(state.nodes[self.node].seen.len() as u64)
+    }
+
+    fn links(&self) -> io::Result<u64> {
+        let state = self.disk.lock();
+        state.on()?;
+        let names = state.names.values().filter(|name| **name == Name::File(self.node));
+        Ok(names.count() as u64)
     }
 }
 

@@ -70,6 +70,9 @@ pub trait File: Send + Sync {
 
     /// Octets in the file.
     fn size(&self) -> io::Result<u64>;
+
+    /// How many names the file has.
+    fn links(&self) -> io::Result<u64>;
 }
 
 /// A name in a directory.

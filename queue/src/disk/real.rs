@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::{Disk, Entry, File};
@@ -107,6 +107,10 @@ impl File for RealFile {
     fn size(&self) -> io::Result<u64> {
         Ok(named(&self.path, self.file.metadata())?.len())
     }
+
+    fn links(&self) -> io::Result<u64> {
+        Ok(named(&self.path, self.file.metadata())?.nlink())
+    }
 }
 
 fn open(options: &OpenOptions, path: &Path) -> io::Result<Box<dyn File>> {
@@ -152,7 +156,7 @@ mod tests {
         assert_eq!(&text[..11], b"hello world");
         let short = read_exact_at(&*again, &mut text, 0).unwrap_err();
         assert_eq!(short.kind(), io::ErrorKind::UnexpectedEof);
-        assert_eq!(disk.list(&dir).unwrap().len(), 2);
+        assert_eq!((disk.list(&dir).unwrap().len(), again.links().unwrap()), (2, 2));
         assert!(disk.space(&dir).unwrap() > 0);
 
         disk.unlink(&one).unwrap();
