@@ -32,7 +32,7 @@ pub(crate) struct Replayed {
     /// disk, after a process that was killed.
     pub(crate) last_header: Option<Region>,
     pub(crate) last_group: Option<Region>,
-    /// The sequence number of the next record.
+    /// The sequence number of the next record; the first of all is 1.
     pub(crate) next: u64,
     /// The key of the queue; `None` without any segment.
     pub(crate) key: Option<u64>,
@@ -84,6 +84,7 @@ pub(crate) fn replay(disk: &dyn Disk, dir: &Path) -> io::Result<Replayed> {
         replayed.segment(outline, synced, &octets);
     }
     replayed.ids = replayed.closed.unwrap_or(replayed.ids);
+    replayed.next = replayed.next.max(1);
     Ok(replayed)
 }
 
@@ -136,8 +137,21 @@ impl Replayed {
             self.last_header = Some(Region { segment: number, range });
         }
         let first = outline.header.map_or(self.next, |header| header.first);
-        let Some(key) = self.key else { return };
+        let Some(key) = self.key else {
+            // No segment has a header. Records are only written behind one that is on disk, so
+            // what is not blank had been a journal.
+            let records = octets.get(segment::HEADER as usize..).unwrap_or_default();
+            if records.iter().any(|octet| *octet != 0) {
+                self.gaps.push(Region { segment: number, range: 0..octets.len() });
+            }
+            return;
+        };
         let mut scan = Scan::new(octets, segment::generation(key, number), first, synced);
+        // The oldest file, and it has neither header nor records: it was never begun. Behind
+        // others, the sequence numbers tell whether something is missing.
+        if first == 0 && scan.is_blank() {
+            return;
+        }
         self.closed = None;
         for found in scan.by_ref() {
             self.closed = None;

@@ -72,6 +72,11 @@ impl<'a> Scan<'a> {
         self.offset
     }
 
+    /// Whether there is no whole record at all, before anything was read.
+    pub(crate) fn is_blank(&self) -> bool {
+        self.at(self.offset).is_none() && self.search(self.offset).is_none()
+    }
+
     fn at(&self, offset: usize) -> Option<Record<'a>> {
         let octets = self.octets.get(offset..)?;
         let header = Header::decode(octets, self.generation).ok()?;
@@ -153,5 +158,110 @@ impl<'a> Iterator for Scan<'a> {
         self.over = true;
         let end = self.broken_end().or_else(|| self.search(self.offset + ALIGN).map(|r| r.offset));
         end.map(|end| Found::Torn(self.offset..end))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::group::Group;
+    use crate::wire::tests::Noise;
+
+    const GENERATION: u64 = 77;
+
+    /// A segment whose groups have so many records, from number 10 on, and where they begin.
+    fn segment(groups: &[usize]) -> (Vec<u8>, Vec<usize>) {
+        let mut octets = vec![0; segment::HEADER as usize];
+        let mut begins = Vec::new();
+        let mut next = 10;
+        for records in groups {
+            let mut group = Group::default();
+            for _ in 0..*records {
+                begins.push(octets.len() + group.abort(1, 2).offset);
+            }
+            octets.extend_from_slice(group.seal(GENERATION, next));
+            next += *records as u64;
+        }
+        // As in a file that was used before, or made of zeros.
+        let mut other = Group::default();
+        other.abort(3, 4);
+        octets.extend_from_slice(other.seal(GENERATION + 1, next));
+        octets.resize(octets.len() + 500, 0);
+        (octets, begins)
+    }
+
+    /// The numbers of the records, and what else was found.
+    fn scan(octets: &[u8], synced: Option<u64>) -> (Vec<u64>, Vec<Found<'_>>) {
+        let (mut numbers, mut others) = (Vec::new(), Vec::new());
+        for found in Scan::new(octets, GENERATION, 10, synced) {
+            match found {
+                Found::Record(record) => numbers.push(record.header.sequence),
+                other => others.push(other),
+            }
+        }
+        (numbers, others)
+    }
+
+    #[test]
+    fn a_whole_segment_ends_where_the_former_life_of_its_file_begins() {
+        let (octets, _) = segment(&[1, 3, 2]);
+        assert_eq!(scan(&octets, None), ((10..16).collect(), vec![]));
+        assert_eq!(scan(&octets, Some(16)), ((10..16).collect(), vec![]));
+    }
+
+    #[test]
+    fn a_torn_group_ends_the_segment_even_if_its_later_records_are_whole() {
+        let (mut octets, begins) = segment(&[1, 3]);
+        octets[begins[2] + 20] ^= 1;
+        let (numbers, others) = scan(&octets, None);
+        assert_eq!(numbers, [10, 11]);
+        assert_eq!(others, [Found::Torn(begins[2]..begins[3])]);
+    }
+
+    #[test]
+    fn a_later_group_proves_that_the_record_had_been_synced() {
+        let (mut octets, begins) = segment(&[1, 3, 1]);
+        octets[begins[2] + 20] ^= 1;
+        let (numbers, others) = scan(&octets, None);
+        assert_eq!(numbers, [10, 11, 13, 14]);
+        assert_eq!(others, [Found::Gap(begins[2]..begins[3])]);
+    }
+
+    #[test]
+    fn the_next_segment_proves_it_too() {
+        let (mut octets, begins) = segment(&[1, 3]);
+        octets[begins[3] + 50] ^= 1;
+        let (numbers, others) = scan(&octets, Some(14));
+        assert_eq!(numbers, [10, 11, 12]);
+        let end = begins[3] + (begins[3] - begins[2]);
+        assert_eq!(others, [Found::Gap(begins[3]..end)], "its header says how long it was");
+        assert_eq!(scan(&octets, Some(13)), (vec![10, 11, 12], vec![]), "it does not count");
+    }
+
+    #[test]
+    fn a_synced_record_that_is_gone_altogether_is_a_gap() {
+        let (mut octets, begins) = segment(&[1, 1]);
+        let length = octets.len();
+        octets[begins[1]..].fill(0);
+        assert_eq!(scan(&octets, None), (vec![10], vec![]), "as far as can be known");
+        assert_eq!(scan(&octets, Some(12)), (vec![10], vec![Found::Gap(begins[1]..length)]));
+    }
+
+    #[test]
+    fn damage_costs_the_records_it_hits_and_no_others() {
+        let mut noise = Noise::new(6);
+        for _ in 0..2000 {
+            let (mut octets, begins) = segment(&[2, 3, 1, 2, 2]);
+            let at = begins[0] + noise.below(begins[9] - begins[0]);
+            let length = 1 + noise.below(100);
+            let hit = at..(at + length).min(begins[9]);
+            octets[hit.clone()].copy_from_slice(&noise.octets(hit.len()));
+            let (numbers, _) = scan(&octets, Some(20));
+            for (number, ends) in (10..).zip(begins.windows(2)) {
+                if ends[1] <= hit.start || ends[0] >= hit.end {
+                    assert!(numbers.contains(&number), "{number} is not in {numbers:?}");
+                }
+            }
+        }
     }
 }

@@ -410,6 +410,36 @@ fn a_damaged_record_costs_no_other() {
 }
 
 #[test]
+fn a_lost_header_is_made_up_for_by_that_of_another_segment() {
+    let mut queue = Queue::new();
+    queue.accept(1, "one");
+    let mut queue = queue.crash(false);
+    queue.accept(2, "two");
+    let first = root().join("journal").join(segment::name(1));
+    queue.disk.reuse(&first).unwrap().write_at(&[0; 512], 0).unwrap();
+    let queue = queue.crash(true);
+    assert_eq!(queue.opened.recovered.live, [id(1), id(2)]);
+    assert_eq!(queue.content(1).unwrap(), "one");
+}
+
+#[test]
+fn a_journal_without_any_header_is_kept_for_somebody_to_look_at() {
+    let mut queue = Queue::new();
+    queue.accept(1, "one");
+    let first = root().join("journal").join(segment::name(1));
+    let file = queue.disk.reuse(&first).unwrap();
+    file.write_at(&[0; 512], 0).unwrap();
+    let size = file.size().unwrap();
+    let mut queue = queue.crash(true);
+    let [Finding::Damaged { copy: Some(copy), .. }] = &queue.opened.recovered.findings[..] else {
+        panic!("{:?}", queue.opened.recovered.findings);
+    };
+    assert_eq!(queue.disk.open(copy).unwrap().size().unwrap(), size);
+    queue.accept(2, "two");
+    assert_eq!(queue.crash(false).opened.recovered.live, [id(2)]);
+}
+
+#[test]
 fn a_message_that_cannot_be_copied_is_set_aside() {
     let mut queue = Queue::new();
     queue.accept(1, "stays");
