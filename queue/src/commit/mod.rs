@@ -5,20 +5,17 @@
 //! answers. A single request never waits for company. Between the turns, when the answers have
 //! left, [`Commit::tidy`] keeps the journal small.
 //!
-//! When a write or a sync fails, nothing is known about the group. Before anybody hears that
-//! a message is refused, an abort that names it must be on disk, in another segment; outcomes
-//! are written again there. When that fails too, the peers hear 421, for their messages may
-//! still turn up after a crash, and the outcomes stay owed until the disk works again.
+//! What happens when the disk fails is in `trouble.rs`.
 
 mod tidy;
+mod trouble;
 
 #[cfg(test)]
 mod tests;
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use smtpd_engine::time::Time;
 
@@ -45,8 +42,6 @@ const FACTS: usize = 500;
 /// Octets of a segment unless configured. Small ones give back space soon, and filling one
 /// with zeros takes 5 ms; their size makes no difference to a sync.
 const SEGMENT: u64 = 16 << 20;
-/// How long a disk that failed is left alone.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// What a queue is opened with.
 #[derive(Clone, Copy, Debug)]
@@ -279,78 +274,6 @@ impl Commit {
         for (outcome, member) in gathered.outcomes {
             note(&mut table, outcome, written.place(member.offset), done);
         }
-    }
-
-    /// Answers for a group that is not on disk, or of which nobody knows.
-    fn fail<T>(
-        &mut self,
-        now: Time,
-        failure: &Failure,
-        gathered: Gathered<T>,
-        done: &mut Vec<Done<T>>,
-    ) {
-        self.owed.extend(gathered.outcomes.into_iter().map(|(outcome, _)| outcome));
-        self.note_failure(now, failure);
-        let why = match failure {
-            Failure::Before(_) => self.trouble,
-            Failure::Uncertain(_) if self.mend(now, done) => self.trouble,
-            Failure::Uncertain(_) => Refusal::Fatal,
-        };
-        for (accept, _) in gathered.accepts {
-            if why == Refusal::Fatal && accept.content.in_file() {
-                self.uncertain.push(accept.message.id);
-            }
-            refuse(accept, why, done);
-        }
-    }
-
-    /// Puts an abort of all uncertain records on disk, if there are any, and what is owed with
-    /// it. Says whether the journal can be written again.
-    fn mend<T>(&mut self, now: Time, done: &mut Vec<Done<T>>) -> bool {
-        if !self.journal.is_uncertain() {
-            return true;
-        }
-        self.group.clear();
-        let (from, to) = self.journal.void();
-        self.group.abort(from, to);
-        let owed: Vec<_> = std::mem::take(&mut self.owed)
-            .into_iter()
-            .map(|outcome| (self.group.outcome(&outcome), outcome))
-            .collect();
-        match self.journal.abort(&mut self.group) {
-            Ok(written) => {
-                self.retry = now;
-                let mut table = self.table.lock();
-                for (member, outcome) in owed {
-                    note(&mut table, outcome, written.place(member.offset), done);
-                }
-                done.extend(self.uncertain.drain(..).map(Done::Discard));
-                true
-            }
-            Err(failure) => {
-                self.owed.extend(owed.into_iter().map(|(_, outcome)| outcome));
-                self.note_failure(now, &failure);
-                false
-            }
-        }
-    }
-
-    /// Answers for requests that the disk has not seen: they may be refused for good.
-    fn decline<T>(&mut self, requests: &mut Vec<Request<T>>, done: &mut Vec<Done<T>>) {
-        for request in requests.drain(..) {
-            match request {
-                Request::Accept(accept) => refuse(accept, self.trouble, done),
-                Request::Outcome(outcome) => self.owed.push(outcome),
-            }
-        }
-    }
-
-    fn note_failure(&mut self, now: Time, failure: &Failure) {
-        let (Failure::Before(error) | Failure::Uncertain(error)) = failure;
-        log::error!("warn: queue: journal: {error}");
-        self.retry = now + RETRY;
-        let full = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
-        self.trouble = if full { Refusal::NoSpace } else { Refusal::Failed };
     }
 }
 

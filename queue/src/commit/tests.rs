@@ -1,5 +1,6 @@
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::*;
 use crate::budget::Budget;

@@ -1,0 +1,94 @@
+//! When the journal's disk fails.
+//!
+//! After a write or a sync that failed nothing is known about the group. Before anybody hears
+//! that a message is refused, an abort that names it must be on disk, in another segment;
+//! outcomes are written again there. When that fails too, the peers hear 421, for their messages
+//! may still turn up after a crash, and the outcomes stay owed until the disk works again.
+//! Until then messages are refused that the disk has not seen: those may be refused for good.
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use smtpd_engine::time::Time;
+
+use super::{Commit, Gathered, note, refuse};
+use crate::journal::Failure;
+use crate::request::{Done, Refusal, Request};
+
+/// How long a disk that failed is left alone.
+const RETRY: Duration = Duration::from_secs(1);
+
+impl Commit {
+    /// Answers for a group that is not on disk, or of which nobody knows.
+    pub(super) fn fail<T>(
+        &mut self,
+        now: Time,
+        failure: &Failure,
+        gathered: Gathered<T>,
+        done: &mut Vec<Done<T>>,
+    ) {
+        self.owed.extend(gathered.outcomes.into_iter().map(|(outcome, _)| outcome));
+        self.note_failure(now, failure);
+        let why = match failure {
+            Failure::Before(_) => self.trouble,
+            Failure::Uncertain(_) if self.mend(now, done) => self.trouble,
+            Failure::Uncertain(_) => Refusal::Fatal,
+        };
+        for (accept, _) in gathered.accepts {
+            if why == Refusal::Fatal && accept.content.in_file() {
+                self.uncertain.push(accept.message.id);
+            }
+            refuse(accept, why, done);
+        }
+    }
+
+    /// Puts an abort of all uncertain records on disk, if there are any, and what is owed with
+    /// it. Says whether the journal can be written again.
+    pub(super) fn mend<T>(&mut self, now: Time, done: &mut Vec<Done<T>>) -> bool {
+        if !self.journal.is_uncertain() {
+            return true;
+        }
+        self.group.clear();
+        let (from, to) = self.journal.void();
+        self.group.abort(from, to);
+        let owed: Vec<_> = std::mem::take(&mut self.owed)
+            .into_iter()
+            .map(|outcome| (self.group.outcome(&outcome), outcome))
+            .collect();
+        match self.journal.abort(&mut self.group) {
+            Ok(written) => {
+                self.retry = now;
+                let mut table = self.table.lock();
+                for (member, outcome) in owed {
+                    note(&mut table, outcome, written.place(member.offset), done);
+                }
+                done.extend(self.uncertain.drain(..).map(Done::Discard));
+                true
+            }
+            Err(failure) => {
+                self.owed.extend(owed.into_iter().map(|(_, outcome)| outcome));
+                self.note_failure(now, &failure);
+                false
+            }
+        }
+    }
+
+    /// Answers for requests that the disk has not seen: they may be refused for good.
+    pub(super) fn decline<T>(&mut self, requests: &mut Vec<Request<T>>, done: &mut Vec<Done<T>>) {
+        for request in requests.drain(..) {
+            match request {
+                Request::Accept(accept) => refuse(accept, self.trouble, done),
+                Request::Outcome(outcome) => self.owed.push(outcome),
+            }
+        }
+    }
+
+    /// Says what happened, and lets the disk rest.
+    pub(super) fn note_failure(&mut self, now: Time, failure: &Failure) {
+        let (Failure::Before(error) | Failure::Uncertain(error)) = failure;
+        log::error!("warn: queue: journal: {error}");
+        self.retry = now + RETRY;
+        let full = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+        self.trouble = if full { Refusal::NoSpace } else { Refusal::Failed };
+    }
+}
