@@ -43,6 +43,9 @@ fn sessions_survive_noise_and_end() {
             if rng.one_in(40) {
                 driver.set_pressed(rng.one_in(2));
             }
+            if rng.one_in(40) {
+                driver.resume();
+            }
             if rng.one_in(200) {
                 driver.shut_down(owner);
             }

@@ -286,6 +286,11 @@ impl Driver {
         self.session.set_pressed(pressed);
     }
 
+    /// The server goes on with a session that it had held back itself.
+    pub fn resume(&mut self) {
+        self.session.resumed(self.now);
+    }
+
     /// Moves what was written into the log, a reply at a time.
     fn flush(&mut self) {
         let out = std::mem::take(&mut self.out);

@@ -145,6 +145,8 @@ pub enum Outside {
     Pressed,
     /// They are no longer.
     Relaxed,
+    /// The server goes on with a session that it had held back itself.
+    Resumed,
 }
 
 /// An `S:`, `Q:`, `E:` or `B` line.

@@ -295,6 +295,7 @@ fn outside(text: &str) -> Result<Outside, String> {
         "shut-down" => Ok(Outside::ShutDown),
         "pressed" => Ok(Outside::Pressed),
         "relaxed" => Ok(Outside::Relaxed),
-        _ => Err("`X:` is `shut-down`, `pressed` or `relaxed`".into()),
+        "resumed" => Ok(Outside::Resumed),
+        _ => Err("`X:` is `shut-down`, `pressed`, `relaxed` or `resumed`".into()),
     }
 }

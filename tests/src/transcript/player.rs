@@ -174,6 +174,7 @@ impl Player<'_> {
                     Outside::ShutDown => self.driver.shut_down(owner),
                     Outside::Pressed => self.driver.set_pressed(true),
                     Outside::Relaxed => self.driver.set_pressed(false),
+                    Outside::Resumed => self.driver.resume(),
                 }
             }
         }
