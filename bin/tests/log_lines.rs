@@ -12,6 +12,7 @@ use log::{debug, info, warn};
 use smtpd::control::System;
 use smtpd::log::delivery::{self, Attempt, Outcome};
 use smtpd::log::session::{self, Reason};
+use smtpd::log::span::Span;
 use smtpd::log::topic::{Topic, Topics};
 use smtpd::log::{Destination, life};
 use smtpd_engine::server::Peer;
@@ -61,14 +62,21 @@ fn talk() {
         to: "user@example.net",
         rcpt: None,
         user: "user",
-        delay: 93_784,
+        delay: Span(93_784),
         outcome: Outcome::Ok,
         stat: "Delivered",
     };
     delivery::mda(&attempt);
     let (outcome, stat) = (Outcome::TempFail, "Error (disk full)\nforged");
     let rcpt = Some("root@example.net");
-    delivery::mda(&Attempt { from: "a@example.org", rcpt, delay: 0, outcome, stat, ..attempt });
+    delivery::mda(&Attempt {
+        from: "a@example.org",
+        rcpt,
+        delay: Span(0),
+        outcome,
+        stat,
+        ..attempt
+    });
     delivery::mda(&Attempt { outcome: Outcome::PermFail, ..attempt });
     life::paused(System::Mta);
     life::resumed(System::Mta);

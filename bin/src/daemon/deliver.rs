@@ -5,6 +5,7 @@
 //! an envelope for another user is held with that reason rather than left where its owner could
 //! not read it.
 
+use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -131,21 +132,13 @@ impl<U: Users> Worker<U> {
 
 fn log(session: u64, job: &Job, attempt: &Attempt, now: u64) {
     let envelope = job.envelope();
-    let Agent::Mda { user } = &envelope.agent else {
-        // Held without an attempt: the line of a relay tells of a connection, and there is none.
-        return;
-    };
-    let error;
     let (outcome, stat) = match attempt {
-        Attempt::Delivered => (Outcome::Ok, "Delivered"),
-        Attempt::Later(text) => {
-            error = format!("Error ({text})");
-            (Outcome::TempFail, error.as_str())
-        }
-        Attempt::Failed(text) => {
-            error = format!("Error ({text})");
-            (Outcome::PermFail, error.as_str())
-        }
+        Attempt::Delivered => (Outcome::Ok, Cow::Borrowed("Delivered")),
+        Attempt::Later(text) => (Outcome::TempFail, format!("Error ({text})").into()),
+        Attempt::Failed(text) => (Outcome::PermFail, Cow::Borrowed(text.as_str())),
+    };
+    let Agent::Mda { user } = &envelope.agent else {
+        return line::mta_without_session(&job.message, envelope, now, &stat);
     };
     line::mda(&line::Attempt {
         session,
@@ -154,8 +147,8 @@ fn log(session: u64, job: &Job, attempt: &Attempt, now: u64) {
         to: &envelope.dest,
         rcpt: (envelope.rcpt != envelope.dest).then_some(&envelope.rcpt),
         user,
-        delay: now.saturating_sub(job.message.ctime) / 1_000_000,
+        delay: line::delay(&job.message, now),
         outcome,
-        stat,
+        stat: &stat,
     });
 }

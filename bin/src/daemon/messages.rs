@@ -7,8 +7,7 @@ use std::time::Instant;
 
 use smtpd_engine::server::Ticket;
 use smtpd_queue::delivery::Kind;
-use smtpd_queue::list::InFlight;
-use smtpd_queue::scheduler::Input;
+use smtpd_queue::scheduler::{InFlight, Input};
 use smtpd_queue::{request, store};
 use smtpd_reactor::ConnId;
 

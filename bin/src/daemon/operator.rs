@@ -7,11 +7,11 @@ use std::sync::mpsc::{self, Sender};
 use std::time::{Duration, Instant};
 
 use smtpd_queue::delivery::Kind;
-use smtpd_queue::envelope::{self, Due, Source};
+use smtpd_queue::envelope::{self, Due, Envelope, Source, State};
 use smtpd_queue::id::{EnvelopeId, MessageId};
-use smtpd_queue::list::{InFlight, Listed};
-use smtpd_queue::reader::Reader;
+use smtpd_queue::reader::{Found, Reader};
 use smtpd_queue::schedule;
+use smtpd_queue::scheduler::InFlight;
 use smtpd_reactor::{self as reactor, Stats};
 
 use super::messages::{Message, Shown};
@@ -129,11 +129,10 @@ impl Operator for Commands {
         for message in messages {
             match self.reader.message(message) {
                 Ok(Some(found)) => {
-                    let mut envelopes: Vec<Listed> = Listed::all(found).collect();
-                    envelopes.sort_by_key(|listed| listed.id);
-                    let rest =
-                        envelopes.iter().filter(|listed| after.is_none_or(|a| listed.id > a));
-                    page.extend(rest.map(|listed| entry(listed, &in_flight)));
+                    let mut envelopes = entries(&found, &in_flight);
+                    envelopes.retain(|entry| after.is_none_or(|after| entry.id > after));
+                    envelopes.sort_by_key(|entry| entry.id);
+                    page.append(&mut envelopes);
                 }
                 Ok(None) => {}
                 Err(error) => return Err(format!("message {message}: {error}")),
@@ -147,18 +146,26 @@ impl Operator for Commands {
     }
 }
 
-/// The envelope as it is shown; times of the queue are microseconds.
-fn entry(listed: &Listed, in_flight: &InFlight) -> QueueEntry {
-    let Listed { message, id, state } = listed;
-    let envelope = &message.envelopes[id.nth() as usize];
+/// The envelopes of a message as they are shown; times of the queue are microseconds.
+fn entries(found: &Found, in_flight: &InFlight) -> Vec<QueueEntry> {
+    let envelopes = found.message.envelopes.iter().zip(&found.states);
+    envelopes.map(|(envelope, state)| entry(&found.message, envelope, state, in_flight)).collect()
+}
+
+fn entry(
+    message: &envelope::Message,
+    envelope: &Envelope,
+    state: &State,
+    in_flight: &InFlight,
+) -> QueueEntry {
     let seconds = |micros: u64| micros / 1_000_000;
-    let situation = match (in_flight.get(id), state.due) {
+    let situation = match (in_flight.get(&envelope.id), state.due) {
         (Some(since), _) => Situation::Inflight(seconds(*since)),
         (None, Due::At(due)) => Situation::Pending(seconds(due)),
         (None, Due::Held) => Situation::Held(seconds(state.last_try)),
     };
     QueueEntry {
-        id: *id,
+        id: envelope.id,
         origin: match message.source {
             Source::Local => Origin::Local,
             Source::Ip(IpAddr::V4(_)) => Origin::Inet4,

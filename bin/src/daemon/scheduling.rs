@@ -16,6 +16,7 @@ use super::clock::wall;
 use super::messages::{Errand, Message, Order, Request, Shown};
 use super::pool::Pool;
 use super::threads;
+use crate::log::delivery;
 use crate::log::topic::{self, Topic};
 
 /// Inputs of one turn at most.
@@ -135,6 +136,7 @@ impl Shell {
                     let request = Request::Outcome(outcome);
                     let _ = self.outlets.commit.send(Order::Request(request));
                 }
+                Output::Expired(message, id) => delivery::expired(&message, id, wall()),
                 Output::Store(request) => {
                     let _ = self.outlets.store.send(Errand::Request(request));
                 }

@@ -1,12 +1,14 @@
-//! The line of a local delivery attempt: `SESSION mda delivery evpid=... result=... stat=...`.
+//! The lines of deliveries: `SESSION mda delivery evpid=... result=... stat=...`, its like for relays,
+//! and that of an envelope which was tried for the last time.
 
 use std::fmt::{self, Display, Formatter};
 
 use log::info;
+use smtpd_queue::envelope::{Agent, Envelope, Message};
 use smtpd_queue::id::EnvelopeId;
 
 use super::span::Span;
-use super::vis::{vis, vis_shown};
+use super::vis::{vis, vis_quoted, vis_shown};
 
 /// How an attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +46,8 @@ pub struct Attempt<'a, From, To> {
     pub rcpt: Option<To>,
     /// The user in whose name it is delivered.
     pub user: &'a str,
-    /// Seconds since the message was accepted.
-    pub delay: u64,
+    /// Since the message was accepted.
+    pub delay: Span,
     /// How it ended.
     pub outcome: Outcome,
     /// `Delivered`, or what went wrong.
@@ -55,6 +57,47 @@ pub struct Attempt<'a, From, To> {
 /// Logs an attempt of local delivery.
 pub fn mda<From: Display, To: Display>(attempt: &Attempt<'_, From, To>) {
     info!("{}", Line(attempt));
+}
+
+/// Logs that an envelope is not relayed. No session was there to try it, so its number is zero and
+/// the relay is the domain.
+pub fn mta_without_session(message: &Message, envelope: &Envelope, now: u64, stat: &str) {
+    let Envelope { id, rcpt, dest, .. } = envelope;
+    info!(
+        "{:016x} mta delivery evpid={id} from=<{}> to=<{}> rcpt=<{}> source=\"-\" relay=\"{}\" \
+         delay={} result=\"{}\" stat={}",
+        0,
+        vis_shown(&message.sender),
+        vis_shown(dest),
+        vis_shown(rcpt),
+        vis(dest.domain().as_bytes()),
+        delay(message, now),
+        Outcome::PermFail,
+        vis_quoted(stat.as_bytes())
+    );
+}
+
+/// Logs that an envelope was tried for the last time, as its time to live is over.
+pub fn expired(message: &Message, id: EnvelopeId, now: u64) {
+    let envelope = &message.envelopes[id.nth() as usize];
+    let how = match envelope.agent {
+        Agent::Mda { .. } => "delivery",
+        Agent::Mta => "relay",
+    };
+    // Upstream prints user and domain around an at sign, also where there are none.
+    let null = if message.sender.mailbox().is_none() { "@" } else { "" };
+    info!(
+        "{how}: Expire for {id}: from=<{}{null}>, to=<{}>, rcpt=<{}>, delay={}, stat=Envelope expired",
+        vis_shown(&message.sender),
+        vis_shown(&envelope.dest),
+        vis_shown(&envelope.rcpt),
+        delay(message, now)
+    );
+}
+
+/// How long ago a message was accepted; both times are microseconds since 1970.
+pub fn delay(message: &Message, now: u64) -> Span {
+    Span(now.saturating_sub(message.ctime) / 1_000_000)
 }
 
 struct Line<'a, From, To>(&'a Attempt<'a, From, To>);
@@ -71,7 +114,7 @@ impl<From: Display, To: Display> Display for Line<'_, From, To> {
             f,
             "user={} delay={} result={outcome} stat={}",
             vis(user.as_bytes()),
-            Span(*delay),
+            delay,
             vis(stat.as_bytes())
         )
     }

@@ -22,11 +22,10 @@
 //! is dropped.
 
 mod memory;
-mod report;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +37,6 @@ use crate::destination::Destinations;
 use crate::envelope::{Due, Message, Outcome, State, Verdict};
 use crate::id::{EnvelopeId, MessageId};
 use crate::lanes::{BatchId, Lanes, Limits};
-use crate::list::InFlight;
 use crate::request::Stored;
 use crate::schedule;
 use crate::store::{Answer, Lent, Request};
@@ -122,7 +120,13 @@ pub enum Output {
     Record(Outcome),
     /// Ask the store; it must see all these in the order in which they came out.
     Store(Request),
+    /// Tell the log that this envelope has been tried for the last time.
+    Expired(Arc<Message>, EnvelopeId),
 }
+
+/// The envelopes that are being tried, and since when by the wall clock, in microseconds since
+/// 1970.
+pub type InFlight = HashMap<EnvelopeId, u64>;
 
 /// See the top of the file.
 #[derive(Debug)]
@@ -284,12 +288,10 @@ impl Scheduler {
         for (id, attempt) in report.attempts {
             let Some(entry) = self.memory.get(id) else { continue };
             let Phase::InFlight { .. } = entry.phase else { continue };
-            let Entry { message, .. } = entry;
-            log::info!("{}", report::attempt(report.batch, message, id, &attempt, now.unix));
             let was_temporary = matches!(attempt, Attempt::Later(_));
             let verdict = verdict(entry, id, attempt, now.unix);
             if was_temporary && matches!(verdict, Verdict::Held { .. }) {
-                log::info!("{}", report::expired(message, id, now.unix));
+                outputs.push(Output::Expired(Arc::clone(&entry.message), id));
             }
             self.memory.drop_content(id);
             self.memory.set_phase(id, Phase::Recording);

@@ -454,6 +454,7 @@ fn simulate(seed: u64) {
                 Output::Deliver(batch) => flying.push(batch),
                 Output::Record(outcome) => to_commit.push(outcome),
                 Output::Store(request) => to_store.push(request),
+                Output::Expired(_, id) => panic!("seed {seed}: {id} expired"),
             }
         }
         if idle % 10 == 0 {
