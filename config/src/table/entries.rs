@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::lower;
-use super::matching::{glob, network, split};
+use super::matching::{a_labels, glob, network, split};
 
 /// A value and where it is written.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -23,7 +23,9 @@ pub struct Entry {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Entries {
     map: HashMap<Box<str>, Entry>,
-    /// Keys with a `*`.
+    /// Keys whose domain is written with U-labels (RFC 5890), by the A-labels that sessions have.
+    spelled: HashMap<Box<str>, Box<str>>,
+    /// Keys with a `*`, with A-labels.
     patterns: Vec<Box<str>>,
     networks: HashSet<IpNet>,
     /// Prefix lengths that occur in `networks`: IPv4, IPv6.
@@ -39,8 +41,12 @@ impl Entries {
             *known = entry;
             return true;
         }
+        let spelled = a_labels(&key);
         if key.contains('*') {
-            self.patterns.push(key.clone());
+            self.patterns.push(spelled.clone().unwrap_or_else(|| key.clone()));
+        }
+        if let Some(spelled) = spelled {
+            self.spelled.insert(spelled, key.clone());
         }
         if let Some(net) = network(&key) {
             let prefixes = &mut self.prefixes[usize::from(net.addr().is_ipv6())];
@@ -72,11 +78,11 @@ impl Entries {
 
     /// The entry of a lower-case key.
     pub(super) fn get(&self, key: &str) -> Option<&Entry> {
-        self.map.get(key)
+        self.map.get(key).or_else(|| self.map.get(self.spelled.get(key)?))
     }
 
     pub(super) fn contains_domain(&self, domain: &str) -> bool {
-        self.map.contains_key(domain) || self.patterns.iter().any(|entry| glob(entry, domain))
+        self.get(domain).is_some() || self.patterns.iter().any(|entry| glob(entry, domain))
     }
 
     pub(super) fn contains_ip(&self, ip: IpAddr) -> bool {
@@ -89,7 +95,7 @@ impl Entries {
     /// A `user@domain` (or `@`, the null sender) against entries `user@domain`, `@domain`, `user`
     /// and `@`. The user's sub-address is looked at only by entries that have one.
     pub(super) fn contains_address(&self, address: &str, delimiter: char) -> bool {
-        let has = |key: &str| self.map.contains_key(key);
+        let has = |key: &str| self.get(key).is_some();
         if has("@") {
             return true;
         }

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
+use smtpd_engine::address::Mailbox;
 
 /// Whether a domain matches a pattern, both lower-case, without backtracking as upstream: a `*`
 /// goes on to the next occurrence of the character behind it. So `*.example.org` matches
@@ -34,6 +35,27 @@ pub(super) fn split(address: &str) -> (&str, Option<&str>) {
         Some((user, domain)) => (user, Some(domain)),
         None => (address, None),
     }
+}
+
+/// The key with the A-labels of its domain, if it has U-labels: `@bücher.example` is also
+/// `@xn--bcher-kva.example`. Label by label, as a `*` is none.
+pub(super) fn a_labels(key: &str) -> Option<Box<str>> {
+    if key.is_ascii() {
+        return None;
+    }
+    let at = key.rfind('@').map_or(0, |at| at + 1);
+    let (user, domain) = key.split_at(at);
+    let mut changed = user.to_owned();
+    for (nth, label) in domain.split('.').enumerate() {
+        if nth > 0 {
+            changed.push('.');
+        }
+        match Mailbox::new("x", label) {
+            Ok(mailbox) if !label.is_ascii() => changed.push_str(mailbox.domain()),
+            _ => changed.push_str(label),
+        }
+    }
+    (changed != key).then(|| changed.into())
 }
 
 /// A network or a single address: `192.0.2.0/24`, `10/8`, `2001:db8::/32`, `[::1]`,
@@ -99,6 +121,15 @@ mod tests {
         assert!(glob("*", "anything") && glob("**", "anything") && !glob("*", ""));
         assert!(glob("foo*", "foobar") && !glob("foo*", "foo"));
         assert!(glob("", "") && !glob("", "a") && !glob("example.org", "a.example.org"));
+    }
+
+    #[test]
+    fn u_labels_have_a_second_spelling() {
+        let is = |key: &str, spelled: Option<&str>| assert_eq!(a_labels(key).as_deref(), spelled);
+        is("joe@bücher.example", Some("joe@xn--bcher-kva.example"));
+        is("*.bücher.example", Some("*.xn--bcher-kva.example"));
+        is("jösé@a.example", None);
+        is("a.example", None);
     }
 
     #[test]

@@ -101,6 +101,16 @@ fn addresses_match_by_user_domain_or_both() {
 }
 
 #[test]
+fn domains_are_compared_as_a_labels() {
+    let rcpt = "x@xn--bcher-kva.example";
+    for domain in ["bücher.example", "xn--bcher-kva.example", "*.example", "BÜCHER.example"] {
+        assert!(holds(&format!("for domain \"{domain}\""), &facts("::1"), rcpt), "{domain}");
+    }
+    assert!(!holds("for domain \"bucher.example\"", &facts("::1"), rcpt));
+    assert!(holds("for rcpt-to \"@bücher.example\"", &facts("::1"), "x@Bücher.example"));
+}
+
+#[test]
 fn the_session_is_looked_at() {
     let session = Facts {
         tag: Some("Outside"),
