@@ -17,6 +17,7 @@
 //! The *place in its group* is how many records were written before it and synced together
 //! with it: a record of a later group proves that an earlier one had been synced.
 
+use crate::spool;
 use crate::wire::{Malformed, Take};
 
 /// Octets of the header.
@@ -26,8 +27,9 @@ pub(crate) const ALIGN: usize = 8;
 /// Octets of facts at the most: a thousand recipients at their longest take half a MiB, and
 /// a list may expand to many.
 pub(crate) const FACTS: usize = 16 << 20;
-/// Octets of content at the most. It lies far above what [`crate::spool::INLINE`] lets in.
+/// Octets of content at the most. It lies far above what [`spool::INLINE`] lets in.
 const CONTENT: usize = 16 << 20;
+const _: () = assert!(CONTENT >= spool::INLINE);
 
 const VERSION: u8 = 1;
 

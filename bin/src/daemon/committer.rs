@@ -129,12 +129,11 @@ impl Committer {
         while !self.requests.is_empty() {
             self.commit_all();
         }
-        let synced = self.commit.synced();
         match self.commit.close() {
-            Ok(()) => {
+            Ok(sequence) => {
                 if let Some(stop) = stop {
                     // Whoever asked may have given up waiting.
-                    let _ = stop.send(synced);
+                    let _ = stop.send(sequence);
                 }
             }
             Err(error) => log::warn!("warn: queue: journal: {}", system_text(&error)),

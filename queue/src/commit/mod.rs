@@ -25,7 +25,7 @@ use crate::group::{Group, Member, Stowed, TooLarge};
 use crate::id::{Ids, MessageId};
 use crate::journal::{Failure, Journal, Purpose, Start, Written};
 use crate::reader::Reader;
-use crate::record::DOT_LINES;
+use crate::record::{self, DOT_LINES};
 use crate::recovery::{Layout, Recovered, inspect, recover};
 use crate::request::{Accept, Body, Content, Done, Refusal, Request, Stored};
 use crate::segment::Place;
@@ -42,12 +42,15 @@ const FACTS: usize = 500;
 /// Octets of a segment unless configured. Small ones give back space soon, and filling one
 /// with zeros takes 5 ms; their size makes no difference to a sync.
 const SEGMENT: u64 = 16 << 20;
+/// Octets of a segment at the most: places in one have 32 bits, and a group may come on top.
+const LARGEST: u64 = 1 << 30;
+const _: () = assert!(LARGEST + 2 * (GROUP + record::FACTS) as u64 <= u32::MAX as u64);
 
 /// What a queue is opened with.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Octets of a segment file. Some four times as much is in use even when the queue is
-    /// empty.
+    /// Octets of a segment file, at most 1 GiB. Some four times as much is in use even when
+    /// the queue is empty.
     pub segment: u64,
     /// A number that nobody can guess, from which a new queue gets its key and the first of
     /// its ids. One that exists has them already.
@@ -112,6 +115,7 @@ impl Commit {
     /// Opens the queue in the directory `dir`, which must exist: reads the journal, sets aside
     /// what is damaged, removes what nobody was told about, and begins a new segment.
     pub fn open(disk: Arc<dyn Disk>, dir: &Path, options: &Options) -> io::Result<Opened> {
+        assert!(options.segment <= LARGEST, "segments are smaller than 4 GiB by far");
         let layout = Layout::new(dir);
         let (replayed, recovered) = recover(&disk, &layout)?;
         let (key, first) = match replayed.key {
@@ -160,11 +164,6 @@ impl Commit {
         Ok(Opened { commit, recovered, ids, reader, spool, filler })
     }
 
-    /// The sequence number up to before which everything is on disk.
-    pub fn synced(&self) -> u64 {
-        self.journal.synced()
-    }
-
     /// Whether the [`Filler`] has something to do.
     pub fn wants_filling(&self) -> bool {
         self.spares.short()
@@ -188,15 +187,16 @@ impl Commit {
         }
     }
 
-    /// Ends an orderly run: the next start need not search for what was being written.
-    pub fn close(mut self) -> io::Result<()> {
+    /// Ends an orderly run: the next start need not search for what was being written. Gives
+    /// the sequence number that it will find ([`Recovered::sequence`]).
+    pub fn close(mut self) -> io::Result<u64> {
         if self.journal.is_uncertain() || !self.owed.is_empty() {
             return Err(io::Error::other("the journal's disk has failed"));
         }
         self.group.clear();
         self.group.close(self.ids.next());
         match self.journal.write(&mut self.group, Purpose::Settle) {
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(self.journal.synced()),
             Err(Failure::Before(error) | Failure::Uncertain(error)) => Err(error),
         }
     }

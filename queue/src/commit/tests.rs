@@ -357,10 +357,11 @@ fn ids_are_never_given_twice() {
         }
         if round % 2 == 0 {
             let Queue { disk, opened, .. } = queue;
-            opened.commit.close().unwrap();
+            let sequence = opened.commit.close().unwrap();
             let next = opened.ids.take();
             queue = Queue::on(disk);
             assert!(queue.opened.recovered.clean);
+            assert_eq!(queue.opened.recovered.sequence, sequence);
             assert_eq!(queue.opened.ids.take(), next, "none is left out after an orderly end");
             taken.extend(next);
         } else {
