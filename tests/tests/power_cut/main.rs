@@ -63,7 +63,7 @@ fn the_power_goes_after_any_step() {
     assert!(steps > 200, "the script does something: {steps}");
     for stop in 0..=steps {
         let world = after_run(|disk| disk.stop_after(stop));
-        for (nth, disk) in crashes(&world.disk, &mut rng, 6 * effort()).into_iter().enumerate() {
+        for (nth, disk) in crashes(&world.disk, &mut rng, 16 * effort()).into_iter().enumerate() {
             let case = format!("stopped after step {stop}, set {nth}");
             let mut after = world.restarted(disk, &case);
             if rng.one_in(4) {
@@ -150,7 +150,7 @@ fn the_disk_is_full_at_any_size() {
 
 #[test]
 fn random_runs() {
-    for seed in 0..150 * effort() as u64 {
+    for seed in 0..250 * effort() as u64 {
         let mut rng = Rng::new(seed);
         let mut world = World::new(FaultDisk::new(&world::spool()));
         // Several lives with a failing disk, each ended after some step by a power cut or by
