@@ -3,13 +3,15 @@
 //!
 //! The driver is a caller as the engine's documentation wants it, and holds the engine to what
 //! it promises every caller: what it writes is whole reply lines, it takes octets off the front
-//! of what it is shown, it never goes in circles, a deadline that was served is gone.
+//! of what it is shown, it never goes in circles, a deadline that was served is gone, an answer to
+//! an earlier question is stale.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use smtpd_engine::header::Rewriter;
 use smtpd_engine::limits;
+use smtpd_engine::reply;
 use smtpd_engine::server::{
     Answer, AnswerError, Event, Params, Peer, Session, Step, Ticket, TlsInfo, Wait,
 };
@@ -206,6 +208,10 @@ impl Driver {
             assert_eq!(*octets, self.content.len() as u64, "octets of content");
             self.log.push(Entry::Content(std::mem::take(&mut self.content)));
             self.forget_content();
+        }
+        if let Some(before) = self.asked {
+            let late = self.session.answer(before, reply::OK.into(), &mut self.out, self.now);
+            assert_eq!(late, Err(AnswerError::Stale), "an answer to the question before");
         }
         let words = words::question(event);
         self.log.push(Entry::Question(words.clone()));
