@@ -1,0 +1,283 @@
+//! The configuration in today's words (`smtpd -n -v`), also of a file of before 2018.
+//!
+//! What is printed means what was read. Defaults are left out; tables that were written where
+//! they are used stay there. Words of ours (`queue directory`, ...) are printed as such.
+
+mod filter;
+mod listen;
+mod rule;
+
+use std::time::Duration;
+
+use crate::action::Method;
+use crate::config::{Config, Family, MtaLimits, QueueKey};
+use crate::limits;
+use crate::table::{Backend, Operand, Shape, TableId};
+use crate::value::{delay_text, size_text};
+
+/// In quotes, so that the lexer gives the same text back.
+fn quote(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for character in text.chars() {
+        // A backslash takes itself away before a blank, a tab or the quote.
+        if character == '"' || (matches!(character, ' ' | '\t') && quoted.ends_with('\\')) {
+            quoted.push('\\');
+        }
+        quoted.push(character);
+    }
+    if text.ends_with('\\') {
+        // It would take the quote's meaning away; a joined line end parts them.
+        quoted.push_str("\\\n");
+    }
+    quoted.push('"');
+    quoted
+}
+
+fn not(not: bool) -> &'static str {
+    if not { "!" } else { "" }
+}
+
+/// The whole configuration, a line for each statement.
+pub fn config(config: &Config) -> String {
+    Printer { config, out: String::new() }.all()
+}
+
+/// An action's method and options: what a legacy action is named by.
+pub(crate) fn method(config: &Config, method: &Method, ttl: Option<Duration>) -> String {
+    let printer = Printer { config, out: String::new() };
+    let mut text = match method {
+        Method::Local(local) => printer.local(local),
+        Method::Relay(relay) => printer.relay(relay),
+    };
+    if let Some(ttl) = ttl {
+        text += &format!(" ttl {}", delay_text(ttl));
+    }
+    text
+}
+
+struct Printer<'c> {
+    config: &'c Config,
+    out: String,
+}
+
+impl Printer<'_> {
+    fn line(&mut self, text: impl AsRef<str>) {
+        self.out.push_str(text.as_ref());
+        self.out.push('\n');
+    }
+
+    fn all(mut self) -> String {
+        self.globals();
+        self.certificates();
+        self.tables();
+        self.filters();
+        let config = self.config;
+        for listen in &config.listeners {
+            self.listen(listen);
+        }
+        self.socket();
+        for action in config.actions() {
+            let text = method(config, &action.method, action.ttl);
+            self.line(format!("action {} {text}", quote(&action.name)));
+        }
+        for rule in &config.matches {
+            self.rule(rule);
+        }
+        self.out
+    }
+
+    fn globals(&mut self) {
+        let config = self.config;
+        if config.daemon_user != limits::DAEMON_USER {
+            self.line(format!("daemon user {}", quote(&config.daemon_user)));
+        }
+        if config.control_socket.as_os_str() != limits::CONTROL_SOCKET {
+            self.line(format!(
+                "control socket {}",
+                quote(&config.control_socket.to_string_lossy())
+            ));
+        }
+        let queue = &config.queue;
+        if queue.directory.as_os_str() != limits::QUEUE_DIRECTORY {
+            self.line(format!("queue directory {}", quote(&queue.directory.to_string_lossy())));
+        }
+        if queue.ttl != limits::QUEUE_TTL {
+            self.line(format!("queue ttl {}", delay_text(queue.ttl)));
+        }
+        if queue.compression {
+            self.line("queue compression");
+        }
+        match &queue.encryption {
+            None => {}
+            Some(QueueKey::Prompt) => self.line("queue encryption"),
+            Some(QueueKey::Stdin) => self.line("queue encryption stdin"),
+            Some(QueueKey::Key(key)) => self.line(format!("queue encryption {}", quote(key))),
+        }
+        if let Some(admd) = &config.admd {
+            self.line(format!("admd {}", quote(admd)));
+        }
+        let ages: Vec<String> = config.bounce_warn.iter().map(|age| delay_text(*age)).collect();
+        if ages != ["4h"] {
+            self.line(format!("bounce warn-interval {}", ages.join(", ")));
+        }
+        self.smtp();
+        self.limits();
+        if let Some(srs) = &config.srs {
+            self.line(format!("srs key {}", quote(&srs.key)));
+            if let Some(backup) = &srs.backup {
+                self.line(format!("srs key backup {}", quote(backup)));
+            }
+            if srs.days != 4 {
+                self.line(format!("srs ttl {}d", srs.days));
+            }
+        }
+    }
+
+    fn smtp(&mut self) {
+        let smtp = &self.config.smtp;
+        if smtp.max_message_size != limits::MESSAGE_SIZE {
+            self.line(format!("smtp max-message-size {}", size_text(smtp.max_message_size)));
+        }
+        if smtp.max_rcpt != limits::MAX_RCPT {
+            self.line(format!("smtp limit max-rcpt {}", smtp.max_rcpt));
+        }
+        if smtp.max_mails != limits::MAX_MAILS {
+            self.line(format!("smtp limit max-mails {}", smtp.max_mails));
+        }
+        if smtp.max_conn_per_src != limits::MAX_CONN_PER_SRC {
+            self.line(format!("smtp limit max-conn-per-src {}", smtp.max_conn_per_src));
+        }
+        if smtp.sub_addr_delim != '+' {
+            self.line(format!("smtp sub-addr-delim {}", quote(&smtp.sub_addr_delim.to_string())));
+        }
+        if let Some(ciphers) = &smtp.ciphers {
+            self.line(format!("smtp ciphers {}", quote(ciphers)));
+        }
+    }
+
+    fn limits(&mut self) {
+        let config = self.config;
+        for (word, value) in config.mda.configured() {
+            self.line(format!("mda limit {word} {value}"));
+        }
+        for (word, value) in config.scheduler.configured() {
+            self.line(format!("scheduler limit {word} {value}"));
+        }
+        if config.mta.max_deferred != 100 {
+            self.line(format!("mta max-deferred {}", config.mta.max_deferred));
+        }
+        self.mta_limits("", &config.mta.limits);
+        let mut domains: Vec<_> = config.mta.domains.iter().collect();
+        domains.sort_by_key(|(domain, _)| *domain);
+        for (domain, limits) in domains {
+            self.mta_limits(&format!(" for domain {}", quote(domain)), limits);
+        }
+    }
+
+    fn mta_limits(&mut self, domain: &str, limits: &MtaLimits) {
+        match limits.family {
+            None => {}
+            Some(Family::Inet4) => self.line(format!("mta limit{domain} inet4")),
+            Some(Family::Inet6) => self.line(format!("mta limit{domain} inet6")),
+        }
+        for (word, value) in limits.limits.configured() {
+            self.line(format!("mta limit{domain} {word} {value}"));
+        }
+    }
+
+    fn certificates(&mut self) {
+        let config = self.config;
+        let mut names: Vec<_> = config.pki.iter().collect();
+        names.sort_by_key(|(name, _)| *name);
+        for (name, pki) in names {
+            let name = quote(name);
+            if let Some(cert) = &pki.cert {
+                self.line(format!("pki {name} cert {}", quote(&cert.to_string_lossy())));
+            }
+            if let Some(key) = &pki.key {
+                self.line(format!("pki {name} key {}", quote(&key.to_string_lossy())));
+            }
+        }
+        let mut names: Vec<_> = config.ca.iter().collect();
+        names.sort_by_key(|(name, _)| *name);
+        for (name, file) in names {
+            self.line(format!("ca {} cert {}", quote(name), quote(&file.to_string_lossy())));
+        }
+        let mut names: Vec<_> = config.wrappers.iter().collect();
+        names.sort_by_key(|(name, _)| *name);
+        for (name, command) in names {
+            self.line(format!("mda wrapper {} {}", quote(name), quote(command)));
+        }
+    }
+
+    fn tables(&mut self) {
+        for table in self.config.tables.iter() {
+            // Those in angle brackets are written where they are used, or always there.
+            if table.name.starts_with('<') || table.position.is_none() {
+                continue;
+            }
+            let name = quote(&table.name);
+            let source = match &table.backend {
+                Backend::Inline => self.inline(&table.entries, table.shape),
+                Backend::File(path) => quote(&format!("file:{}", path.display())),
+                Backend::Db(path) => quote(&format!("db:{}", path.display())),
+                Backend::Process { name, parameter: Some(text) } => {
+                    quote(&format!("{name}:{text}"))
+                }
+                Backend::Process { name, parameter: None } => quote(name),
+                Backend::System => continue,
+            };
+            self.line(format!("table {name} {source}"));
+        }
+    }
+
+    fn inline(&self, entries: &crate::table::Entries, shape: Shape) -> String {
+        let elements: Vec<String> = entries
+            .sorted()
+            .into_iter()
+            .map(|(key, entry)| match shape {
+                Shape::Map => format!("{} = {}", quote(key), quote(&entry.value)),
+                _ => quote(key),
+            })
+            .collect();
+        format!("{{ {} }}", elements.join(", "))
+    }
+
+    fn operand(&self, id: TableId) -> String {
+        let table = self.config.tables.get(id);
+        match table.backend {
+            Backend::Inline if table.name.starts_with("<dynamic:") => {
+                match table.entries.sorted().as_slice() {
+                    [(key, entry)] if table.shape != Shape::Map && entry.value.is_empty() => {
+                        quote(key)
+                    }
+                    _ => self.inline(&table.entries, table.shape),
+                }
+            }
+            _ => format!(
+                "<{}>",
+                if needs_quotes(&table.name) { quote(&table.name) } else { table.name.to_string() }
+            ),
+        }
+    }
+
+    fn pattern(&self, operand: Operand) -> String {
+        let regex = if operand.regex { "regex " } else { "" };
+        format!("{regex}{}", self.operand(operand.table))
+    }
+}
+
+/// `{ a, b }` of names.
+fn chain(names: &[String]) -> String {
+    let names: Vec<String> = names.iter().map(|name| quote(name)).collect();
+    format!("{{ {} }}", names.join(", "))
+}
+
+/// Whether a name between angle brackets must be in quotes.
+fn needs_quotes(name: &str) -> bool {
+    let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"_-.".contains(&octet);
+    !name.bytes().all(plain)
+        || !name.starts_with(|c: char| c.is_ascii_alphabetic())
+        || crate::words::is_reserved(crate::Dialect::Modern, name)
+}

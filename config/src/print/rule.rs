@@ -1,0 +1,132 @@
+//! `action` and `match` lines.
+
+use std::fmt::Write;
+
+use super::{Printer, not, quote};
+use crate::action::{Aliases, Delivery, Local, Relay, RelayTls, Route, Userbase};
+use crate::rules::{For, From, Match, Test, Verdict};
+use crate::table::Operand;
+
+impl Printer<'_> {
+    pub(super) fn local(&self, local: &Local) -> String {
+        let mut text = match &local.delivery {
+            Delivery::Mbox => "mbox".to_owned(),
+            Delivery::Maildir { path, junk } => {
+                let path = path.as_ref().map(|path| format!(" {}", quote(path.as_str())));
+                format!("maildir{}{}", path.unwrap_or_default(), if *junk { " junk" } else { "" })
+            }
+            Delivery::Lmtp { destination, rcpt_to } => {
+                let rcpt_to = if *rcpt_to { " rcpt-to" } else { "" };
+                format!("lmtp {}{rcpt_to}", quote(destination.as_str()))
+            }
+            Delivery::Mda(command) => format!("mda {}", quote(command.as_str())),
+            Delivery::ForwardOnly => "forward-only".to_owned(),
+            Delivery::ExpandOnly => "expand-only".to_owned(),
+        };
+        if let Some(user) = &local.user {
+            text += &format!(" user {}", quote(user));
+        }
+        match local.aliases {
+            Aliases::None => {}
+            Aliases::Alias(table) => text += &format!(" alias {}", self.operand(table)),
+            Aliases::Virtual(table) => text += &format!(" virtual {}", self.operand(table)),
+        }
+        match local.userbase {
+            Userbase::System => {}
+            Userbase::Table(table) => text += &format!(" userbase {}", self.operand(table)),
+            Userbase::Any => text += " userbase any",
+        }
+        if let Some(wrapper) = &local.wrapper {
+            text += &format!(" wrapper {}", quote(wrapper));
+        }
+        text
+    }
+
+    pub(super) fn relay(&self, relay: &Relay) -> String {
+        let mut text = "relay".to_owned();
+        text += &match &relay.route {
+            Route::Mx => String::new(),
+            Route::Backup(None) => " backup".to_owned(),
+            Route::Backup(Some(mx)) => format!(" backup mx {}", quote(mx)),
+            Route::Hosts(table) => format!(" host {}", self.operand(*table)),
+            Route::Domains(table) => format!(" domain {}", self.operand(*table)),
+        };
+        text += match relay.tls {
+            RelayTls::Opportunistic => "",
+            RelayTls::Require => " tls",
+            RelayTls::RequireUnverified => " tls no-verify",
+        };
+        for (word, table) in
+            [("auth", relay.auth), ("helo-src", relay.helo_src), ("src", relay.src)]
+        {
+            if let Some(table) = table {
+                text += &format!(" {word} {}", self.operand(table));
+            }
+        }
+        for (word, value) in [
+            ("helo", &relay.helo),
+            ("mail-from", &relay.mail_from),
+            ("pki", &relay.pki),
+            ("ca", &relay.ca),
+            ("ciphers", &relay.ciphers),
+            ("protocols", &relay.protocols),
+        ] {
+            if let Some(value) = value {
+                text += &format!(" {word} {}", quote(value));
+            }
+        }
+        if let Some(filter) = &relay.filter {
+            text += &format!(" filter {}", self.filter_name(filter));
+        }
+        text += if relay.srs { " srs" } else { "" };
+        text
+    }
+
+    pub(super) fn rule(&mut self, rule: &Match) {
+        let mut text = "match".to_owned();
+        let with = |test: Test<Operand>, word: &str| {
+            format!(" {}{word} {}", not(test.not), self.pattern(test.what))
+        };
+        if let Some(tag) = rule.tag {
+            text += &with(tag, "tag");
+        }
+        let from = match rule.from.what {
+            From::Local => "local".to_owned(),
+            From::Socket => "socket".to_owned(),
+            From::Any => "any".to_owned(),
+            From::Src(operand) => format!("src {}", self.pattern(operand)),
+            From::Rdns(None) => "rdns".to_owned(),
+            From::Rdns(Some(operand)) => format!("rdns {}", self.pattern(operand)),
+        };
+        let to = match rule.to.what {
+            For::Local => "local".to_owned(),
+            For::Any => "any".to_owned(),
+            For::Domain(operand) => format!("domain {}", self.pattern(operand)),
+        };
+        let (not_from, not_for) = (not(rule.from.not), not(rule.to.not));
+        write!(text, " {not_from}from {from} {not_for}for {to}").ok();
+        if let Some(helo) = rule.helo {
+            text += &with(helo, "helo");
+        }
+        if let Some(auth) = rule.auth {
+            let table = auth.what.map(|operand| format!(" {}", self.pattern(operand)));
+            text += &format!(" {}auth{}", not(auth.not), table.unwrap_or_default());
+        }
+        if let Some(tls) = rule.tls {
+            text += &format!(" {}tls", not(tls.not));
+        }
+        if let Some(from) = rule.mail_from {
+            text += &with(from, "mail-from");
+        }
+        if let Some(to) = rule.rcpt_to {
+            text += &with(to, "rcpt-to");
+        }
+        text += &match rule.verdict {
+            Verdict::Reject => " reject".to_owned(),
+            Verdict::Action(id) => {
+                format!(" action {}", quote(&self.config.action_at(id).name))
+            }
+        };
+        self.line(text);
+    }
+}
