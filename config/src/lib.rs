@@ -16,7 +16,7 @@
 //! | [`config`], [`listen`], [`action`], [`rules`], [`filter`] | the types, and what rules decide |
 //! | [`table`] | tables and how keys match |
 //! | [`alias`], [`account`], [`expand`] | from a recipient to those who get the message |
-//! | [`format`], [`url`] | specifiers in paths, relay URLs |
+//! | [`mod@format`], [`url`] | specifiers in paths, relay URLs |
 //! | [`mod@print`] | the effective configuration in today's words |
 //! | [`limits`] | every bound and default, with its reason |
 

@@ -103,7 +103,7 @@ impl Reader<'_> {
         while let Some((word, at)) = cursor.word(&LOCAL)? {
             seen.once(word, at, "action")?;
             if seen.has("ttl") && word != "ttl" {
-                return Err(self.duplicate(at, "ttl must be the last option of an action".into()));
+                return Err(Fault::error(at, "ttl must be the last option of an action"));
             }
             match word {
                 "user" => local.user = Some(cursor.string("a user name")?.text.to_string()),
@@ -130,7 +130,7 @@ impl Reader<'_> {
     /// What options cannot be together, and what does not work yet.
     pub(super) fn check_local(&mut self, local: &Local, seen: &Seen, at: Place) -> Parse<()> {
         let place = |word| seen.place(word).unwrap_or(at);
-        let fail = |place, message: &str| Err(Fault::new(place, Diagnostic::error(message)));
+        let fail = |place, message: &str| Err(Fault::error(place, message));
         if seen.has("alias") && seen.has("virtual") {
             return fail(place("virtual"), "alias and virtual are mutually exclusive");
         }
@@ -225,7 +225,7 @@ impl Reader<'_> {
         while let Some((word, at)) = cursor.word(&known)? {
             seen.once(word, at, "action")?;
             if seen.has("ttl") && word != "ttl" {
-                return Err(self.duplicate(at, "ttl must be the last option of an action".into()));
+                return Err(Fault::error(at, "ttl must be the last option of an action"));
             }
             match word {
                 "ttl" => ttl = Some(cursor.delay("ttl delay")?),
@@ -233,7 +233,7 @@ impl Reader<'_> {
                     for other in ["backup", "host", "domain"] {
                         if other != word && seen.has(other) {
                             let message = format!("{other} and {word} are mutually exclusive");
-                            return Err(self.duplicate(at, message));
+                            return Err(Fault::error(at, message));
                         }
                     }
                     relay.route = self.route(cursor, word)?;
@@ -348,7 +348,7 @@ pub(super) fn template(token: &Token, what: &str) -> Parse<Template> {
     let template = Template::parse(&token.text);
     match template {
         Ok(_) if token.text.is_empty() => {
-            Err(Fault::new(token.place, Diagnostic::error(format!("{what} is empty"))))
+            Err(Fault::error(token.place, format!("{what} is empty")))
         }
         Ok(template) if template.needs_command() => {
             let diagnostic = Diagnostic::error("%{mda} has a value in wrappers only");

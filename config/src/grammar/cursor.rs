@@ -236,7 +236,7 @@ impl Seen {
     pub fn once(&mut self, word: &'static str, place: Place, of: &str) -> Parse<()> {
         if self.has(word) {
             let message = format!("{word} already specified for this {of}");
-            return Err(Fault::new(place, Diagnostic::error(message)));
+            return Err(Fault::error(place, message));
         }
         self.0.push((word, place));
         Ok(())

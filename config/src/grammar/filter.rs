@@ -19,7 +19,7 @@ impl Reader<'_> {
         let name = cursor.string("a name for the process")?;
         if self.config.processors.contains_key(&*name.text) {
             let message = format!("processor already exists with that name: {}", name.text);
-            return Err(self.duplicate(name.place, message));
+            return Err(Fault::error(name.place, message));
         }
         let processor = self.command(cursor, name.place)?;
         self.inactive(name.place, INACTIVE);
@@ -49,7 +49,7 @@ impl Reader<'_> {
         let name = cursor.string("a name for the filter")?;
         if self.config.filters.contains_key(&*name.text) {
             let message = format!("filter already exists with that name: {}", name.text);
-            return Err(self.duplicate(name.place, message));
+            return Err(Fault::error(name.place, message));
         }
         let (word, _) = cursor.needed_word(&["proc", "proc-exec", "chain", "phase"])?;
         let kind = match word {
@@ -107,7 +107,7 @@ impl Reader<'_> {
             self.known_filter(&token.text, token.place)?;
             let name = token.text.to_string();
             let twice = |what| {
-                Err(self.duplicate(token.place, format!("no {what} within a filter chain: {name}")))
+                Err(Fault::error(token.place, format!("no {what} within a filter chain: {name}")))
             };
             if names.contains(&name) {
                 return twice("filter allowed twice");

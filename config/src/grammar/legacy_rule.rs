@@ -243,7 +243,7 @@ impl Reader<'_> {
                 }
                 "auth" if via.is_none() => {
                     let message = "auth may not be specified without via";
-                    return Err(self.duplicate(token.place, message.to_owned()));
+                    return Err(Fault::error(token.place, message));
                 }
                 "auth" => relay.auth = Some(self.operand(cursor, "auth", Takes::Map)?),
                 _ => self.legacy_relay_option(cursor, word, &mut relay)?,
@@ -324,7 +324,7 @@ impl Reader<'_> {
         start: Place,
     ) -> Parse<ActionId> {
         let place = |word| seen.place(word).unwrap_or(start);
-        let fail = |place, message: &str| Err(Fault::new(place, Diagnostic::error(message)));
+        let fail = |place, message: &str| Err(Fault::error(place, message));
         if let (Some(at), true) = (doing.forward_only, doing.method.is_some()) {
             return fail(at, "forward-only may not be used with a default action");
         }

@@ -334,7 +334,7 @@ fn host_name(cursor: &mut Cursor<'_>) -> Parse<String> {
         return Ok(token.text.to_string());
     }
     let message = format!("not a valid host name: {}", token.text);
-    Err(Fault::new(token.place, Diagnostic::error(message)))
+    Err(Fault::error(token.place, message))
 }
 
 fn tag(cursor: &mut Cursor<'_>) -> Parse<String> {

@@ -1,7 +1,7 @@
 //! `match ...`: which messages an action takes.
 
 use crate::diagnostic::Diagnostic;
-use crate::lex::{Fault, Kind, Place};
+use crate::lex::{Kind, Place};
 use crate::rules::{For, From, Match, Test, Verdict};
 use crate::table::Operand;
 
@@ -144,7 +144,7 @@ impl Reader<'_> {
             }
         };
         if not && what == From::Any {
-            self.report(at, Diagnostic::warning("\"!from any\" never matches"));
+            self.never_matches(at, "!from any");
         }
         draft.from = Some(Test { not, what });
         Ok(())
@@ -171,7 +171,7 @@ impl Reader<'_> {
             }
         };
         if not && what == For::Any {
-            self.report(at, Diagnostic::warning("\"!for any\" never matches"));
+            self.never_matches(at, "!for any");
         }
         draft.to = Some(Test { not, what });
         Ok(())
@@ -251,12 +251,8 @@ impl Reader<'_> {
         Err(self.undeclared(Name::Action, &name.text, name.place, message, known))
     }
 
-    /// The mistake of a word that takes no `!`.
+    /// Warns of a condition that no message can meet.
     pub(super) fn never_matches(&mut self, place: Place, what: &str) {
         self.report(place, Diagnostic::warning(format!("\"{what}\" never matches")));
-    }
-
-    pub(super) fn duplicate(&self, place: Place, message: String) -> Box<Fault> {
-        Fault::new(place, Diagnostic::error(message))
     }
 }

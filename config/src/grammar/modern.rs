@@ -67,7 +67,7 @@ impl Reader<'_> {
         let token = cursor.string("a domain")?;
         if token.text.is_empty() || !token.text.bytes().all(|o| (b' '..0x7f).contains(&o)) {
             let message = format!("not a valid admd: {}", token.shown());
-            return Err(Fault::new(token.place, Diagnostic::error(message)));
+            return Err(Fault::error(token.place, message));
         }
         self.config.admd = Some(token.text.to_string());
         cursor.finish()
@@ -77,11 +77,11 @@ impl Reader<'_> {
         let name = cursor.string("a name for the wrapper")?;
         if self.config.wrappers.contains_key(&*name.text) {
             let message = format!("mda wrapper already declared with that name: {}", name.text);
-            return Err(self.duplicate(name.place, message));
+            return Err(Fault::error(name.place, message));
         }
         let command = cursor.string("a command")?;
         if let Err(error) = crate::format::Template::parse(&command.text) {
-            return Err(Fault::new(command.place, Diagnostic::error(error.to_string())));
+            return Err(Fault::error(command.place, error.to_string()));
         }
         if !command.text.contains("%{mda}") {
             let warning = Diagnostic::warning("a wrapper without %{mda} never runs the command");

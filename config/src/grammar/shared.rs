@@ -66,7 +66,7 @@ impl Reader<'_> {
             }
             if delays.len() == limits::WARN_INTERVALS {
                 let message = format!("only {} ages are kept", limits::WARN_INTERVALS);
-                return Err(Fault::new(place, Diagnostic::error(message)));
+                return Err(Fault::error(place, message));
             }
             delays.push(delay);
             if !cursor.eat_mark(',') {
@@ -88,7 +88,7 @@ impl Reader<'_> {
         }
         let token = cursor.string("the delimiter")?;
         let mut characters = token.text.chars();
-        let fault = |message| Err(Fault::new(token.place, Diagnostic::error(message)));
+        let fault = |message| Err(Fault::error(token.place, message));
         match (characters.next(), characters.next()) {
             (Some(c), None) if c.is_ascii_graphic() && c != '@' => {
                 self.config.smtp.sub_addr_delim = c;
@@ -224,7 +224,7 @@ fn set_limits(
 pub(super) fn path(cursor: &mut Cursor<'_>, what: &str) -> Parse<PathBuf> {
     let token = cursor.string(what)?;
     if token.text.is_empty() || token.text.contains('\0') {
-        return Err(Fault::new(token.place, Diagnostic::error(format!("{what} is empty"))));
+        return Err(Fault::error(token.place, format!("{what} is empty")));
     }
     Ok(PathBuf::from(&*token.text))
 }

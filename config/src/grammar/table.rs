@@ -175,7 +175,7 @@ impl Reader<'_> {
         }
         match shape {
             Some(shape) => Ok((shape, entries)),
-            None => Err(Fault::new(open, Diagnostic::error("a table without elements"))),
+            None => Err(Fault::error(open, "a table without elements")),
         }
     }
 

@@ -31,6 +31,11 @@ impl Fault {
     pub fn new(place: Place, diagnostic: Diagnostic) -> Box<Fault> {
         Box::new(Fault { place, diagnostic })
     }
+
+    /// A mistake that needs no more words than its message.
+    pub fn error(place: Place, message: impl Into<String>) -> Box<Fault> {
+        Fault::new(place, Diagnostic::error(message))
+    }
 }
 
 /// The files that were read.

@@ -2,6 +2,7 @@
 //! What files are read into and which mistakes are told is in `fixtures/config`.
 
 mod expand;
+mod listen;
 mod machine;
 mod noise;
 mod rules;
