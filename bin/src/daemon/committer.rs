@@ -27,9 +27,9 @@ use super::spooler::Spooler;
 use super::threads;
 use crate::log::session as line;
 
-/// Requests of one turn at most. What is more belongs to the next group: a bound on how long the
-/// first of a group waits for the writing of the last.
-const TURN: usize = 1024;
+/// Orders taken for one turn at most. What is more belongs to the next group: a bound on how long
+/// the first of a group waits for the writing of the last.
+const TURN: usize = 64;
 
 /// How long new messages wait, at most, before it is looked again whether the scheduler has
 /// caught up.
@@ -106,7 +106,7 @@ impl Committer {
             let mut stop = None;
             for order in first.into_iter().chain(orders.try_iter().take(TURN)) {
                 match order {
-                    Order::Request(request) => self.requests.push(request),
+                    Order::Requests(mut requests) => self.requests.append(&mut requests),
                     Order::Stop(answer) => stop = Some(answer),
                 }
             }
@@ -189,8 +189,9 @@ impl Committer {
             self.answers.push((waiting.conn, waiting.ticket, reply.into()));
         }
         self.listeners.reactor.answer_all(self.answers.drain(..));
+        let mut inputs = Vec::new();
         for done in self.done.drain(..) {
-            let input = match done {
+            inputs.push(match done {
                 Done::Accepted { message, content, .. } => Input::Accepted(message, content),
                 Done::Recorded(outcome) => Input::Recorded(outcome),
                 Done::Damaged(message) => Input::Damaged(message),
@@ -199,9 +200,11 @@ impl Committer {
                     continue;
                 }
                 Done::Refused { .. } => continue,
-            };
+            });
+        }
+        if !inputs.is_empty() {
             // The scheduler outlives this thread.
-            let _ = self.listeners.scheduler.send(Message::Input(input));
+            let _ = self.listeners.scheduler.send(Message::Inputs(inputs));
         }
     }
 }

@@ -27,16 +27,16 @@ pub type Request = request::Request<Waiting<ConnId>>;
 
 /// What the commit thread is told.
 pub enum Order {
-    /// Make this durable.
-    Request(Request),
+    /// Make these durable.
+    Requests(Vec<Request>),
     /// Everything was said: close the journal, and tell the sequence number it ended with.
     Stop(Sender<u64>),
 }
 
 /// What the scheduler's thread is told or asked.
 pub enum Message {
-    /// Something has happened.
-    Input(Input),
+    /// This has happened.
+    Inputs(Vec<Input>),
     /// Stop attempts of a kind, or go on; the answer is whether that changed anything.
     Pause(Kind, bool, Sender<bool>),
     /// What is paused, and what is in flight?

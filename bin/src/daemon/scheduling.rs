@@ -19,7 +19,7 @@ use super::threads;
 use crate::log::delivery;
 use crate::log::topic::{self, Topic};
 
-/// Inputs of one turn at most.
+/// Messages taken for one turn at most.
 const TURN: usize = 4096;
 
 /// Where the scheduler's decisions go.
@@ -96,7 +96,7 @@ impl Shell {
 
     fn receive(&mut self, message: Message) {
         match message {
-            Message::Input(input) => self.inputs.push(input),
+            Message::Inputs(mut inputs) => self.inputs.append(&mut inputs),
             Message::Pause(kind, pause, answer) => {
                 let changed = match pause {
                     true => self.scheduler.pause(kind),
@@ -121,6 +121,7 @@ impl Shell {
 
     /// Hands on what is to be done. The threads at the other ends outlive this one.
     fn carry_out(&self, outputs: &mut Vec<Output>) {
+        let mut outcomes = Vec::new();
         for output in outputs.drain(..) {
             match output {
                 Output::Deliver(batch) => {
@@ -133,14 +134,16 @@ impl Shell {
                     let (id, verdict) = (outcome.envelope, &outcome.verdict);
                     let text = format_args!("scheduler: evp:{id} {verdict:?}");
                     topic::trace(Topic::Scheduler, text);
-                    let request = Request::Outcome(outcome);
-                    let _ = self.outlets.commit.send(Order::Request(request));
+                    outcomes.push(Request::Outcome(outcome));
                 }
                 Output::Expired(message, id) => delivery::expired(&message, id, wall()),
                 Output::Store(request) => {
                     let _ = self.outlets.store.send(Errand::Request(request));
                 }
             }
+        }
+        if !outcomes.is_empty() {
+            let _ = self.outlets.commit.send(Order::Requests(outcomes));
         }
     }
 
@@ -166,9 +169,10 @@ pub fn start_store(
         let mut answers = Vec::new();
         loop {
             store.turn(&mut requests, &mut answers);
-            for answer in answers.drain(..) {
+            if !answers.is_empty() {
+                let inputs = answers.drain(..).map(Input::Store).collect();
                 // At the end there may be nobody left to be answered.
-                let _ = scheduler.send(Message::Input(Input::Store(answer)));
+                let _ = scheduler.send(Message::Inputs(inputs));
             }
             let mut close = None;
             let Ok(first) = errands.recv() else { return };

@@ -21,10 +21,24 @@ use crate::sys::{self, Zone};
 pub struct Channels {
     /// To the commit thread.
     pub commit: mpsc::Sender<Order>,
+    /// Messages of this turn that are to be committed.
+    pub whole: Vec<Request>,
     /// To the content writers.
     pub spooler: Spooler<ConnId>,
     /// To the look-up thread.
     pub lookup: lookup::Sender<ConnId>,
+}
+
+/// Messages handed to the commit thread at once: enough that a sync costs each of them little, and
+/// few enough that the first does not wait for a long turn.
+const TOGETHER: usize = 64;
+
+impl Channels {
+    fn hand_over(&mut self) {
+        if !self.whole.is_empty() {
+            let _ = self.commit.send(Order::Requests(std::mem::take(&mut self.whole)));
+        }
+    }
 }
 
 impl Backstage for Channels {
@@ -33,8 +47,13 @@ impl Backstage for Channels {
     // The threads at the other ends outlive the reactor, or the process ends with them: that a
     // message cannot be sent is no case of its own.
 
+    /// Messages that are whole in one turn are handed over together at its end: they share a
+    /// sync, and a single one finds no company to wait for.
     fn commit(&mut self, accept: Accept<Waiting<ConnId>>) {
-        let _ = self.commit.send(Order::Request(Request::Accept(accept)));
+        self.whole.push(Request::Accept(accept));
+        if self.whole.len() >= TOGETHER {
+            self.hand_over();
+        }
     }
 
     fn write(&mut self, message: MessageId, octets: Vec<u8>, backlog: &Backlog, conn: ConnId) {
@@ -107,6 +126,10 @@ impl Handler for Sessions {
 
     fn flow(&mut self, own: &Session) -> Flow {
         if own.is_held() { Flow::Hold } else { Flow::Go }
+    }
+
+    fn turn_over(&mut self, _now: Time) {
+        self.intake.backstage.hand_over();
     }
 
     fn closed(&mut self, mut own: Session, _conn: ConnId, why: Closed, _now: Time) {

@@ -255,7 +255,7 @@ impl Parts {
             move |batch: Batch| {
                 let report = worker.deliver(&batch, wall);
                 // At the end there may be nobody left to be told.
-                let _ = scheduler.send(Message::Input(Input::Finished(report)));
+                let _ = scheduler.send(Message::Inputs(vec![Input::Finished(report)]));
             }
         });
         let (pool, _) = Pool::start("deliver", workers)?;
@@ -270,7 +270,7 @@ impl Parts {
                 reactor.answer(conn, ticket, reply.into());
             })?
         };
-        let channels = Channels { commit: to_commit.clone(), spooler, lookup };
+        let channels = Channels { commit: to_commit.clone(), whole: Vec::new(), spooler, lookup };
         let budget = Budget::new(limits::CONTENT_MEMORY);
         let seed = random() as u64;
         let intake = Intake::new(config, gates, (ids, budget), users.0, seed, channels);
@@ -338,7 +338,7 @@ impl spooler::Listener<ConnId> for Content {
 
     fn commit(&self, accept: Accept<Waiting<ConnId>>) {
         // The commit thread outlives the reactor, and so all whose answer it owes.
-        let _ = self.commit.send(Order::Request(Request::Accept(accept)));
+        let _ = self.commit.send(Order::Requests(vec![Request::Accept(accept)]));
     }
 
     fn refuse(&self, waiting: Waiting<ConnId>, why: Refusal) {
