@@ -11,7 +11,6 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use smtpd_engine::reply::{self, Reply};
 use smtpd_engine::server::{Answer, Ticket};
 use smtpd_engine::time::Time;
 use smtpd_queue::commit::Commit;
@@ -24,7 +23,7 @@ use smtpd_reactor::{self as reactor, ConnId};
 use super::messages::{Message, Order, Request, Waiting};
 use super::sockets::system_text;
 use super::spooler::Spooler;
-use super::threads;
+use super::{replies, threads};
 use crate::log::session as line;
 
 /// Orders taken for one turn at most. What is more belongs to the next group: a bound on how long
@@ -173,7 +172,7 @@ impl Committer {
                         log::info!("info: queue: space again: accepting messages");
                     }
                     log(token, message, content);
-                    (token, accepted(message))
+                    (token, replies::accepted(message.id))
                 }
                 Done::Refused { token, message, why } => {
                     // Once, and not for each message: the sessions' lines tell of those.
@@ -182,7 +181,7 @@ impl Committer {
                     if !(self.full && was_full) {
                         log::warn!("warn: queue: temporarily rejecting messages: {message}: {why}");
                     }
-                    (token, refused(*why))
+                    (token, replies::refused(*why))
                 }
                 Done::Recorded(_) | Done::Discard(_) | Done::Damaged(_) => continue,
             };
@@ -206,20 +205,6 @@ impl Committer {
             // The scheduler outlives this thread.
             let _ = self.listeners.scheduler.send(Message::Inputs(inputs));
         }
-    }
-}
-
-fn accepted(message: &envelope::Message) -> Reply<'static> {
-    Reply::new(250, Some((0, 0)), format!("{} Message accepted for delivery", message.id))
-}
-
-/// What a peer is told whose message was not taken.
-#[must_use]
-pub fn refused(why: Refusal) -> Reply<'static> {
-    match why {
-        Refusal::NoSpace => reply::NO_SPACE,
-        Refusal::Failed => reply::NOT_QUEUED,
-        Refusal::Fatal => reply::NOT_AVAILABLE,
     }
 }
 

@@ -15,8 +15,8 @@
 //!                                                                     delivery workers
 //! ```
 //!
-//! `intake`, `deliver` and `lookup` are values, as those of the queue are: the simulation runs them
-//! in one thread, without any of the shells around them.
+//! `intake`, `writer`, `deliver` and `lookup` are values, as those of the queue are: the simulation
+//! runs them in one thread, without any of the shells around them.
 //!
 //! Order of the end (SIGTERM, SIGINT): no new sessions, 421 to the idle; no new attempts, those
 //! under way finish; the journal is closed; the index is closed, to be trusted by the next start.
@@ -30,6 +30,7 @@ mod machine;
 pub mod messages;
 mod operator;
 mod pool;
+pub mod replies;
 mod scheduling;
 mod sessions;
 mod sockets;
@@ -37,6 +38,7 @@ mod spooler;
 mod start;
 mod threads;
 mod users;
+pub mod writer;
 
 use std::process::ExitCode;
 

@@ -6,36 +6,20 @@
 //! sender. A writer that is behind holds its sessions back by the octets it has not written yet
 //! ([`Backlog`]), and TCP holds the peers.
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
 
 use smtpd_queue::id::MessageId;
-use smtpd_queue::request::{Accept, Body, Refusal};
-use smtpd_queue::spool::{Spool, Writer};
+use smtpd_queue::request::{Accept, Refusal};
+use smtpd_queue::spool::Spool;
 
 use super::messages::{Backlog, Waiting};
 use super::threads;
+use super::writer::{ContentWriter, Done, Order};
 
 /// Threads that write content files. Their syncs overlap on one disk; more would only queue there.
 const WRITERS: usize = 4;
-
-/// What a writer is told about a message.
-enum Order<C> {
-    /// These octets are next.
-    Write {
-        message: MessageId,
-        octets: Vec<u8>,
-        backlog: Backlog,
-        /// Who is to go on when the backlog is short again.
-        conn: C,
-    },
-    /// That was all: make it durable, then commit the message.
-    Finish(Box<Accept<Waiting<C>>>),
-    /// The message was given up by its sender, or its file is no longer needed.
-    Remove(MessageId),
-}
 
 /// What the writers tell the others.
 pub trait Listener<C>: Clone + Send + 'static {
@@ -71,9 +55,9 @@ impl<C: Copy + Send + 'static> Spooler<C> {
         let mut handles = Vec::new();
         for n in 0..WRITERS {
             let (sender, orders) = mpsc::channel();
-            let (spool, listener) = (spool.clone(), listener.clone());
+            let (writer, listener) = (ContentWriter::new(spool.clone()), listener.clone());
             handles.push(threads::start(&format!("content{n}"), move || {
-                write(&spool, &listener, orders);
+                write(writer, &listener, orders);
             })?);
             writers.push(sender);
         }
@@ -103,51 +87,13 @@ impl<C: Copy + Send + 'static> Spooler<C> {
     }
 }
 
-/// A message's file, or why there is none.
-type State = Result<Writer, io::Error>;
-
-fn write<C>(spool: &Spool, listener: &impl Listener<C>, orders: Receiver<Order<C>>) {
-    let mut open: HashMap<MessageId, State> = HashMap::new();
+fn write<C>(mut writer: ContentWriter, listener: &impl Listener<C>, orders: Receiver<Order<C>>) {
     for order in orders {
-        match order {
-            Order::Write { message, octets, backlog, conn } => {
-                let state = open.entry(message).or_insert_with(|| spool.begin(message));
-                if let Ok(writer) = state
-                    && let Err(error) = writer.write(&octets)
-                {
-                    *state = Err(error);
-                }
-                if backlog.written(octets.len()) {
-                    listener.resume(conn);
-                }
-            }
-            Order::Finish(mut accept) => {
-                let message = accept.message.id;
-                let state = open.remove(&message).unwrap_or_else(|| spool.begin(message));
-                match state.and_then(|writer| spool.finish(writer)) {
-                    Ok(finished) => {
-                        accept.content.body = Body::File(finished);
-                        listener.commit(*accept);
-                    }
-                    Err(error) => {
-                        log::error!("warn: queue: content of {message}: {error}");
-                        remove(spool, message);
-                        let full = error.kind() == io::ErrorKind::StorageFull;
-                        let why = if full { Refusal::NoSpace } else { Refusal::Failed };
-                        listener.refuse(accept.token, why);
-                    }
-                }
-            }
-            Order::Remove(message) => {
-                open.remove(&message);
-                remove(spool, message);
-            }
+        match writer.carry_out(order) {
+            Some(Done::Resume(conn)) => listener.resume(conn),
+            Some(Done::Commit(accept)) => listener.commit(accept),
+            Some(Done::Refuse(waiting, why)) => listener.refuse(waiting, why),
+            None => {}
         }
-    }
-}
-
-fn remove(spool: &Spool, message: MessageId) {
-    if let Err(error) = spool.remove(message) {
-        log::warn!("warn: queue: content of {message} cannot be removed: {error}");
     }
 }

@@ -39,7 +39,7 @@ use super::sessions::{Channels, Sessions};
 use super::sockets::{self, system_text};
 use super::spooler::{self, Spooler};
 use super::users::{Remembered, System};
-use super::{destination, lookup, threads};
+use super::{destination, lookup, replies, threads};
 use crate::control::server::Socket;
 use crate::log;
 use crate::log::life;
@@ -342,7 +342,7 @@ impl spooler::Listener<ConnId> for Content {
     }
 
     fn refuse(&self, waiting: Waiting<ConnId>, why: Refusal) {
-        let reply = committer::refused(why);
+        let reply = replies::refused(why);
         self.reactor.answer(waiting.conn, waiting.ticket, reply.into());
     }
 }

@@ -1,0 +1,109 @@
+//! Content files being written: what is too big for a journal record, or found no room in memory.
+//!
+//! A [`ContentWriter`] is a value that carries out one order after the other and waits for the
+//! disk meanwhile. The daemon gives each a thread ([`spooler`](super::spooler)); all orders about
+//! one message go to the same one, so that they are carried out in their order.
+
+use std::collections::HashMap;
+use std::io;
+
+use smtpd_queue::id::MessageId;
+use smtpd_queue::request::{Accept, Body, Refusal};
+use smtpd_queue::spool::{Spool, Writer};
+
+use super::messages::{Backlog, Waiting};
+
+/// What a writer is told about a message.
+pub enum Order<C> {
+    /// These octets are next.
+    Write {
+        /// The message.
+        message: MessageId,
+        /// Part of its content.
+        octets: Vec<u8>,
+        /// Where they are counted as handed over, until they are written.
+        backlog: Backlog,
+        /// Who is to go on when the backlog is short again.
+        conn: C,
+    },
+    /// That was all: make it durable, then have the message committed.
+    Finish(Box<Accept<Waiting<C>>>),
+    /// The message was given up by its sender, or its file is no longer needed.
+    Remove(MessageId),
+}
+
+/// What comes of an order, if anybody is to hear of it.
+pub enum Done<C> {
+    /// A session that was held may go on.
+    Resume(C),
+    /// The content is durable: the message may be committed.
+    Commit(Accept<Waiting<C>>),
+    /// The content could not be written: its sender is to be told.
+    Refuse(Waiting<C>, Refusal),
+}
+
+/// See the module.
+pub struct ContentWriter {
+    spool: Spool,
+    open: HashMap<MessageId, State>,
+}
+
+/// A message's file, or why there is none.
+type State = Result<Writer, io::Error>;
+
+impl ContentWriter {
+    /// A writer of content files of that spool.
+    #[must_use]
+    pub fn new(spool: Spool) -> ContentWriter {
+        ContentWriter { spool, open: HashMap::new() }
+    }
+
+    /// Carries out an order.
+    pub fn carry_out<C>(&mut self, order: Order<C>) -> Option<Done<C>> {
+        match order {
+            Order::Write { message, octets, backlog, conn } => {
+                self.write(message, &octets);
+                backlog.written(octets.len()).then_some(Done::Resume(conn))
+            }
+            Order::Finish(accept) => Some(self.finish(*accept)),
+            Order::Remove(message) => {
+                self.open.remove(&message);
+                self.remove(message);
+                None
+            }
+        }
+    }
+
+    fn write(&mut self, message: MessageId, octets: &[u8]) {
+        let state = self.open.entry(message).or_insert_with(|| self.spool.begin(message));
+        if let Ok(writer) = state
+            && let Err(error) = writer.write(octets)
+        {
+            *state = Err(error);
+        }
+    }
+
+    fn finish<C>(&mut self, mut accept: Accept<Waiting<C>>) -> Done<C> {
+        let message = accept.message.id;
+        let state = self.open.remove(&message).unwrap_or_else(|| self.spool.begin(message));
+        match state.and_then(|writer| self.spool.finish(writer)) {
+            Ok(finished) => {
+                accept.content.body = Body::File(finished);
+                Done::Commit(accept)
+            }
+            Err(error) => {
+                log::error!("warn: queue: content of {message}: {error}");
+                self.remove(message);
+                let full = error.kind() == io::ErrorKind::StorageFull;
+                let why = if full { Refusal::NoSpace } else { Refusal::Failed };
+                Done::Refuse(accept.token, why)
+            }
+        }
+    }
+
+    fn remove(&self, message: MessageId) {
+        if let Err(error) = self.spool.remove(message) {
+            log::warn!("warn: queue: content of {message} cannot be removed: {error}");
+        }
+    }
+}
