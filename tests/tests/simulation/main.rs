@@ -1,0 +1,78 @@
+//! The whole server from accept to Maildir in one thread, from a seed.
+//!
+//! Peers speak SMTP to engine sessions; bin's intake, the commit, the scheduler, the store and
+//! the delivery worker are turned when the seed says so, on the fault disk and under clocks that
+//! jump. Look-ups are answered late, peers hang up, the disk fails, fills up and loses what was
+//! not synced, at any step and again during recovery. What the peers heard is then held against
+//! what is in the Maildirs:
+//!
+//! * a message answered with 250 is there, once, whole, for each of its recipients;
+//! * what was refused, and what was never whole, is not there;
+//! * nothing is there that nobody sent;
+//! * what was recorded as delivered is never tried again, and no message id comes twice;
+//! * no peer waits for ever, and all memory is given back.
+//!
+//! Only the threads, channels and sockets of the daemon have no part in it. A seed that fails says
+//! so; once mended it belongs into `fixtures/seeds/simulation.txt`. `HERMES_SEED=N` runs that
+//! seed alone, `HERMES_LONG=1` fifty times as many.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `peer` | those who send mail, and what they hear |
+//! | `node` | the server: the values that the daemon's threads turn |
+//! | `world` | what happens next: clocks, faults, power cuts, readers of mail |
+//! | `model` | what was sent and heard, and what must therefore be in the Maildirs |
+
+mod model;
+mod node;
+mod peer;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use smtpd_tests::effort;
+
+use model::Tally;
+use world::World;
+
+/// Seeds of an ordinary run.
+const SEEDS: u64 = 600;
+
+fn run(seed: u64) -> Tally {
+    let played = catch_unwind(AssertUnwindSafe(|| World::new(seed).play()));
+    played.unwrap_or_else(|panic| {
+        eprintln!("the simulation failed: run it again with HERMES_SEED={seed}");
+        resume_unwind(panic)
+    })
+}
+
+#[test]
+fn what_was_acknowledged_is_delivered_and_nothing_else_is() {
+    if let Ok(seed) = std::env::var("HERMES_SEED") {
+        let tally = run(seed.parse().expect("HERMES_SEED is a number"));
+        println!("{tally:#?}");
+        return;
+    }
+    let written = include_str!("../../../fixtures/seeds/simulation.txt");
+    let written = written.lines().filter(|line| !line.starts_with('#'));
+    let first = |line: &str| {
+        let seed = line.split_whitespace().next()?;
+        Some(seed.parse().expect("a line begins with a seed"))
+    };
+    let seeds: Vec<u64> = written.filter_map(first).collect();
+    let mut tally = Tally::default();
+    for seed in seeds.into_iter().chain(0..SEEDS * effort() as u64) {
+        tally.add(&run(seed));
+    }
+    println!("{tally:#?}");
+    // A simulation in which nothing happens shows nothing.
+    tally.assert_all();
+}
+
+/// The same seed must do the same, or its number would be worth nothing.
+#[test]
+fn a_seed_always_does_the_same() {
+    for seed in 0..20 {
+        assert_eq!(run(seed), run(seed), "seed {seed}");
+    }
+}
