@@ -377,6 +377,12 @@ impl Node {
         self.answer(waiting.conn, waiting.ticket, refused(why).into(), clock);
     }
 
+    /// Whether a message waits to be committed.
+    pub fn has_messages(&self) -> bool {
+        let mut requests = self.intake.backstage.requests.iter();
+        requests.any(|request| matches!(request, Request::Accept(_)))
+    }
+
     /// Makes durable what waits for it. False when nothing does.
     pub fn commit(&mut self, clock: Clock, model: &mut Model) -> bool {
         let waits = !self.intake.backstage.requests.is_empty();

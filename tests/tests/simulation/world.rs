@@ -91,7 +91,7 @@ impl World {
             6..36 => self.send(),
             36..46 => drop(self.hear()),
             46..48 => drop(node.look_up(*clock, rng, model)),
-            48..56 => drop(node.commit(*clock, model)),
+            48..56 => self.commit(),
             56..59 => node.tidy(*clock, model),
             59..66 => drop(node.write_content(*clock, model)),
             66..76 => drop(node.schedule(*clock)),
@@ -111,6 +111,22 @@ impl World {
             }
             99 if self.crashes && self.rng.one_in(4) => self.restart(false),
             _ => {}
+        }
+    }
+
+    /// A group is committed; now and then its sync fails, and perhaps the abort after it. What is
+    /// refused then must stay refused, also when the server ends at once.
+    fn commit(&mut self) {
+        let fails = self.fails && self.rng.one_in(3) && self.node.has_messages();
+        if fails {
+            let sync = self.disk.steps() + 1;
+            let steps = *self.rng.pick(&[1, 1, 1, 2, 4]);
+            self.disk.fail(sync..sync + steps, Fault::Io);
+        }
+        self.node.commit(self.clock, &mut self.model);
+        if fails && self.crashes && self.rng.one_in(2) {
+            let power = self.rng.one_in(2);
+            self.restart(power);
         }
     }
 
