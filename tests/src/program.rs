@@ -236,6 +236,27 @@ impl Server {
         )
     }
 
+    /// Waits until the queue is empty.
+    ///
+    /// # Panics
+    /// When it is not in time.
+    pub fn wait_for_empty_queue(&self, patience: Duration) {
+        let end = Instant::now() + patience;
+        loop {
+            let (status, queue, error) = self.smtpctl(&["show", "queue"]);
+            assert!(status.success(), "show queue: {error}");
+            if queue.is_empty() {
+                return;
+            }
+            if Instant::now() >= end {
+                let (first, log) = (queue.lines().next().unwrap_or_default(), self.log());
+                let log = log[log.len().saturating_sub(30)..].join("\n");
+                panic!("{} envelopes left, such as {first}\n{log}", queue.lines().count());
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+
     /// The messages in a user's Maildir (`new`), sorted by name.
     #[must_use]
     pub fn maildir(&self, user: &str) -> Vec<PathBuf> {
