@@ -41,8 +41,10 @@ pub enum Message {
     Pause(Kind, bool, Sender<bool>),
     /// What is paused, and what is in flight?
     Show(Sender<Shown>),
-    /// Begin nothing more; end when nothing is in flight, or at this moment.
-    Stop(Instant),
+    /// Begin nothing more; answer when nothing is in flight or being recorded, or at this moment.
+    Stop(Instant, Sender<()>),
+    /// Give what is in memory to the store, and end.
+    End,
 }
 
 /// What the scheduler shows.

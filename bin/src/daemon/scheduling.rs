@@ -43,7 +43,14 @@ pub fn start(
     messages: Receiver<Message>,
     outlets: Outlets,
 ) -> io::Result<JoinHandle<()>> {
-    let shell = Shell { scheduler, outlets, start: Instant::now(), inputs: Vec::new(), end: None };
+    let shell = Shell {
+        scheduler,
+        outlets,
+        start: Instant::now(),
+        inputs: Vec::new(),
+        stopping: None,
+        over: false,
+    };
     threads::start("scheduler", move || shell.run(&messages))
 }
 
@@ -52,8 +59,9 @@ struct Shell {
     outlets: Outlets,
     start: Instant,
     inputs: Vec<Input>,
-    /// When to end even if something is in flight.
-    end: Option<Instant>,
+    /// Who waits for the last attempts, and how long.
+    stopping: Option<(Instant, Sender<()>)>,
+    over: bool,
 }
 
 impl Shell {
@@ -64,9 +72,13 @@ impl Shell {
             self.scheduler.turn(now, &mut self.inputs, &mut outputs);
             self.carry_out(&mut outputs);
             self.outlets.pressed.store(self.scheduler.is_pressed(), Ordering::Relaxed);
-            if let Some(end) = self.end
-                && (self.scheduler.in_flight().is_empty() || Instant::now() >= end)
-            {
+            let scheduler = &self.scheduler;
+            let is_over =
+                |stop: &mut (Instant, _)| !scheduler.is_busy() || Instant::now() >= stop.0;
+            if let Some((_, waiting)) = self.stopping.take_if(is_over) {
+                let _ = waiting.send(());
+            }
+            if self.over {
                 break;
             }
             match self.wait(messages, now) {
@@ -87,7 +99,8 @@ impl Shell {
     fn wait(&self, messages: &Receiver<Message>, now: Clock) -> Result<Message, RecvTimeoutError> {
         let wakeup = self.scheduler.next_wakeup(now);
         let wakeup = wakeup.map(|at| at.saturating_since(now.mono));
-        let end = self.end.map(|end| end.saturating_duration_since(Instant::now()));
+        let end = self.stopping.as_ref().map(|(end, _)| *end);
+        let end = end.map(|end| end.saturating_duration_since(Instant::now()));
         match [wakeup, end].into_iter().flatten().min() {
             Some(wait) => messages.recv_timeout(wait),
             None => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -110,8 +123,9 @@ impl Shell {
                 let paused = paused.collect();
                 let _ = answer.send(Shown { paused, in_flight: self.scheduler.in_flight() });
             }
-            Message::Stop(end) => {
-                self.end = Some(end);
+            Message::End => self.over = true,
+            Message::Stop(end, waiting) => {
+                self.stopping = Some((end, waiting));
                 for kind in Kind::ALL {
                     self.scheduler.pause(kind);
                 }

@@ -173,7 +173,9 @@ fn session_limits(config: &Config) -> Limits {
         let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     }
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let sessions = files.saturating_sub(OTHER_FILES).clamp(files / 2, SESSIONS as u64);
+    // Large messages on their way in take a file beside their socket, but not all at once.
+    let others = OTHER_FILES.max(files / 8);
+    let sessions = files.saturating_sub(others).max(files / 2).min(SESSIONS as u64);
     Limits {
         sessions: usize::try_from(sessions).unwrap_or(SESSIONS),
         sessions_per_source: config.smtp.max_conn_per_src,
@@ -310,11 +312,17 @@ impl Running {
         drop(control);
         reactor.0.stop();
         let _ = reactor.1.join();
-        let _ = scheduler.0.send(Message::Stop(Instant::now() + scheduling::LAST_ATTEMPTS));
-        let _ = scheduler.1.join();
+        let (answer, idle) = mpsc::channel();
+        let end = Instant::now() + scheduling::LAST_ATTEMPTS;
+        let _ = scheduler.0.send(Message::Stop(end, answer));
+        let _ = idle.recv();
         let (answer, synced) = mpsc::channel();
         let _ = commit.0.send(Order::Stop(answer));
         let _ = commit.1.join();
+        // Only now: what the commit thread took last must be known to the scheduler, or the index
+        // would be closed without it and trusted by the next start.
+        let _ = scheduler.0.send(Message::End);
+        let _ = scheduler.1.join();
         let Ok(sequence) = synced.try_recv() else { return };
         let _ = store.0.send(Errand::Close(sequence));
         let end = Instant::now() + CLOSING;

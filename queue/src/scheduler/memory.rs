@@ -146,6 +146,12 @@ impl Memory {
         self.entries.keys().filter(|id| id.message() == message).copied().collect()
     }
 
+    /// Whether an envelope is being tried or its outcome recorded.
+    pub(super) fn is_busy(&self) -> bool {
+        let busy = |entry: &Entry| matches!(entry.phase, Phase::InFlight { .. } | Phase::Recording);
+        self.entries.values().any(busy)
+    }
+
     /// Envelopes that are being tried, and since when.
     pub(super) fn in_flight(&self) -> impl Iterator<Item = (EnvelopeId, u64)> {
         self.entries.iter().filter_map(|(id, entry)| match entry.phase {

@@ -241,6 +241,11 @@ impl Scheduler {
         self.memory.in_flight().collect()
     }
 
+    /// Whether something is being tried, or its outcome is on its way to the disk.
+    pub fn is_busy(&self) -> bool {
+        self.memory.is_busy()
+    }
+
     /// Gives the store all that is in memory, for the end of the process: an index that is
     /// closed after these changes is complete. What is in flight is put back as it was.
     pub fn close(&mut self, outputs: &mut Vec<Output>) {

@@ -186,6 +186,8 @@ impl<B: Backstage, U: Users> Intake<B, U> {
         conn: B::Conn,
         event: Event<'_>,
     ) -> Option<Answer> {
+        // What a panic of another session left there must not reach this one's message.
+        self.scratch.clear();
         let name = &self.gates[session.gate].name;
         let reply = match event {
             Event::Connected { .. } => {
