@@ -4,15 +4,16 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 
 /// Held as long as the value lives.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+    dir: PathBuf,
 }
 
 impl Lock {
@@ -23,19 +24,53 @@ impl Lock {
         let take = || {
             DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
             let mut options = OpenOptions::new();
-            let file = options.write(true).create(true).truncate(false).mode(0o600).open(&path)?;
+            options.write(true).create(true).truncate(false).mode(0o600);
+            let file = options.custom_flags(OFlags::NOFOLLOW.bits() as i32).open(&path)?;
             flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-            Ok(Self { _file: file })
+            Ok(Self { file, dir: dir.to_owned() })
         };
-        take().map_err(|error: io::Error| {
-            io::Error::new(error.kind(), format!("{}: {error}", path.display()))
-        })
+        take().map_err(|error| named(&path, &error))
     }
+
+    /// Gives the directory and the lock to the user whom a daemon started by root becomes. That
+    /// user may have written there before and is not trusted with a choice: no link is followed.
+    pub fn give_to(&self, uid: u32, gid: u32) -> io::Result<()> {
+        let path = self.dir.join("lock");
+        let give = || {
+            if self.file.metadata()?.nlink() != 1 {
+                return Err(io::Error::other("it has a second name"));
+            }
+            fchown(&self.file, Some(uid), Some(gid))
+        };
+        give().map_err(|error| named(&path, &error))?;
+        let flags = (OFlags::DIRECTORY | OFlags::NOFOLLOW).bits() as i32;
+        let dir = OpenOptions::new().read(true).custom_flags(flags).open(&self.dir);
+        let given = dir.and_then(|dir| fchown(&dir, Some(uid), Some(gid)));
+        given.map_err(|error| named(&self.dir, &error))
+    }
+}
+
+fn named(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lock_that_is_a_link_is_not_followed() {
+        let dir = std::env::temp_dir().join(format!("smtpd-link-{}", std::process::id()));
+        std::fs::create_dir_all(dir.join("spool")).unwrap();
+        std::os::unix::fs::symlink(dir.join("target"), dir.join("spool/lock")).unwrap();
+        assert!(Lock::take(&dir.join("spool")).is_err());
+        assert!(!dir.join("target").exists());
+        std::fs::remove_file(dir.join("spool/lock")).unwrap();
+        let lock = Lock::take(&dir.join("spool")).unwrap();
+        std::fs::hard_link(dir.join("spool/lock"), dir.join("other")).unwrap();
+        assert!(lock.give_to(0, 0).is_err());
+        std::fs::remove_dir_all(dir).unwrap();
+    }
 
     #[test]
     fn a_second_holder_is_refused_until_the_first_is_gone() {

@@ -1,8 +1,9 @@
 //! Starting the daemon, running it, and ending it in order.
 
+use std::fs;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -81,7 +82,7 @@ pub fn daemon(options: &Options, config: Config, machine: &Machine) -> Result<()
     let listeners = bind(&config, machine, report)?;
     let control = Socket::bind(&config.control_socket).map_err(|error| system_text(&error))?;
     if let Some(user) = user {
-        drop_privileges(&user, &queue)?;
+        drop_privileges(&user, &lock, &queue)?;
     }
     let sessions = session_limits(&config);
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
@@ -134,10 +135,14 @@ fn daemon_user(config: &Config) -> Result<Option<sys::User>, String> {
 }
 
 /// Gives the queue to the daemon's user and becomes that user for good.
-fn drop_privileges(user: &sys::User, queue: &Path) -> Result<(), String> {
-    for path in [queue.to_owned(), queue.join("lock")] {
-        chown(&path, Some(user.uid), Some(user.gid))
-            .map_err(|error| format!("{}: {}", path.display(), system_text(&error)))?;
+fn drop_privileges(user: &sys::User, lock: &Lock, queue: &Path) -> Result<(), String> {
+    lock.give_to(user.uid, user.gid).map_err(|error| system_text(&error))?;
+    // Made by a daemon of another user. Not given away here: what is inside may be links.
+    if let Ok(journal) = fs::symlink_metadata(queue.join("journal"))
+        && journal.uid() != user.uid
+    {
+        let (queue, user) = (queue.display(), &user.name);
+        return Err(format!("the queue is not {user}'s: run \"chown -RP {user} {queue}\""));
     }
     sys::become_user(user).map_err(|error| format!("cannot become {}: {error}", user.name))
 }
