@@ -261,6 +261,7 @@ impl Reader<'_> {
                 _ => socket.mask_src = true,
             }
         }
+        self.inactive(start, "the socket for local mail does not work yet; leave the line out");
         self.config.socket = socket;
         Ok(())
     }
