@@ -31,7 +31,11 @@ impl Queue {
     }
 
     fn on(disk: FaultDisk) -> Self {
-        let options = Options { segment: SEGMENT, random: 0x1234_5678 << 96 | 99 };
+        Self::with(disk, SEGMENT)
+    }
+
+    fn with(disk: FaultDisk, segment: u64) -> Self {
+        let options = Options { segment, random: 0x1234_5678 << 96 | 99 };
         let opened = Commit::open(Arc::new(disk.clone()), &root(), &options).unwrap();
         Self { disk, opened, now: Time::from_micros(1) }
     }
@@ -321,6 +325,31 @@ fn a_journal_that_is_used_stays_small() {
         }
         assert_eq!(queue.opened.reader.messages(), 5);
     }
+}
+
+#[test]
+fn a_segment_that_is_settled_while_it_is_being_emptied_holds_nothing_up() {
+    // More than is read of one in a single call.
+    let mut queue = Queue::with(FaultDisk::new(&root()), 3 << 19);
+    let mut number = 10;
+    // About a segment of mail that comes and goes.
+    let mut busy = |queue: &mut Queue| {
+        for _ in 0..8 {
+            number += 1;
+            queue.accept(number, &"x".repeat(200 << 10));
+            (0..3).for_each(|nth| drop(queue.settle(number, nth)));
+        }
+    };
+    queue.accept(1, "settled soon");
+    busy(&mut queue);
+    queue.accept(2, "stays");
+    (0..8).for_each(|_| busy(&mut queue));
+    assert!(queue.segments() > 8);
+    queue.opened.commit.tidy(queue.now, &mut Vec::<Done<u32>>::new());
+    (0..3).for_each(|nth| drop(queue.settle(1, nth)));
+    queue.tidy(5);
+    assert!(queue.segments() < 4, "{}", queue.segments());
+    assert_eq!(queue.content(2).unwrap(), "stays");
 }
 
 #[test]

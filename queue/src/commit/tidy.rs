@@ -130,6 +130,8 @@ impl Commit {
         }
         let retired = self.table.lock().retire(number);
         assert!(retired, "nobody can find anything in a segment without messages");
+        // Its last messages may have been settled while it was being emptied.
+        self.tidy.copying.take_if(|copying| copying.number == number);
         Ok(true)
     }
 
