@@ -22,7 +22,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use crate::ordered::{Changes, Ordered};
+use crate::ordered::{Changes, Ordered, Seal};
 
 /// Octets of memory for pages. Each turn of the store touches few of them.
 const CACHE: u64 = 16 << 20;
@@ -43,22 +43,6 @@ pub enum Opened {
     Trusted(Index),
     /// Empty, for this reason.
     Fresh(Index, String),
-}
-
-/// What an index must have been closed with to be trusted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seal {
-    /// The sequence number in the journal that it reflects.
-    pub sequence: u64,
-    /// The [mark](crate::destination::Destinations::mark) of the lanes in it.
-    pub lanes: u64,
-}
-
-impl Seal {
-    /// The last number is that of the format of keys and values.
-    fn encode(self) -> Vec<u8> {
-        [self.sequence.to_be_bytes(), self.lanes.to_be_bytes(), 1_u64.to_be_bytes()].concat()
-    }
 }
 
 /// Opens the index below `dir`, or makes a new one. Waits up to `limit` for each of the two;
@@ -88,17 +72,6 @@ pub fn open(dir: &Path, seal: Seal, limit: Duration) -> io::Result<Opened> {
 }
 
 impl Index {
-    /// Puts the index away, complete and in order. The next [`open`] with the same seal trusts
-    /// it.
-    pub fn close(self, seal: Seal) -> io::Result<()> {
-        guarded(|| {
-            self.db.insert(CLOSED, seal.encode())?;
-            self.db.flush()?;
-            drop(self.db);
-            Ok(())
-        })
-    }
-
     /// Whether it was closed with this seal. From now on it is open: should the process end
     /// without closing it, it will not be trusted.
     fn unseal(&mut self, seal: Seal) -> io::Result<bool> {
@@ -144,6 +117,15 @@ impl Ordered for Index {
             self.db.apply_batch(batch)
         })
     }
+
+    fn close(self: Box<Self>, seal: Seal) -> io::Result<()> {
+        guarded(|| {
+            self.db.insert(CLOSED, seal.encode())?;
+            self.db.flush()?;
+            drop(self.db);
+            Ok(())
+        })
+    }
 }
 
 /// A panic of sled leaves its own state broken, not ours; it is not used again afterwards.
@@ -154,23 +136,29 @@ fn guarded<T>(call: impl FnOnce() -> sled::Result<T>) -> io::Result<T> {
     }
 }
 
-/// Opens sled on a thread that may hang: it is left behind then.
+/// Opens sled, unless it takes longer than `limit`.
 fn open_within(path: PathBuf, limit: Duration) -> io::Result<Index> {
-    let (sender, receiver) = mpsc::sync_channel(1);
-    let open = move || {
+    within(limit, move || {
         let config = sled::Config::new()
             .path(path)
             .cache_capacity(CACHE)
             .mode(sled::Mode::LowSpace)
             .flush_every_ms(None);
-        // Nobody listens any more when it took too long.
-        let _ = sender.send(guarded(|| Ok(Index { db: config.open()? })));
-    };
-    thread::Builder::new().name("index-open".into()).spawn(open)?;
-    match receiver.recv_timeout(limit) {
-        Ok(opened) => opened,
-        Err(_) => Err(io::Error::new(ErrorKind::TimedOut, "index: it does not open")),
-    }
+        Ok(Index { db: config.open()? })
+    })
+}
+
+/// Makes a call on a thread that is left behind when it hangs.
+fn within<T: Send + 'static>(
+    limit: Duration,
+    call: impl FnOnce() -> sled::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    // Nobody listens any more when it took too long.
+    let run = move || drop(sender.send(guarded(call)));
+    thread::Builder::new().name("index-open".into()).spawn(run)?;
+    let late = |_| io::Error::new(ErrorKind::TimedOut, "index: it does not open");
+    receiver.recv_timeout(limit).map_err(late)?
 }
 
 /// Makes the directory, for us alone, also where something else has its name.
@@ -202,7 +190,7 @@ fn remove(dir: &Path, numbers: impl IntoIterator<Item = u64>) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::waiting::tests::conforms;
 
@@ -210,10 +198,10 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(20);
 
     /// A directory that is removed at the end of its test.
-    struct Dir(PathBuf);
+    pub(crate) struct Dir(pub(crate) PathBuf);
 
     impl Dir {
-        fn new(name: &str) -> Self {
+        pub(crate) fn new(name: &str) -> Self {
             let path = format!("smtpd-index-{}-{name}", std::process::id());
             Self(std::env::temp_dir().join(path))
         }
@@ -229,7 +217,7 @@ mod tests {
 
         /// Sled keeps its lock until a thread of its own comes to an end, which need not be
         /// when the index is dropped. To another process, it is gone with this one.
-        fn wait_for_locks(&self) {
+        pub(crate) fn wait_for_locks(&self) {
             use rustix::fs::{FlockOperation::NonBlockingLockExclusive as LOCK, flock};
             for path in self.files().iter().filter(|path| path.ends_with("db")) {
                 let file = fs::File::open(path).unwrap();
@@ -246,12 +234,12 @@ mod tests {
             assert_eq!(why.unwrap(), "there is none");
             let entry = |n: u32| (format!("e{n}").into_bytes(), Some(vec![b'v'; 20]));
             index.apply((0..5000).map(entry).collect()).unwrap();
-            index.close(SEAL).unwrap();
+            Box::new(index).close(SEAL).unwrap();
             dir
         }
 
         /// All files in it.
-        fn files(&self) -> Vec<PathBuf> {
+        pub(crate) fn files(&self) -> Vec<PathBuf> {
             fn walk(dir: &Path, files: &mut Vec<PathBuf>) {
                 for entry in fs::read_dir(dir).into_iter().flatten() {
                     let path = entry.unwrap().path();
@@ -296,7 +284,7 @@ mod tests {
         drop(index);
         let (index, why) = dir.open(SEAL);
         assert!(why.is_some() && is_empty(&index), "the process had ended without closing it");
-        index.close(SEAL).unwrap();
+        Box::new(index).close(SEAL).unwrap();
         let other = Seal { sequence: 78, ..SEAL };
         assert!(dir.open(other).1.is_some(), "the journal has gone on");
         let dir = Dir::closed("lanes");
@@ -309,7 +297,7 @@ mod tests {
         let copy: Vec<_> =
             dir.files().into_iter().map(|path| (fs::read(&path).unwrap(), path)).collect();
         let (index, _) = dir.open(SEAL);
-        index.close(Seal { sequence: 99, ..SEAL }).unwrap();
+        Box::new(index).close(Seal { sequence: 99, ..SEAL }).unwrap();
         copy.iter().for_each(|(octets, path)| fs::write(path, octets).unwrap());
         let (index, why) = dir.open(Seal { sequence: 99, ..SEAL });
         assert!(why.is_some() && is_empty(&index));
@@ -354,15 +342,22 @@ mod tests {
             let (mut index, _) = dir.open(SEAL);
             index.apply(vec![(b"e1".to_vec(), Some(b"new".to_vec()))]).unwrap();
             assert_eq!(index.get(b"e1").unwrap().unwrap(), b"new");
-            index.close(SEAL).unwrap();
+            Box::new(index).close(SEAL).unwrap();
             assert_eq!(dir.open(SEAL).1, None, "round {round}");
         }
     }
 
     #[test]
-    fn one_that_hangs_is_waited_for_no_longer_than_the_limit() {
-        let dir = Dir::new("limit");
-        let error = open(&dir.0, SEAL, Duration::ZERO).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::TimedOut);
+    fn one_that_hangs_is_left_behind() {
+        let (end, hang) = mpsc::channel::<()>();
+        let error = within(Duration::from_millis(20), move || Ok(hang.recv().is_ok()));
+        assert_eq!(error.unwrap_err().kind(), ErrorKind::TimedOut);
+        drop(end);
+    }
+
+    #[test]
+    fn one_that_panics_is_an_error() {
+        let error = within(LIMIT, || -> sled::Result<()> { panic!("a panic of this test") });
+        assert_eq!(error.unwrap_err().kind(), ErrorKind::Other);
     }
 }

@@ -10,6 +10,22 @@ use std::ops::Bound;
 /// Keys and what they map to now; `None` takes the key out.
 pub type Changes = Vec<(Vec<u8>, Option<Vec<u8>>)>;
 
+/// What a map is closed with: it may be trusted by whoever opens it with the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seal {
+    /// The sequence number in the journal that it reflects.
+    pub sequence: u64,
+    /// The [mark](crate::destination::Destinations::mark) of the lanes in it.
+    pub lanes: u64,
+}
+
+impl Seal {
+    /// The last number is that of the format of keys and values.
+    pub fn encode(self) -> Vec<u8> {
+        [self.sequence.to_be_bytes(), self.lanes.to_be_bytes(), 1_u64.to_be_bytes()].concat()
+    }
+}
+
 /// An ordered map. Errors are those of the disk below it.
 pub trait Ordered {
     /// What `key` maps to.
@@ -25,6 +41,35 @@ pub trait Ordered {
 
     /// Makes all the changes, in their order.
     fn apply(&mut self, changes: Changes) -> io::Result<()>;
+
+    /// Puts the map away, complete and in order.
+    fn close(self: Box<Self>, seal: Seal) -> io::Result<()>;
+}
+
+/// Some ordered map.
+pub type Map = Box<dyn Ordered + Send>;
+
+impl Ordered for Map {
+    fn get(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        (**self).get(key)
+    }
+
+    fn walk(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        each: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> io::Result<()> {
+        (**self).walk(from, to, each)
+    }
+
+    fn apply(&mut self, changes: Changes) -> io::Result<()> {
+        (**self).apply(changes)
+    }
+
+    fn close(self: Box<Self>, seal: Seal) -> io::Result<()> {
+        (*self).close(seal)
+    }
 }
 
 /// An ordered map in memory.
@@ -57,6 +102,10 @@ impl Ordered for Memory {
                 None => self.remove(&key),
             };
         }
+        Ok(())
+    }
+    /// It ends with the process, so the next one fills its own.
+    fn close(self: Box<Self>, _: Seal) -> io::Result<()> {
         Ok(())
     }
 }

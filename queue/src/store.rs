@@ -31,11 +31,11 @@ use crate::delivery::Kind;
 use crate::destination::Destinations;
 use crate::envelope::{Due, Envelope, Message, State};
 use crate::id::{EnvelopeId, MessageId};
-use crate::index::{self, Index, Opened, Seal};
-use crate::ordered::{Changes, Memory, Ordered};
+use crate::index::{self, Opened};
+use crate::ordered::{Map, Memory, Seal};
 use crate::reader::{Found, Reader};
 use crate::request::Stored;
-use crate::schedule::micros;
+use crate::schedule::{from_another_clock, micros};
 use crate::waiting::{Change, Claim, Claimed, Place, Room};
 
 /// Messages read before what they say is put into a new room: a batch for sled.
@@ -123,12 +123,12 @@ impl Store {
         let mut store = Self::in_memory(reader, live);
         match index::open(dir, Seal { sequence, lanes: destinations.mark() }, limit) {
             Ok(Opened::Trusted(index)) => {
-                store.room = Room::new(Map::OnDisk(index));
+                store.room = Room::new(Box::new(index));
                 (store.lost, store.untold) = (None, false);
             }
             Ok(Opened::Fresh(index, why)) => {
                 log::info!("the index of the queue is made anew: {why}");
-                store.room = Room::new(Map::OnDisk(index));
+                store.room = Room::new(Box::new(index));
             }
             Err(error) => log::warn!("the queue has no index on disk: {error}"),
         }
@@ -138,7 +138,7 @@ impl Store {
     /// A store with its room in memory. `live` is what was in the journal at its start.
     pub fn in_memory(reader: Reader, live: Vec<MessageId>) -> Self {
         Self {
-            room: Room::new(Map::InMemory(Memory::new())),
+            room: Room::new(Box::new(Memory::new())),
             destinations: reader.destinations(),
             reader,
             lost: Some(live),
@@ -175,10 +175,7 @@ impl Store {
             return Ok(());
         }
         let seal = Seal { sequence, lanes: self.destinations.mark() };
-        match self.room.into_map() {
-            Map::OnDisk(index) => index.close(seal),
-            Map::InMemory(_) => Ok(()),
-        }
+        self.room.into_map().close(seal)
     }
 
     fn change(&mut self, changes: &mut Vec<Change>, answers: &mut Vec<Answer>) {
@@ -212,6 +209,11 @@ impl Store {
             }
             self.room.apply(&changes)?;
             let Claimed { next, passed_over, .. } = claimed;
+            let put_back = changes.iter().filter_map(|change| match change {
+                Change::Put(Place { due: Due::At(due), .. }) => Some(*due),
+                _ => None,
+            });
+            let next = put_back.chain(next).min();
             Ok(Answer::Lent { kind: claim.kind, envelopes, next, passed_over })
         });
         match lent {
@@ -220,7 +222,8 @@ impl Store {
         }
     }
 
-    /// Reads envelopes of one message. Those that cannot be lent are changed in the room.
+    /// Reads envelopes of one message. What the journal says of them counts: those that are not
+    /// to be tried now are changed in the room instead of being lent.
     fn load(
         &self,
         ids: &[EnvelopeId],
@@ -230,36 +233,33 @@ impl Store {
     ) {
         let found = self.reader.message(ids[0].message());
         for id in ids {
-            let due = match &found {
-                Ok(Some(found)) => match state(found, *id) {
-                    Some(state) => {
+            match found.as_ref().map(|found| found.as_ref().and_then(|found| find(found, *id))) {
+                Ok(Some((found, envelope, state))) => match state.due {
+                    Due::At(due) if due <= claim.now || from_another_clock(due, claim.now) => {
                         let (message, content) = (found.message.clone(), found.content.clone());
                         envelopes.push(Lent { message, id: *id, state: state.clone(), content });
-                        continue;
                     }
-                    None => None,
+                    _ => changes.push(Change::Put(self.place(envelope, state))),
                 },
-                Ok(None) => None,
-                // Nothing better comes of reading it again.
-                Err(error) if error.kind() == ErrorKind::InvalidData => Some(Due::Held),
-                Err(_) => Some(Due::At(claim.now + micros(PAUSE))),
-            };
-            changes.push(match due {
-                // The journal knows it no more, so it was settled.
-                None => Change::Remove(*id),
-                Some(due) => {
-                    let Err(error) = &found else { continue };
+                Ok(None) => changes.push(Change::Remove(*id)),
+                Err(error) => {
                     log::warn!("{id} cannot be read: {error}");
-                    Change::Put(Place { envelope: *id, kind: claim.kind, lane: 0, due })
+                    let due = match error.kind() {
+                        // Nothing better comes of reading it again.
+                        ErrorKind::InvalidData => Due::Held,
+                        _ => Due::At(claim.now + micros(PAUSE)),
+                    };
+                    let place = Place { envelope: *id, kind: claim.kind, lane: 0, due };
+                    changes.push(Change::Put(place));
                 }
-            });
+            }
         }
     }
 
     /// Goes on with an empty room in memory.
     fn lose(&mut self, error: &io::Error) {
         log::warn!("the queue goes on without an index on disk: {error}");
-        self.room = Room::new(Map::InMemory(Memory::new()));
+        self.room = Room::new(Box::new(Memory::new()));
         self.unread.clear();
         self.lost = Some(self.reader.behind(None, usize::MAX));
         self.untold = true;
@@ -296,56 +296,24 @@ impl Store {
     fn places(&self, found: &Found, known: &HashSet<EnvelopeId>) -> Vec<Change> {
         let all = found.message.envelopes.iter().zip(&found.states);
         let here = all.filter(|(envelope, _)| !known.contains(&envelope.id));
-        let put = |(envelope, state): (&Envelope, &State)| {
-            Change::Put(Place {
-                envelope: envelope.id,
-                kind: envelope.agent.kind(),
-                lane: self.destinations.lane(envelope),
-                due: state.due,
-            })
-        };
-        here.map(put).collect()
+        here.map(|(envelope, state)| Change::Put(self.place(envelope, state))).collect()
+    }
+
+    fn place(&self, envelope: &Envelope, state: &State) -> Place {
+        Place {
+            envelope: envelope.id,
+            kind: envelope.agent.kind(),
+            lane: self.destinations.lane(envelope),
+            due: state.due,
+        }
     }
 }
 
-/// How an envelope of a message stands, if it is in the queue.
-fn state(found: &Found, id: EnvelopeId) -> Option<&State> {
-    let at = found.message.envelopes.iter().position(|envelope| envelope.id == id);
-    at.and_then(|at| found.states.get(at))
-}
-
-/// Where the room is.
-enum Map {
-    OnDisk(Index),
-    InMemory(Memory),
-}
-
-impl Ordered for Map {
-    fn get(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
-        match self {
-            Self::OnDisk(index) => index.get(key),
-            Self::InMemory(memory) => Ordered::get(memory, key),
-        }
-    }
-
-    fn walk(
-        &self,
-        from: &[u8],
-        to: &[u8],
-        each: &mut dyn FnMut(&[u8], &[u8]) -> bool,
-    ) -> io::Result<()> {
-        match self {
-            Self::OnDisk(index) => index.walk(from, to, each),
-            Self::InMemory(memory) => memory.walk(from, to, each),
-        }
-    }
-
-    fn apply(&mut self, changes: Changes) -> io::Result<()> {
-        match self {
-            Self::OnDisk(index) => index.apply(changes),
-            Self::InMemory(memory) => memory.apply(changes),
-        }
-    }
+/// An envelope of a message and how it stands, if it is in the queue.
+fn find(found: &Found, id: EnvelopeId) -> Option<(&Found, &Envelope, &State)> {
+    let mut all = found.message.envelopes.iter().zip(&found.states);
+    let (envelope, state) = all.find(|(envelope, _)| envelope.id == id)?;
+    Some((found, envelope, state))
 }
 
 impl fmt::Debug for Store {
@@ -353,3 +321,6 @@ impl fmt::Debug for Store {
         f.debug_struct("Store").field("lost", &self.lost.is_some()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

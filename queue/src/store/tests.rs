@@ -1,0 +1,253 @@
+//! The store between a journal on a disk in memory and a test in the place of the scheduler.
+
+use std::path::PathBuf;
+
+use smtpd_engine::time::Time;
+
+use super::*;
+use crate::budget::Budget;
+use crate::commit::{self, Commit};
+use crate::disk::fault::FaultDisk;
+use crate::envelope::{Outcome, Verdict};
+use crate::index::tests::Dir;
+use crate::ordered::{Changes, Ordered};
+use crate::request::{self, Accept, Body, Content};
+use crate::scheduler::tests::message;
+
+const START: u64 = 1_700_000_000_000_000;
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// A queue of three messages for bob and one for a user and a domain.
+struct Queue {
+    disk: FaultDisk,
+    opened: commit::Opened,
+}
+
+impl Queue {
+    fn new() -> Self {
+        let root = PathBuf::from("/q");
+        let disk = FaultDisk::new(&root);
+        let options = commit::Options::new(3 << 96 | 9);
+        let opened = Commit::open(Arc::new(disk.clone()), &root, &options).unwrap();
+        let mut queue = Self { disk, opened };
+        for (number, to) in [(1, &["bob"][..]), (2, &["bob"]), (3, &["bob"]), (4, &["jo", "a.net"])]
+        {
+            let mut octets = Budget::new(100).buffer();
+            assert!(octets.extend(b"text\r\n"));
+            queue.turn(request::Request::Accept(Accept {
+                token: (),
+                message: Arc::new(message(number, to)),
+                content: Content { dot_lines: false, body: Body::Memory(octets) },
+                causes: Vec::new(),
+            }));
+        }
+        queue
+    }
+
+    fn turn(&mut self, request: request::Request<()>) {
+        let mut done = Vec::new();
+        self.opened.commit.turn(Time::from_micros(1), &mut vec![request], &mut done);
+        assert_eq!(done.len(), 1);
+    }
+
+    fn record(&mut self, envelope: EnvelopeId, verdict: Verdict) {
+        self.turn(request::Request::Outcome(Outcome { envelope, at: START, verdict }));
+    }
+
+    fn live(&self) -> Vec<MessageId> {
+        self.opened.reader.behind(None, 100)
+    }
+
+    fn in_memory(&self) -> Store {
+        Store::in_memory(self.opened.reader.clone(), self.live())
+    }
+
+    fn on_disk(&self, dir: &Dir, sequence: u64) -> Store {
+        dir.wait_for_locks();
+        let options = Options { dir: &dir.0, limit: LIMIT, sequence, live: self.live() };
+        Store::open(options, self.opened.reader.clone())
+    }
+}
+
+fn id(number: u32, nth: u32) -> EnvelopeId {
+    EnvelopeId::new(MessageId::from_u32(number).unwrap(), nth)
+}
+
+fn turn(store: &mut Store, requests: impl IntoIterator<Item = Request>) -> Vec<Answer> {
+    let mut answers = Vec::new();
+    store.turn(&mut requests.into_iter().collect(), &mut answers);
+    answers
+}
+
+fn is_lost(answers: &[Answer]) -> bool {
+    matches!(answers, [Answer::Lost])
+}
+
+/// What is lent at `now` for local delivery, and what is next.
+fn claim(store: &mut Store, now: u64) -> (Vec<Lent>, Option<u64>) {
+    let crowded = HashSet::new();
+    let claim = Claim { kind: Kind::Mda, now, room: 100, per_lane: 100, crowded };
+    match turn(store, [Request::Claim(claim)]).pop() {
+        Some(Answer::Lent { kind: Kind::Mda, envelopes, next, .. }) => (envelopes, next),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn ids(lent: &[Lent]) -> Vec<EnvelopeId> {
+    lent.iter().map(|lent| lent.id).collect()
+}
+
+fn put(envelope: EnvelopeId, due: u64) -> Request {
+    let place = Place { envelope, kind: Kind::Mda, lane: 1, due: Due::At(due) };
+    Request::Change(Change::Put(place))
+}
+
+#[test]
+fn a_new_room_is_filled_with_what_the_scheduler_does_not_know() {
+    let queue = Queue::new();
+    let mut store = queue.in_memory();
+    assert!(is_lost(&turn(&mut store, [])));
+    assert!(turn(&mut store, [put(id(1, 0), 0)]).is_empty(), "void, and said once");
+    assert!(turn(&mut store, [Request::Known(vec![id(2, 0)])]).is_empty());
+    let (mut lent, next) = claim(&mut store, START);
+    lent.sort_by_key(|lent| lent.id);
+    let mut expected = vec![id(1, 0), id(3, 0), id(4, 0)];
+    expected.sort();
+    assert_eq!((ids(&lent), next), (expected, None));
+    let one = &lent[0];
+    assert_eq!(one.state, State::new(START));
+    assert_eq!((one.message.id, one.content.octets), (one.id.message(), 6));
+    assert!(claim(&mut store, START).0.is_empty(), "they are lent");
+}
+
+#[test]
+fn what_is_put_is_answered_for_and_comes_back_when_it_is_due() {
+    let mut queue = Queue::new();
+    let mut store = queue.in_memory();
+    turn(&mut store, []);
+    let known = (1..=3).map(|n| id(n, 0)).chain([id(4, 0), id(4, 1)]).collect();
+    turn(&mut store, [Request::Known(known)]);
+    let later = Verdict::Later { tries: 1, due: START + 9, error: "full".into() };
+    queue.record(id(2, 0), later);
+    let answers = turn(&mut store, [put(id(2, 0), START + 9)]);
+    assert!(matches!(&answers[..], [Answer::Stored(place)] if place.envelope == id(2, 0)));
+    assert_eq!(claim(&mut store, START + 8).1, Some(START + 9));
+    let (lent, next) = claim(&mut store, START + 9);
+    assert_eq!((ids(&lent), next), (vec![id(2, 0)], None));
+    assert_eq!((lent[0].state.tries, &*lent[0].state.error), (1, "full"));
+}
+
+#[test]
+fn the_journal_counts_where_the_room_says_otherwise() {
+    let mut queue = Queue::new();
+    let mut store = queue.in_memory();
+    turn(&mut store, []);
+    turn(&mut store, [Request::Known(vec![])]);
+    // The last process ended before the room heard of these.
+    queue.record(id(1, 0), Verdict::Delivered);
+    queue.record(id(2, 0), Verdict::Held { tries: 1, error: "loop".into() });
+    queue.record(id(3, 0), Verdict::Later { tries: 1, due: START + 5, error: "full".into() });
+    let (lent, next) = claim(&mut store, START);
+    assert_eq!((ids(&lent), next), (vec![id(4, 0)], Some(START + 5)));
+    assert_eq!(ids(&claim(&mut store, START + 5).0), [id(3, 0)]);
+    let (lent, next) = claim(&mut store, u64::MAX);
+    assert!(lent.is_empty() && next.is_none(), "the others are settled, held or lent");
+}
+
+#[test]
+fn a_damaged_message_is_held_and_keeps_nobody_waiting() {
+    let queue = Queue::new();
+    let mut store = queue.in_memory();
+    turn(&mut store, []);
+    turn(&mut store, [Request::Known(vec![])]);
+    // The facts of the first record: behind the header of the segment and its own.
+    queue.disk.flip(&PathBuf::from("/q/journal/00000001"), (512 + 48 + 4) * 8);
+    let (lent, next) = claim(&mut store, START);
+    assert!(!ids(&lent).contains(&id(1, 0)));
+    assert_eq!((lent.len(), next), (3, None));
+}
+
+#[test]
+fn an_index_that_was_closed_in_order_is_used_again() {
+    let queue = Queue::new();
+    let dir = Dir::new("store");
+    let mut store = queue.on_disk(&dir, 5);
+    assert!(is_lost(&turn(&mut store, [])));
+    let known = vec![id(1, 0), id(2, 0)];
+    turn(&mut store, [Request::Known(known)]);
+    turn(&mut store, [put(id(1, 0), START)]);
+    store.close(6).unwrap();
+
+    let mut store = queue.on_disk(&dir, 6);
+    assert!(turn(&mut store, []).is_empty(), "nothing is lost");
+    let lent = ids(&claim(&mut store, START).0);
+    assert!(lent.len() == 3 && lent.contains(&id(1, 0)) && !lent.contains(&id(2, 0)));
+    drop(store);
+
+    let mut store = queue.on_disk(&dir, 6);
+    assert!(is_lost(&turn(&mut store, [])), "the last process did not close it");
+    turn(&mut store, [Request::Known(vec![])]);
+    assert_eq!(claim(&mut store, START).0.len(), 4);
+}
+
+#[test]
+fn a_room_that_is_not_filled_yet_is_not_trusted_later() {
+    let queue = Queue::new();
+    let dir = Dir::new("unfilled");
+    queue.on_disk(&dir, 5).close(6).unwrap();
+    assert!(is_lost(&turn(&mut queue.on_disk(&dir, 6), [])));
+}
+
+#[test]
+fn without_a_directory_for_the_index_it_works_in_memory() {
+    let queue = Queue::new();
+    let dir = Dir::new("nowhere");
+    std::fs::write(&dir.0, b"a file").unwrap();
+    let below = Dir(dir.0.join("index"));
+    let mut store = queue.on_disk(&below, 5);
+    assert!(is_lost(&turn(&mut store, [])));
+    turn(&mut store, [Request::Known(vec![])]);
+    assert_eq!(claim(&mut store, START).0.len(), 4);
+    store.close(6).unwrap();
+}
+
+/// A map whose disk fails with every change.
+#[derive(Debug)]
+struct Broken;
+
+impl Ordered for Broken {
+    fn get(&self, _: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+
+    fn walk(&self, _: &[u8], _: &[u8], _: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn apply(&mut self, _: Changes) -> io::Result<()> {
+        Err(io::Error::other("no space left"))
+    }
+
+    fn close(self: Box<Self>, _: Seal) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn an_index_that_fails_is_replaced_by_one_in_memory() {
+    let queue = Queue::new();
+    let mut store = queue.in_memory();
+    turn(&mut store, []);
+    store.room = Room::new(Box::new(Broken));
+    // Filling it fails: it is lost again at once, and filled in memory.
+    assert!(is_lost(&turn(&mut store, [Request::Known(vec![])])));
+    turn(&mut store, [Request::Known(vec![id(1, 0)])]);
+    assert_eq!(claim(&mut store, START).0.len(), 3);
+
+    store.room = Room::new(Box::new(Broken));
+    // The put is not answered, so the scheduler keeps the envelope and puts it again.
+    assert!(is_lost(&turn(&mut store, [put(id(1, 0), START)])));
+    let mut answers = turn(&mut store, [Request::Known(vec![id(1, 0)]), put(id(1, 0), START)]);
+    assert!(matches!(answers.pop(), Some(Answer::Stored(_))));
+    assert_eq!(claim(&mut store, START).0.len(), 4);
+}
