@@ -1,6 +1,7 @@
 //! What is asked of the commit thread, and what it answers.
 
 use std::fmt;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
 use crate::budget::Buffer;
@@ -92,6 +93,16 @@ pub enum Refusal {
     /// The disk failed, and so did the attempt to note that the message is refused. After a
     /// crash it may be delivered, so it must not be refused: 421, and close the connection.
     Fatal,
+}
+
+impl Refusal {
+    /// What to say of a message that met this error before its record was handed to the disk.
+    pub fn of(error: &io::Error) -> Self {
+        match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::NoSpace,
+            _ => Self::Failed,
+        }
+    }
 }
 
 impl fmt::Display for Refusal {

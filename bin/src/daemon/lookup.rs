@@ -153,6 +153,10 @@ pub fn start<C: Send + 'static>(
     let (sender, questions): (_, Receiver<Question<C>>) = mpsc::channel();
     let thread = threads::start("lookup", move || {
         for question in questions {
+            if Arc::strong_count(&question.slot) == 1 {
+                // Whoever asked has gone, or has given up waiting and asked something else.
+                continue;
+            }
             // What one recipient brings to light must not end the look-ups of all others.
             let reply = catch_unwind(AssertUnwindSafe(|| question.judge(&users)));
             let reply = reply.unwrap_or(reply::TEMPORARY_FAILURE);

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
+use smtpd_engine::limits;
 use smtpd_engine::server::Ticket;
 use smtpd_queue::delivery::Kind;
 use smtpd_queue::scheduler::{InFlight, Input};
@@ -66,25 +67,66 @@ pub enum Errand {
 /// Octets of one session's message that may wait for its writer.
 const BEHIND: usize = 512 << 10;
 
-/// What a session has handed to its writer and the writer has not written.
+/// Octets of all of them together, after which a session has one piece under way and no more.
+const ALL_BEHIND: usize = limits::CONTENT_MEMORY;
+
+/// What all sessions together have handed to the writers and the writers have not written.
 #[derive(Clone, Default)]
-pub struct Backlog(Arc<AtomicUsize>);
+pub struct Total(Arc<AtomicUsize>);
+
+/// What a session has handed to its writer and the writer has not written.
+#[derive(Clone)]
+pub struct Backlog {
+    own: Arc<AtomicUsize>,
+    all: Total,
+}
 
 impl Backlog {
+    /// One more part of the total.
+    #[must_use]
+    pub fn new(all: Total) -> Backlog {
+        Backlog { own: Arc::default(), all }
+    }
+
     /// Whether the session has to wait.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.0.load(Ordering::Relaxed) > BEHIND
+        let own = self.own.load(Ordering::Relaxed);
+        own > BEHIND || (own > 0 && self.all.0.load(Ordering::Relaxed) > ALL_BEHIND)
     }
 
     /// Notes octets as handed over.
     pub fn add(&self, octets: usize) {
-        self.0.fetch_add(octets, Ordering::Relaxed);
+        self.own.fetch_add(octets, Ordering::Relaxed);
+        self.all.0.fetch_add(octets, Ordering::Relaxed);
     }
 
-    /// Notes octets as written; true when the session that was held may go on.
+    /// Notes octets as written; true when the session, if it is held, may go on.
     pub fn written(&self, octets: usize) -> bool {
-        let before = self.0.fetch_sub(octets, Ordering::Relaxed);
-        before > BEHIND && before - octets <= BEHIND
+        self.all.0.fetch_sub(octets, Ordering::Relaxed);
+        let before = self.own.fetch_sub(octets, Ordering::Relaxed);
+        let now = before - octets;
+        // With nothing of its own left it goes on, however much there is of others.
+        now == 0 || (before > BEHIND && now <= BEHIND)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_waits_for_its_own_octets_and_for_one_piece_when_there_is_much_of_others() {
+        let all = Total::default();
+        let one = Backlog::new(all.clone());
+        one.add(BEHIND);
+        assert!(!one.is_full());
+        one.add(1);
+        assert!(one.is_full() && one.written(1) && !one.is_full());
+        let other = Backlog::new(all);
+        other.add(ALL_BEHIND);
+        assert!(one.is_full(), "one piece of its own, and too much of all");
+        assert!(one.written(BEHIND) && !one.is_full());
+        assert!(other.is_full() && other.written(ALL_BEHIND));
     }
 }

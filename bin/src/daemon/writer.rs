@@ -79,7 +79,9 @@ impl ContentWriter {
         if let Ok(writer) = state
             && let Err(error) = writer.write(octets)
         {
+            // Its peer may take its time with the rest; the disk may need the space now.
             *state = Err(error);
+            self.remove(message);
         }
     }
 
@@ -94,9 +96,7 @@ impl ContentWriter {
             Err(error) => {
                 log::error!("warn: queue: content of {message}: {error}");
                 self.remove(message);
-                let full = error.kind() == io::ErrorKind::StorageFull;
-                let why = if full { Refusal::NoSpace } else { Refusal::Failed };
-                Done::Refuse(accept.token, why)
+                Done::Refuse(accept.token, Refusal::of(&error))
             }
         }
     }

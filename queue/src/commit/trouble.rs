@@ -6,7 +6,6 @@
 //! may still turn up after a crash, and the outcomes stay owed until the disk works again.
 //! Until then messages are refused that the disk has not seen: those may be refused for good.
 
-use std::io::ErrorKind;
 use std::time::Duration;
 
 use smtpd_engine::time::Time;
@@ -88,7 +87,6 @@ impl Commit {
         let (Failure::Before(error) | Failure::Uncertain(error)) = failure;
         log::error!("warn: queue: journal: {error}");
         self.retry = now + RETRY;
-        let full = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
-        self.trouble = if full { Refusal::NoSpace } else { Refusal::Failed };
+        self.trouble = Refusal::of(error);
     }
 }

@@ -12,7 +12,7 @@ use smtpd_queue::id::MessageId;
 use smtpd_queue::spool::INLINE;
 
 use super::Backstage;
-use crate::daemon::messages::Backlog;
+use crate::daemon::messages::{Backlog, Total};
 
 /// Octets of a piece: large enough that the hand-over costs nothing beside the write.
 const PIECE: usize = 128 << 10;
@@ -26,6 +26,8 @@ pub struct Content {
     dot_lines: bool,
     /// Whether the next octet begins a line.
     line_start: bool,
+    /// Where what a writer has not written is counted.
+    behind: Total,
 }
 
 enum Store {
@@ -47,14 +49,15 @@ impl Content {
     /// Begins with `trace`, the field that says how the message came here.
     pub fn new<B: Backstage>(
         id: MessageId,
-        buffer: Buffer,
+        (buffer, behind): (Buffer, Total),
         rewriter: Rewriter,
         trace: &[u8],
         conn: B::Conn,
         backstage: &mut B,
     ) -> Content {
         let store = Store::Memory(buffer);
-        let mut content = Content { id, rewriter, store, dot_lines: false, line_start: true };
+        let mut content =
+            Content { id, rewriter, store, dot_lines: false, line_start: true, behind };
         content.store(trace, conn, backstage);
         content
     }
@@ -115,7 +118,7 @@ impl Content {
             }
             let mut piece = Vec::with_capacity(PIECE.max(buffer.len() + octets.len()));
             piece.extend_from_slice(buffer);
-            self.store = Store::File { piece, backlog: Backlog::default() };
+            self.store = Store::File { piece, backlog: Backlog::new(self.behind.clone()) };
         }
         if let Store::File { piece, backlog } = &mut self.store {
             piece.extend_from_slice(octets);

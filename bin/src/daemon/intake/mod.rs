@@ -26,7 +26,7 @@ use smtpd_queue::id::{Ids, MessageId};
 use smtpd_queue::request::{self, Accept, Body};
 
 use super::lookup::{self, OwnFacts, Question};
-use super::messages::{Backlog, Waiting};
+use super::messages::{Backlog, Total, Waiting};
 use crate::log::session as line;
 use crate::sys::Zone;
 use content::Content;
@@ -133,6 +133,7 @@ pub struct Intake<B, U> {
     gates: Vec<Gate>,
     ids: Ids,
     budget: Budget,
+    behind: Total,
     users: U,
     next_session: u64,
     /// Where header and body are put together; empty between two events.
@@ -161,6 +162,7 @@ impl<B: Backstage, U: Users> Intake<B, U> {
             gates,
             ids,
             budget,
+            behind: Total::default(),
             users,
             next_session: seed,
             scratch: Vec::new(),
@@ -306,7 +308,7 @@ impl<B: Backstage, U: Users> Intake<B, U> {
         let header = Header { gate, helo: &session.helo, engine, id, seconds, zone: &self.zone.1 };
         let rewriter = header.rewriter();
         header.write(transaction.only_recipient(), transaction.smtputf8, &mut self.scratch);
-        let buffer = self.budget.buffer();
+        let buffer = (self.budget.buffer(), self.behind.clone());
         let trace = &self.scratch;
         let content = Content::new(id, buffer, rewriter, trace, conn, &mut self.backstage);
         self.scratch.clear();
