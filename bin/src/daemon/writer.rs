@@ -1,7 +1,7 @@
 //! Content files being written: what is too big for a journal record, or found no room in memory.
 //!
 //! A [`ContentWriter`] is a value that carries out one order after the other and waits for the
-//! disk meanwhile. The daemon gives each a thread ([`spooler`](super::spooler)); all orders about
+//! disk meanwhile. The daemon gives each a thread (`spooler`); all orders about
 //! one message go to the same one, so that they are carried out in their order.
 
 use std::collections::HashMap;
