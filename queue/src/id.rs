@@ -132,8 +132,8 @@ impl Ids {
         Self(Arc::new(Counter { next: AtomicU64::new(next), end: AtomicU64::new(end) }))
     }
 
-    /// The next id, or `None` when the reserved ones are used up because the disk has kept
-    /// the commit thread waiting all that time: an error of the machine, worth a 451.
+    /// The next id, or `None` when the reserved ones are used up: the segment that would reserve
+    /// more could not be begun. The disk is full, so there is no space for mail either, or fails.
     pub fn take(&self) -> Option<MessageId> {
         let end = self.0.end.load(Ordering::Acquire);
         let step = |next| {

@@ -111,20 +111,36 @@ impl Journal {
     pub(crate) fn is_worn(&self) -> bool {
         let grows = |active: &Active| active.allocated < self.at.capacity;
         let spare = self.at.spares.count() > RESERVE;
-        self.at.ids.low() || spare && self.active.as_ref().is_some_and(grows)
+        self.is_low(0) || spare && self.active.as_ref().is_some_and(grows)
+    }
+
+    /// Whether ids are running out, and a segment that reserves more and has room for `octets`
+    /// can begin. The reserve is not for ids of mail that cannot be accepted.
+    fn is_low(&self, octets: u64) -> bool {
+        self.at.ids.low() && self.may_begin(octets)
+    }
+
+    /// Whether a segment with room for `octets` can begin without touching the reserve.
+    pub(crate) fn may_begin(&self, octets: u64) -> bool {
+        self.at.spares.count() > RESERVE
+            || self.unreserved().is_ok_and(|free| free >= Some(segment::HEADER + octets))
     }
 
     /// Octets that a group with new mail may have.
     pub(crate) fn room(&self) -> io::Result<u64> {
-        let spares = self.at.spares.count();
-        if spares > RESERVE {
+        if self.at.spares.count() > RESERVE {
             return Ok(u64::MAX);
         }
-        let missing = (RESERVE - spares) as u64 * self.at.capacity;
-        let free = self.at.disk.space(&self.at.dir)?;
-        let Some(free) = free.checked_sub(missing) else { return Ok(0) };
+        let Some(free) = self.unreserved()? else { return Ok(0) };
         let allocated = self.active.as_ref().map_or(0, |active| active.allocated - active.end);
         Ok(free.max(allocated))
+    }
+
+    /// What the disk has beyond the spare files that the reserve still lacks; `None` when it has
+    /// not even those.
+    fn unreserved(&self) -> io::Result<Option<u64>> {
+        let missing = RESERVE.saturating_sub(self.at.spares.count()) as u64 * self.at.capacity;
+        Ok(self.at.disk.space(&self.at.dir)?.checked_sub(missing))
     }
 
     /// Writes a group and makes it durable.
@@ -134,8 +150,10 @@ impl Journal {
         let full = |active: &Active| {
             active.end > segment::HEADER && active.end + octets > self.at.capacity
         };
-        if self.active.as_ref().is_none_or(full) || self.at.ids.low() {
+        if self.active.as_ref().is_none_or(full) {
             self.begin(why, octets).map_err(Failure::Before)?;
+        } else if self.is_low(octets) {
+            self.begin(Purpose::Accept, octets).map_err(Failure::Before)?;
         }
         self.append(group)
     }
@@ -177,6 +195,13 @@ impl Journal {
     /// Begins the next segment. The one before is not written again, even when this fails: what
     /// the failed header said about it may be on disk.
     pub(crate) fn begin(&mut self, why: Purpose, octets: u64) -> io::Result<()> {
+        if self.at.spares.count() == 0
+            && self.at.disk.space(&self.at.dir)? < segment::HEADER + octets
+        {
+            // Every attempt would leave a file of no octets.
+            let text = format!("{}: no space for a segment", self.at.dir.display());
+            return Err(io::Error::new(io::ErrorKind::StorageFull, text));
+        }
         self.active = None;
         let number = self.at.last.checked_add(1).ok_or(io::ErrorKind::QuotaExceeded)?;
         self.at.last = number;

@@ -137,9 +137,12 @@ impl Commit {
             last: replayed.last,
             next: replayed.next,
         });
-        // A disk that is full or failing now may be well again later, and there is mail to be
-        // delivered meanwhile. The ids are reserved by the header.
-        if let Err(error) = journal.begin(Purpose::Settle, 0) {
+        // The header reserves ids. A disk that is full or failing now may be well again later,
+        // and there is mail to be delivered meanwhile: for its outcomes the reserve is kept,
+        // of which every start on a full disk would take a file otherwise.
+        if journal.may_begin(0)
+            && let Err(error) = journal.begin(Purpose::Accept, 0)
+        {
             log::error!("warn: queue: journal: {error}");
         }
         let (reader, spool) = readers(&disk, &layout, key, table.clone());
@@ -192,6 +195,10 @@ impl Commit {
     pub fn close(mut self) -> io::Result<u64> {
         if self.journal.is_uncertain() || !self.owed.is_empty() {
             return Err(io::Error::other("the journal's disk has failed"));
+        }
+        if self.journal.active().is_none() && !self.journal.may_begin(0) {
+            // The reserve is kept for what matters more.
+            return Ok(self.journal.synced());
         }
         self.group.clear();
         self.group.close(self.ids.next());

@@ -377,6 +377,40 @@ fn a_full_disk_refuses_mail_and_can_be_drained() {
 }
 
 #[test]
+fn starts_on_a_full_disk_leave_the_reserve_to_outcomes() {
+    let disk = FaultDisk::new(&root());
+    disk.set_capacity(12 * SEGMENT);
+    let mut queue = Queue::on(disk);
+    queue.fill();
+    let full = (1..1000).find(|number| refusal(&queue.accept(*number, &"x".repeat(900))).is_some());
+    let full = full.expect("the disk is not that large");
+    // Somebody else takes the rest.
+    let (other, space) = (root().join("other"), queue.disk.space(&root()).unwrap());
+    queue.disk.create(&other).unwrap().write_at(&vec![0; space as usize], 0).unwrap();
+    let segments = queue.segments();
+    for round in 0..10 {
+        assert_eq!(refusal(&queue.accept(2000, "")), Some(Refusal::NoSpace), "{round}");
+        queue.tidy(20);
+        if round % 2 == 0 {
+            queue = queue.crash(true);
+        } else {
+            let sequence = queue.opened.commit.close().unwrap();
+            queue = Queue::on(queue.disk);
+            assert_eq!(queue.opened.recovered.sequence, sequence);
+        }
+        assert_eq!(queue.opened.commit.spares.count(), RESERVE, "{round}");
+        assert!(queue.segments() <= segments, "{round}");
+    }
+    for number in 1..full {
+        (0..3).for_each(|nth| drop(queue.settle(number, nth)));
+        queue.tidy(1);
+    }
+    queue.tidy(100);
+    assert_eq!(refusal(&queue.accept(2001, &"x".repeat(900))), None);
+    assert_eq!(queue.crash(false).opened.recovered.live, [id(2001)]);
+}
+
+#[test]
 fn ids_are_never_given_twice() {
     let mut taken = std::collections::HashSet::new();
     let mut queue = Queue::new();

@@ -100,7 +100,7 @@ impl Commit {
             return Ok(self.tidy.rest.saturating_since(now));
         }
         if self.journal.is_worn() {
-            self.journal.begin(Purpose::Settle, 0)?;
+            self.journal.begin(Purpose::Accept, 0)?;
             return Ok(Duration::ZERO);
         }
         if self.recycle(now)? {
@@ -135,11 +135,12 @@ impl Commit {
         Ok(true)
     }
 
-    /// The oldest segment, if it is not being written: with `empty`, if it is empty and nobody
-    /// reads it.
+    /// The oldest segment, if it is neither being written nor the only one, as which it keeps
+    /// the key and the ids: with `empty`, if it is empty and nobody reads it.
     fn oldest(&self, empty: bool) -> Option<u32> {
         let table = self.table.lock();
-        let (number, extent) = table.segments().next()?;
+        let mut segments = table.segments();
+        let ((number, extent), _) = (segments.next()?, segments.next()?);
         let fits = !empty || extent.is_unused();
         (fits && self.journal.active() != Some(number)).then_some(number)
     }

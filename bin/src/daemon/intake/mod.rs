@@ -297,8 +297,8 @@ impl<B: Backstage, U: Users> Intake<B, U> {
     /// DATA: the message gets its id, and its content begins with the trace field.
     fn data(&mut self, session: &mut Session, engine: &Engine, conn: B::Conn) -> Reply<'static> {
         let Some(transaction) = session.transaction.as_mut() else { return reply::NO_RECIPIENT };
-        // There is one unless the disk has kept the queue from reserving more for long.
-        let Some(id) = self.ids.take() else { return reply::NOT_QUEUED };
+        // There is one unless the queue's disk has no space to reserve more, as for mail.
+        let Some(id) = self.ids.take() else { return reply::NO_SPACE };
         let ctime = self.backstage.wall();
         let seconds = i64::try_from(ctime / 1_000_000).unwrap_or(i64::MAX);
         if !(self.zone.0..self.zone.0.saturating_add(ZONE)).contains(&seconds) {
