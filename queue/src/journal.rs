@@ -18,7 +18,7 @@ use crate::table::Shared;
 
 /// The writing end of the journal.
 pub(crate) struct Journal {
-    /// Its beginning, and where it stands: `last` and `next` grow.
+    /// Its beginning, and where it stands: `last`, `standing` and `next` grow.
     at: Start,
     active: Option<Active>,
     /// Records from this number on are uncertain, up to `next`.
@@ -48,6 +48,8 @@ pub(crate) struct Start {
     pub(crate) capacity: u64,
     /// The highest number of a segment that was ever begun.
     pub(crate) last: u32,
+    /// The last one whose header is on disk.
+    pub(crate) standing: u32,
     /// The sequence number of the next record.
     pub(crate) next: u64,
 }
@@ -99,6 +101,12 @@ impl Journal {
     /// Whether there are uncertain records, so that only [`Journal::abort`] may follow.
     pub(crate) fn is_uncertain(&self) -> bool {
         self.uncertain.is_some()
+    }
+
+    /// The last segment whose header is on disk; zero before there is one. It tells the next
+    /// start the key, the ids and the sequence numbers.
+    pub(crate) fn standing(&self) -> u32 {
+        self.at.standing
     }
 
     /// The segment being written.
@@ -222,6 +230,7 @@ impl Journal {
         self.at.disk.sync_dir(&self.at.dir)?;
         let allocated = file.size()?;
         self.at.ids.reserved(segment.ids);
+        self.at.standing = number;
         self.active = Some(Active { segment, file, end: segment::HEADER, allocated });
         Ok(())
     }

@@ -135,6 +135,7 @@ impl Commit {
             key,
             capacity: options.segment,
             last: replayed.last,
+            standing: replayed.last_header.map_or(0, |header| header.segment),
             next: replayed.next,
         });
         // The header reserves ids. A disk that is full or failing now may be well again later,

@@ -435,6 +435,22 @@ fn ids_are_never_given_twice() {
 }
 
 #[test]
+fn the_last_header_on_disk_stays_while_the_next_one_fails() {
+    let mut queue = Queue::new();
+    let taken = queue.opened.ids.take();
+    queue.accept(1, "one");
+    (0..3).for_each(|nth| drop(queue.settle(1, nth)));
+    // There is a spare file now, so the next segment begins: its name, its header, its sync.
+    queue.fill();
+    let sync = queue.disk.steps() + 2;
+    queue.disk.fail(sync..sync + 1, Fault::Io);
+    queue.tidy(60);
+    let queue = queue.crash(false);
+    let next = queue.opened.ids.take();
+    assert!(next.is_some() && next != taken, "it is known which ids were given");
+}
+
+#[test]
 fn an_idle_queue_reserves_more_ids_in_time() {
     let mut queue = Queue::new();
     for _ in 0..3 {

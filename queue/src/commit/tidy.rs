@@ -135,14 +135,13 @@ impl Commit {
         Ok(true)
     }
 
-    /// The oldest segment, if it is neither being written nor the only one, as which it keeps
-    /// the key and the ids: with `empty`, if it is empty and nobody reads it.
+    /// The oldest segment, if a later one has its header on disk, which keeps the key and the
+    /// ids: with `empty`, if it is empty and nobody reads it.
     fn oldest(&self, empty: bool) -> Option<u32> {
         let table = self.table.lock();
-        let mut segments = table.segments();
-        let ((number, extent), _) = (segments.next()?, segments.next()?);
+        let (number, extent) = table.segments().next()?;
         let fits = !empty || extent.is_unused();
-        (fits && self.journal.active() != Some(number)).then_some(number)
+        (fits && number < self.journal.standing()).then_some(number)
     }
 
     /// Whether emptying the oldest segment is worth the writing: more than half of the journal,
