@@ -2,13 +2,11 @@
 //!
 //! `transcript` reads and plays the conversations of `fixtures/smtp/server` (their format is
 //! described in `fixtures/README.md`), `rng` is the one source of randomness of all tests,
-//! `noise` makes input that nobody should send. `program` runs the real programs, `letter` makes
-//! messages for them that can be checked, `load` sends them mail and keeps books of it, `mount`
-//! makes disks that may fill up or lose their power.
+//! `noise` makes input that nobody should send. `program` runs the real programs, `load` sends
+//! them mail and keeps books of it, `mount` makes disks that may fill up or lose their power.
 
 #![forbid(unsafe_code)]
 
-pub mod letter;
 pub mod load;
 pub mod mount;
 pub mod noise;

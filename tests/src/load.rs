@@ -112,9 +112,12 @@ fn exchange(client: &mut Client, to: &str, letter: &Letter) -> Fate {
     if client.send(commands.as_bytes()).is_err() {
         return Fate::Refused(String::new());
     }
+    // All of them, or what is left would be taken for answers to other commands.
     let replies = [client.reply(), client.reply(), client.reply()];
     for (reply, code) in replies.into_iter().zip(["250", "250", "354"]) {
         if !reply.starts_with(code) {
+            // The transaction may still be there. What comes of this is seen with the next one.
+            let _ = client.command("RSET");
             return Fate::Refused(reply);
         }
     }
@@ -163,11 +166,11 @@ impl Books {
         assert!(before.is_none(), "letters have names of their own");
     }
 
-    /// Notes a letter that is in a Maildir.
+    /// Notes a letter that is in a Maildir, and gives its name.
     ///
     /// # Errors
     /// It is not whole, was refused, or is there under another name too.
-    pub fn find(&self, path: &Path) -> Result<(), String> {
+    pub fn find(&self, path: &Path) -> Result<String, String> {
         let wrong = |text: String| format!("{}: {text}", path.display());
         let letter = Letter::read(path).map_err(wrong)?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -180,7 +183,10 @@ impl Books {
             return Err(wrong(format!("it was refused: {reply:?}")));
         }
         let first = entry.found.get_or_insert_with(|| name.to_owned());
-        if first == name { Ok(()) } else { Err(wrong(format!("it is there as {first} too"))) }
+        if first != name {
+            return Err(wrong(format!("it is there as {first} too")));
+        }
+        Ok(letter.name)
     }
 
     /// Those that were answered with 250 and have not been found.
