@@ -137,8 +137,13 @@ impl Store {
 
     /// A store with its room in memory. `live` is what was in the journal at its start.
     pub fn in_memory(reader: Reader, live: Vec<MessageId>) -> Self {
+        Self::with(Box::new(Memory::new()), reader, live)
+    }
+
+    /// A store with its room in `map`, which must be empty.
+    pub fn with(map: Map, reader: Reader, live: Vec<MessageId>) -> Self {
         Self {
-            room: Room::new(Box::new(Memory::new())),
+            room: Room::new(map),
             destinations: reader.destinations(),
             reader,
             lost: Some(live),

@@ -209,7 +209,10 @@ impl Scheduler {
             let agent = self.agent(kind);
             let may_claim = !agent.asked && self.room(kind) > 0;
             let store = agent.next_in_store.filter(|_| may_claim);
-            let wait = store.map(|due| Duration::from_micros(due.saturating_sub(now.unix)));
+            let wait = store.map(|due| match schedule::from_another_clock(due, now.unix) {
+                true => Duration::ZERO,
+                false => Duration::from_micros(due.saturating_sub(now.unix)),
+            });
             [wait.map(|wait| now.mono + wait), agent.lanes.wakeup(now.mono)]
         });
         agents.chain([self.memory.first_near()]).flatten().min()
@@ -432,7 +435,11 @@ impl Scheduler {
         let room = self.room(kind);
         let many = self.options.per_lane / 2;
         let agent = self.agent_mut(kind);
-        let due = agent.next_in_store.is_some_and(|due| due <= now.unix);
+        // What was on its way to the store when the clock was set back comes there with a due
+        // time of the old one.
+        let due = agent
+            .next_in_store
+            .is_some_and(|due| due <= now.unix || schedule::from_another_clock(due, now.unix));
         let cleared = agent.passed_over.iter().any(|lane| agent.lanes.waiting(*lane) < many);
         if agent.paused || agent.asked || room == 0 || !(due || cleared) {
             return;

@@ -262,6 +262,19 @@ fn a_clock_that_is_set_back_makes_it_look_into_the_store() {
 }
 
 #[test]
+fn a_clock_that_is_set_back_is_seen_also_by_what_is_on_its_way_to_the_store() {
+    let mut bench = Bench::new(Options::default());
+    let outputs = bench.accept(1, &["bob"]);
+    bench.pass(1000);
+    let (_, outputs) = bench.end(batch(&outputs), later());
+    let place = put(&outputs);
+    bench.now.unix -= 365 * 24 * 3600 * S;
+    assert!(bench.turn([]).is_empty(), "the store is not known to have anything");
+    let outputs = bench.turn([Input::Store(Answer::Stored(place))]);
+    assert!(matches!(&outputs[..], [Output::Store(Request::Claim(_))]), "{outputs:?}");
+}
+
+#[test]
 fn a_flood_for_one_fills_neither_memory_nor_the_way_of_others() {
     let options = Options { memory: 500, per_lane: 100, ..Options::default() };
     let mut bench = Bench::new(options);
