@@ -1,49 +1,21 @@
 //! What was sent and heard, and what must therefore be in the Maildirs.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::path::{Path, PathBuf};
 
 use smtpd_queue::disk::fault::FaultDisk;
 use smtpd_queue::disk::{Disk, read_exact_at};
+use smtpd_queue::envelope::Message;
 use smtpd_queue::id::{EnvelopeId, MessageId};
 
-/// Those who have a Maildir.
-pub const USERS: [&str; 4] = ["ann", "bob", "carol", "dave"];
-/// What they are reached by, and what is refused; see [`reaches`].
-pub const RECIPIENTS: [&str; 8] = [
-    "ann@example.org",
-    "bob@example.org",
-    "carol@example.org",
-    "dave@example.org",
-    "team@example.org",
-    "all@example.org",
-    "nobody@example.org",
-    "ann@elsewhere.example",
-];
-
-/// The users behind a recipient.
-fn reaches(recipient: &str) -> &'static [&'static str] {
-    match recipient {
-        "ann@example.org" => &USERS[..1],
-        "bob@example.org" => &USERS[1..2],
-        "carol@example.org" => &USERS[2..3],
-        "dave@example.org" => &USERS[3..],
-        "team@example.org" => &USERS[..2],
-        "all@example.org" => &USERS,
-        _ => &[],
-    }
-}
-
-/// Where a user's mail is.
-pub fn maildir(user: &str) -> PathBuf {
-    Path::new("/home").join(user).join("Maildir")
-}
+use crate::people::{RECIPIENTS, USERS, maildir, reaches};
+use crate::tally::Tally;
+use crate::trace::note;
 
 /// A message that a peer sends, or begins to send.
 pub struct Mail {
     /// The reverse-path.
     pub sender: &'static str,
-    /// What is to be delivered, with CR LF.
+    /// What is to be delivered, with LF.
     pub content: Vec<u8>,
     /// No server may take it.
     pub bad: bool,
@@ -62,15 +34,37 @@ pub struct Model {
     pub mails: Vec<Mail>,
     /// The ids of accepted messages.
     ids: HashSet<MessageId>,
+    /// The ids of messages that were refused for good.
+    refused: HashSet<MessageId>,
+    /// Envelopes of accepted messages: each is in the queue or in a Maildir.
+    promised: BTreeSet<EnvelopeId>,
     /// Envelopes whose delivery is on record.
     settled: HashSet<EnvelopeId>,
+    /// Names that a reader has taken out of `new`, for good.
+    read: HashSet<String>,
     pub tally: Tally,
 }
 
+/// An envelope that is somewhere, with its text as it is delivered.
+pub struct Copy {
+    pub envelope: EnvelopeId,
+    pub user: &'static str,
+    pub text: Vec<u8>,
+}
+
+/// How often a message is there, by its number, for a recipient, for a user behind that.
+type Copies = BTreeMap<(usize, &'static str, &'static str), usize>;
+
 impl Model {
     /// The server says that it has taken a message.
-    pub fn accepted(&mut self, id: MessageId) {
-        assert!(self.ids.insert(id), "the message id {id} comes twice");
+    pub fn accepted(&mut self, message: &Message) {
+        assert!(self.ids.insert(message.id), "the message id {} comes twice", message.id);
+        self.promised.extend(message.envelopes.iter().map(|envelope| envelope.id));
+    }
+
+    /// The server says that it has not taken a message, and that this is on disk.
+    pub fn refused(&mut self, id: MessageId) {
+        self.refused.insert(id);
     }
 
     /// A delivery is on disk as such.
@@ -81,11 +75,19 @@ impl Model {
     /// An envelope is about to be tried.
     pub fn tried(&mut self, id: EnvelopeId) {
         assert!(!self.settled.contains(&id), "{id} is tried although its delivery is on record");
+        assert!(!self.refused.contains(&id.message()), "{id} is tried, of a message refused");
+    }
+
+    /// A reader has moved a message from `new` to `cur`, which is on disk.
+    pub fn read(&mut self, name: String) {
+        self.read.insert(name);
+        self.tally.read += 1;
     }
 
     /// A peer has heard how its message ended.
-    pub fn answered(&mut self, mail: usize, code: u16) {
-        let mail = &mut self.mails[mail];
+    pub fn answered(&mut self, nth: usize, code: u16) {
+        note(|| format!("message {nth}: {code}"));
+        let mail = &mut self.mails[nth];
         assert!(mail.taken.is_none(), "two answers to one message");
         match code {
             250 => {
@@ -104,74 +106,133 @@ impl Model {
         }
     }
 
-    /// Holds the Maildirs against what was heard. Everything that was accepted must have been
-    /// delivered by now.
-    pub fn check(&mut self, disk: &FaultDisk) {
-        let mut found: BTreeMap<(usize, &str, &str), usize> = BTreeMap::new();
-        for user in USERS {
-            for (name, text) in delivered(disk, user) {
-                let nth = number(&text).filter(|nth| *nth < self.mails.len());
-                let nth = nth.unwrap_or_else(|| panic!("{user} has {name}, which nobody sent"));
-                let to = self.mails[nth].compare(&text, &name);
-                *found.entry((nth, to, user)).or_default() += 1;
-            }
+    /// Holds the Maildirs against what was said so far: everything in them is whole and allowed,
+    /// and what is not there is in the queue.
+    pub fn check_meanwhile(&self, disk: &FaultDisk, in_queue: impl Fn(EnvelopeId) -> bool) {
+        let copies = self.in_maildirs(disk);
+        let there: HashSet<EnvelopeId> = copies.iter().map(|copy| copy.envelope).collect();
+        for id in &self.promised {
+            assert!(there.contains(id) || in_queue(*id), "{id} was acknowledged and is lost");
         }
+        self.count(&copies);
+    }
+
+    /// Holds the Maildirs against what was heard. Everything that was accepted must have been
+    /// delivered by now, or be among those `held`.
+    pub fn check(&self, disk: &FaultDisk, held: Vec<Copy>) -> u64 {
+        let mut copies = self.in_maildirs(disk);
+        let delivered = copies.len();
+        let mut ids = BTreeSet::new();
+        for Copy { envelope, .. } in &copies {
+            assert!(ids.insert(*envelope), "{envelope} is there twice");
+        }
+        // The last attempt may have failed when the message could already be seen.
+        copies.extend(held.into_iter().filter(|copy| ids.insert(copy.envelope)));
+        let lost = self.promised.difference(&ids).next();
+        assert_eq!(lost, None, "acknowledged and lost");
+        let found = self.count(&copies);
         for (nth, mail) in self.mails.iter().enumerate() {
+            let copies = |to, user| found.get(&(nth, to, user)).copied().unwrap_or_default();
+            let is_there = found.keys().any(|(one, ..)| *one == nth);
             for to in RECIPIENTS {
                 for user in reaches(to) {
-                    let copies = found.remove(&(nth, to, user)).unwrap_or_default();
-                    let (least, most) = mail.copies(to);
-                    assert!(
-                        (least..=most).contains(&copies),
-                        "message {nth} to {to} is {copies} times in the Maildir of {user}, not \
-                         {least} to {most} times: whole: {}, taken: {:?}, recipients: {:?}",
-                        mail.whole,
-                        mail.taken,
-                        mail.recipients
-                    );
-                    self.tally.delivered += copies as u64;
+                    let (copies, least) = (copies(to, user), mail.least(to, is_there));
+                    assert!(copies >= least, "{} {to} {user} {copies} < {least}", mail.told(nth));
                 }
             }
         }
-        assert!(found.is_empty(), "delivered to who is not behind the recipient: {found:?}");
+        delivered as u64
+    }
+
+    /// Counts what is there; nothing may be there too often.
+    fn count(&self, copies: &[Copy]) -> Copies {
+        let mut found = Copies::new();
+        for Copy { envelope, user, text } in copies {
+            let nth = number(text).filter(|nth| *nth < self.mails.len());
+            let nth = nth.unwrap_or_else(|| panic!("{user} has {envelope}, which nobody sent"));
+            let to = self.mails[nth].compare(text, *envelope);
+            *found.entry((nth, to, user)).or_default() += 1;
+        }
+        for ((nth, to, user), copies) in &found {
+            assert!(reaches(to).contains(user), "message {nth} to {to} is delivered to {user}");
+            let mail = &self.mails[*nth];
+            let most = mail.most(to);
+            assert!(*copies <= most, "{} {to} {user} {copies} > {most}", mail.told(*nth));
+        }
+        found
+    }
+
+    /// All that users have. A name that is in `new` and, with flags, in `cur` is one message: whoever
+    /// moves it may have been interrupted.
+    fn in_maildirs(&self, disk: &FaultDisk) -> Vec<Copy> {
+        let mut names = BTreeSet::new();
+        let mut copies = Vec::new();
+        for user in USERS {
+            for place in ["new", "cur"] {
+                let folder = maildir(user).join(place);
+                for entry in disk.list(&folder).unwrap_or_default() {
+                    let file = disk.open(&folder.join(&entry.name)).expect("it is there");
+                    let mut text = vec![0; file.size().expect("the power is on") as usize];
+                    read_exact_at(&*file, &mut text, 0).expect("the power is on");
+                    let name = entry.name.into_string().expect("names are ASCII");
+                    let name = name.split(':').next().unwrap_or_default().to_owned();
+                    let again = place == "new" && self.read.contains(&name);
+                    assert!(!again, "{name} was read and is there as new again");
+                    let envelope = name.split('.').nth(1).and_then(|id| id.parse().ok());
+                    let envelope = envelope.unwrap_or_else(|| panic!("{name} names no envelope"));
+                    if names.insert(name) {
+                        copies.push(Copy { envelope, user, text });
+                    }
+                }
+            }
+        }
+        copies
     }
 }
 
 impl Mail {
-    /// How often the message must at least, and may at most, be in the Maildir of each who is
-    /// behind the recipient `to`. A client may name one twice, and then means it.
-    fn copies(&self, to: &str) -> (usize, usize) {
-        let heard = |yes: fn(&Option<bool>) -> bool| {
-            self.recipients.iter().filter(|(rcpt, said)| *rcpt == to && yes(said)).count()
-        };
-        match (self.whole, self.taken) {
-            (false, _) | (_, Some(false)) => (0, 0),
-            (true, Some(true)) => {
-                let accepted = heard(|said| *said == Some(true));
-                (accepted, accepted)
-            }
-            (true, None) => (0, heard(|said| *said != Some(false))),
+    fn heard(&self, to: &str, yes: impl Fn(Option<bool>) -> bool) -> usize {
+        self.recipients.iter().filter(|(rcpt, said)| *rcpt == to && yes(*said)).count()
+    }
+
+    /// How often it may at most be in the Maildir of each who is behind the recipient `to`. A
+    /// client may name one twice, and then means it.
+    fn most(&self, to: &str) -> usize {
+        match self.taken {
+            _ if !self.whole => 0,
+            Some(false) => 0,
+            Some(true) => self.heard(to, |said| said == Some(true)),
+            None => self.heard(to, |said| said != Some(false)),
         }
+    }
+
+    /// How often it must at least be there: for all recipients or for none.
+    fn least(&self, to: &str, is_there: bool) -> usize {
+        let must = self.taken == Some(true) || is_there;
+        if must { self.heard(to, |said| said == Some(true)) } else { 0 }
+    }
+
+    fn told(&self, nth: usize) -> String {
+        let Self { whole, taken, recipients, .. } = self;
+        format!("message {nth} (whole: {whole}, taken: {taken:?}, recipients: {recipients:?})")
     }
 
     /// Panics unless `text` is this message as it is delivered; gives the recipient that it is
     /// delivered for.
-    fn compare(&self, text: &[u8], name: &str) -> &'static str {
+    fn compare(&self, text: &[u8], id: EnvelopeId) -> &'static str {
         let front = format!("Return-Path: <{}>\nDelivered-To: ", self.sender);
         let rest = text.strip_prefix(front.as_bytes()).unwrap_or_else(|| {
             let begins = String::from_utf8_lossy(&text[..text.len().min(100)]);
-            panic!("{name} begins with {begins:?}, not {front:?}")
+            panic!("{id} begins with {begins:?}, not {front:?}")
         });
         let to = RECIPIENTS.into_iter().find(|to| rest.starts_with(to.as_bytes()));
-        let to = to.unwrap_or_else(|| panic!("{name} is delivered to nobody"));
+        let to = to.unwrap_or_else(|| panic!("{id} is delivered to nobody"));
         let rest = rest[to.len()..].strip_prefix(b"\nReceived: ");
-        let rest = rest.unwrap_or_else(|| panic!("{name} has no trace field"));
+        let rest = rest.unwrap_or_else(|| panic!("{id} has no trace field"));
         // It ends before the first line that does not continue it.
         let end = rest.windows(2).position(|two| two[0] == b'\n' && two[1] != b'\t');
         let content = &rest[end.expect("a message has more than a trace field") + 1..];
-        let mut expected = self.content.clone();
-        expected.retain(|octet| *octet != b'\r');
-        assert!(content == expected, "{name} has other content than was sent");
+        assert!(content == self.content, "{id} has other content than was sent");
         to
     }
 }
@@ -182,78 +243,4 @@ fn number(text: &[u8]) -> Option<usize> {
     let at = text.windows(mark.len()).position(|octets| octets == mark)? + mark.len();
     let digits = text[at..].split(|octet| !octet.is_ascii_digit()).next()?;
     std::str::from_utf8(digits).ok()?.parse().ok()
-}
-
-/// The mail of a user. A name that is in `new` and, with flags, in `cur` is one message: whoever
-/// moves it may have been interrupted.
-fn delivered(disk: &FaultDisk, user: &str) -> Vec<(String, Vec<u8>)> {
-    let mut names = BTreeSet::new();
-    let mut mail = Vec::new();
-    for folder in ["new", "cur"] {
-        let folder = maildir(user).join(folder);
-        for entry in disk.list(&folder).unwrap_or_default() {
-            let file = disk.open(&folder.join(&entry.name)).expect("it is there");
-            let mut octets = vec![0; file.size().expect("the power is on") as usize];
-            read_exact_at(&*file, &mut octets, 0).expect("the power is on");
-            let name = entry.name.into_string().expect("names are ASCII");
-            let name = name.split(':').next().unwrap_or_default().to_owned();
-            if names.insert(name.clone()) {
-                mail.push((name, octets));
-            }
-        }
-    }
-    mail
-}
-
-macro_rules! tally {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// How often what happened, so that a simulation in which it no longer does is noticed.
-        #[derive(Debug, Default, PartialEq, Eq)]
-        pub struct Tally { $($(#[$doc])* pub $name: u64,)* }
-
-        impl Tally {
-            /// Adds another run.
-            pub fn add(&mut self, other: &Tally) {
-                $(self.$name += other.$name;)*
-            }
-
-            /// Panics unless everything happened.
-            pub fn assert_all(&self) {
-                $(assert!(self.$name > 0, "there was no {}: {self:#?}", stringify!($name));)*
-            }
-        }
-    };
-}
-
-tally! {
-    /// Messages answered with 250.
-    accepted,
-    /// Messages answered with 4yz or 5yz.
-    refused,
-    /// Messages answered with 421.
-    left_open,
-    /// Messages that went through a content file, and were accepted.
-    large,
-    /// Copies in Maildirs.
-    delivered,
-    /// Recipients that were judged after the engine had given up waiting.
-    late,
-    /// Peers that hung up in the middle.
-    hung_up,
-    /// Content files removed.
-    removed,
-    /// Attempts that failed for now.
-    retried,
-    /// Messages refused by a disk that failed.
-    failed,
-    /// Messages refused by a disk that was full.
-    full,
-    /// Power cuts.
-    crashed,
-    /// Processes killed.
-    killed,
-    /// Starts that a power cut ended.
-    stopped_starting,
-    /// Messages that a reader moved to `cur`.
-    read,
 }

@@ -5,10 +5,9 @@ use std::mem;
 
 use smtpd_tests::rng::Rng;
 
-use crate::model::{Mail, Model, RECIPIENTS};
-
-/// Octets that the server of this simulation takes.
-pub const MAX_SIZE: usize = 400 << 10;
+use crate::mail::{Manner, content};
+use crate::model::{Mail, Model};
+use crate::people::{Gate, RECIPIENTS};
 
 const RSET: &[u8] = b"RSET\r\n";
 
@@ -30,12 +29,16 @@ enum About {
 struct Item {
     about: About,
     octets: Vec<u8>,
+    /// How many replies it has.
+    replies: usize,
     /// It is content of DATA, which waits for 354.
     waits: bool,
 }
 
 /// See the module.
 pub struct Peer {
+    /// How it is treated.
+    pub manner: Manner,
     script: VecDeque<Item>,
     /// What is left of the item that is being sent.
     sending: Vec<u8>,
@@ -54,6 +57,7 @@ impl Peer {
     /// A peer with some mail to send.
     pub fn new(rng: &mut Rng, model: &mut Model) -> Self {
         let mut peer = Self {
+            manner: Manner { gate: *rng.pick(&Gate::ALL), loopback: rng.one_in(4) },
             script: VecDeque::new(),
             sending: Vec::new(),
             sends: About::Other,
@@ -70,6 +74,13 @@ impl Peer {
                 // Without it, the recipients would belong to a transaction that got no data.
                 peer.say(About::Other, RSET);
             }
+            if rng.one_in(20) {
+                // More replies than the server keeps for one that does not listen.
+                let replies = 400;
+                let octets = b"NOOP\r\n".repeat(replies);
+                let item = Item { about: About::Other, octets, replies, waits: false };
+                peer.script.push_back(item);
+            }
             peer.transaction(rng, model);
         }
         peer.say(About::Other, "QUIT\r\n");
@@ -77,7 +88,8 @@ impl Peer {
     }
 
     fn say(&mut self, about: About, octets: impl Into<Vec<u8>>) {
-        self.script.push_back(Item { about, octets: octets.into(), waits: false });
+        let octets = octets.into();
+        self.script.push_back(Item { about, octets, replies: 1, waits: false });
     }
 
     fn transaction(&mut self, rng: &mut Rng, model: &mut Model) {
@@ -90,24 +102,16 @@ impl Peer {
             self.say(About::Rcpt(nth, place), format!("RCPT TO:<{to}>\r\n"));
             recipients.push((to, None));
         }
-        let (mut content, bad) = content(rng, nth);
-        let mut mail =
-            Mail { sender, content: Vec::new(), bad, recipients, whole: false, taken: None };
+        let content = content(rng, nth, self.manner);
         let gives_up = rng.one_in(8);
         if gives_up && rng.one_in(2) {
             // Before any content.
-        } else if rng.one_in(3) {
-            self.chunks(rng, nth, &content, gives_up);
-            if !content.ends_with(b"\r\n") {
-                content.extend(b"\r\n");
-            }
+        } else if rng.one_in(3) && !content.trick {
+            self.chunks(rng, nth, &content.sent, gives_up);
         } else {
-            if !content.ends_with(b"\r\n") {
-                content.extend(b"\r\n");
-            }
             self.say(About::Data, "DATA\r\n");
-            let octets = stuffed(&content);
-            self.script.push_back(Item { about: About::End(nth), octets, waits: true });
+            let (about, octets) = (About::End(nth), content.stuffed());
+            self.script.push_back(Item { about, octets, replies: 1, waits: true });
         }
         if gives_up {
             match rng.one_in(2) {
@@ -115,8 +119,8 @@ impl Peer {
                 false => self.say(About::Other, RSET),
             }
         }
-        mail.content = content;
-        model.mails.push(mail);
+        let (content, bad) = (content.delivered, content.bad);
+        model.mails.push(Mail { sender, content, bad, recipients, whole: false, taken: None });
     }
 
     /// Content as chunks (RFC 3030); without the last one when it is given up.
@@ -143,7 +147,7 @@ impl Peer {
     /// What is sent next: nothing when a reply must come first, or when all was said.
     pub fn send(&mut self, rng: &mut Rng, model: &mut Model) -> Option<Vec<u8>> {
         if self.sending.is_empty() {
-            let Item { about, waits, .. } = self.script.front()?;
+            let Item { waits, .. } = self.script.front()?;
             let ahead = *waits && self.rude;
             let barred = |about: &About| match about {
                 About::Banner | About::Hello => true,
@@ -154,9 +158,9 @@ impl Peer {
             if !polite || self.awaited.iter().any(barred) {
                 return None;
             }
-            self.sends = *about;
-            self.sending = self.script.pop_front()?.octets;
-            self.awaited.push_back(self.sends);
+            let Item { about, octets, replies, .. } = self.script.pop_front()?;
+            (self.sends, self.sending) = (about, octets);
+            self.awaited.extend((0..replies).map(|_| about));
         }
         let whole = rng.one_in(2);
         let mut octets = if whole { self.sending.len() } else { 1 + rng.below(self.sending.len()) };
@@ -228,52 +232,4 @@ impl Peer {
     pub fn is_fed_up(&self) -> bool {
         self.patience == Some(0)
     }
-}
-
-/// The content of a message, and whether it is none that may be taken. Mostly small.
-fn content(rng: &mut Rng, nth: usize) -> (Vec<u8>, bool) {
-    let mut content = format!(
-        "Subject: {nth}\r\nDate: Tue, 1 Jul 2003 10:52:37 +0200\r\nMessage-ID: <{nth}@peer>\r\n\r\n"
-    )
-    .into_bytes();
-    for _ in 0..rng.below(8) {
-        let line = *rng.pick(&["", ".", "..", ".x", "Received: by nobody", "text and more text"]);
-        content.extend(line.as_bytes());
-        content
-            .extend(vec![b'a' + (nth % 26) as u8; if rng.one_in(6) { rng.below(3000) } else { 0 }]);
-        content.extend(b"\r\n");
-    }
-    let size = match rng.below(40) {
-        0 => MAX_SIZE + 1 + rng.below(4000),
-        1..5 => (256 << 10) - 400 + rng.below(40_000),
-        _ => 0,
-    };
-    let mut bad = size > MAX_SIZE;
-    let mut number = 0;
-    while content.len() < size {
-        content.extend(format!("{number:0>800}\r\n").as_bytes());
-        number += 1;
-    }
-    if rng.one_in(12) {
-        bad = true;
-        content.extend(*rng.pick(&[b"a\nb", b"a\rb", b"a\0b"]));
-        content.extend(b"\r\n");
-    }
-    if rng.one_in(3) {
-        content.extend(b"no line end");
-    }
-    (content, bad)
-}
-
-/// As DATA has it: dots doubled, and one at the end (RFC 5321 section 4.5.2).
-fn stuffed(content: &[u8]) -> Vec<u8> {
-    let mut octets = Vec::with_capacity(content.len() + 16);
-    for line in content.split_inclusive(|octet| *octet == b'\n') {
-        if line.starts_with(b".") {
-            octets.push(b'.');
-        }
-        octets.extend(line);
-    }
-    octets.extend(b".\r\n");
-    octets
 }

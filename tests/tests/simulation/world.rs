@@ -1,5 +1,7 @@
 //! What happens next, by the seed: who is turned, how the clocks go, when the disk fails.
 
+mod lives;
+
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -11,12 +13,17 @@ use smtpd_config::Config;
 use smtpd_engine::time::Time;
 use smtpd_queue::disk::Disk;
 use smtpd_queue::disk::fault::{Fault, FaultDisk};
+use smtpd_queue::schedule::LONGEST_WAIT;
 use smtpd_queue::scheduler::Clock;
 use smtpd_tests::rng::Rng;
 
-use crate::model::{Model, Tally, USERS, maildir};
-use crate::node::{Node, SPOOL, Whims, config};
+use crate::model::{Copy, Model};
 use crate::peer::Peer;
+use crate::people::{USERS, Whims, config, maildir};
+use crate::server::{SPOOL, Server};
+use crate::tally::Tally;
+use crate::trace::note;
+use lives::End;
 
 /// How often something happens before everything comes to its end.
 const ACTS: RangeInclusive<usize> = 200..=1200;
@@ -31,13 +38,13 @@ pub struct World {
     config: Arc<Config>,
     clock: Clock,
     disk: FaultDisk,
-    node: Node,
+    server: Server,
     peers: BTreeMap<u64, Peer>,
     connections: u64,
     model: Model,
     /// The disk fails, or fills up, now and then.
     fails: bool,
-    /// The power goes now and then.
+    /// The server ends without warning now and then.
     crashes: bool,
 }
 
@@ -45,16 +52,17 @@ impl World {
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
         let whims = Whims::new(rng.next_u64());
-        let config = config();
+        // Mostly nothing expires while clocks jump.
+        let config = config(if rng.one_in(3) { 2 } else { 24_000 });
         let disk = FaultDisk::new(Path::new(SPOOL));
-        let node = Node::start(&disk, &config, &whims, &mut rng).expect("nothing fails yet");
+        let server = Server::start(&disk, &config, &whims, &mut rng).expect("nothing fails yet");
         let mono = Time::from_micros(rng.next_u64() >> 20);
         Self {
             whims,
             config,
             clock: Clock { unix: 1_700_000_000_000_000, mono },
             disk,
-            node,
+            server,
             peers: BTreeMap::new(),
             connections: 0,
             model: Model::default(),
@@ -68,95 +76,134 @@ impl World {
     pub fn play(mut self) -> Tally {
         let acts = ACTS.start() + self.rng.below(ACTS.end() - ACTS.start());
         for _ in 0..acts {
-            self.act();
+            // What has nothing to do is passed over, within reason.
+            (0..20).any(|_| self.act());
             if self.disk.is_off() {
-                self.restart(true);
+                let power = self.rng.below(3) > 0;
+                self.crash(if power { End::Power } else { End::Killed });
             }
         }
         self.calm();
-        self.drain();
+        let held = self.drain();
+        self.check_content_files(&held);
         if self.crashes {
-            self.restart(true);
+            self.crash(End::Power);
             self.calm();
             self.drain();
         }
-        self.model.check(&self.disk);
+        self.restart();
+        let held = self.drain();
+        self.model.tally.delivered += self.model.check(&self.disk, held);
         self.model.tally
     }
 
-    fn act(&mut self) {
-        let Self { node, rng, model, clock, .. } = self;
-        match rng.below(100) {
-            0..6 => self.connect(),
-            6..36 => self.send(),
-            36..46 => drop(self.hear()),
-            46..48 => drop(node.look_up(*clock, rng, model)),
-            48..56 => self.commit(),
-            56..59 => node.tidy(*clock, model),
-            59..66 => drop(node.write_content(*clock, model)),
-            66..76 => drop(node.schedule(*clock)),
-            76..82 => drop(node.deliver(*clock, rng, model)),
-            82..85 => drop(node.turn_store()),
-            85..91 => {
+    /// Something happens; false when there was nothing to do.
+    fn act(&mut self) -> bool {
+        let Self { server, rng, model, clock, .. } = self;
+        match rng.below(200) {
+            0..12 => return self.connect(),
+            12..72 => return self.send(),
+            72..92 => return self.hear(),
+            92..96 => return server.look_up(*clock, rng, model),
+            96..112 => return self.commit(),
+            112..118 => server.tidy(*clock, model),
+            118..132 => return server.write_content(*clock, rng, model),
+            132..152 => return server.schedule(*clock, model),
+            152..164 => return self.deliver(),
+            164..170 => return server.turn_store(model),
+            170..182 => {
                 let micros = rng.below(2_000_000) as u64;
                 self.pass(Duration::from_micros(micros));
             }
-            91..93 => self.pass_until_something_is_due(),
-            93 => self.step_wall_clock(),
-            94..96 => self.read_mail(),
-            96..98 if self.fails => self.fail(),
-            98 if self.crashes => {
+            182..185 => self.pass_until_something_is_due(),
+            185 => self.step_wall_clock(),
+            186..190 => return self.read_mail(),
+            190..194 if self.fails => self.fail(),
+            194 if self.crashes && self.rng.one_in(2) => {
                 let steps = self.disk.steps() + self.rng.below(30) as u64;
                 self.disk.stop_after(steps);
             }
-            99 if self.crashes && self.rng.one_in(4) => self.restart(false),
-            _ => {}
+            195 if self.crashes && self.rng.one_in(4) => self.crash(End::Killed),
+            196 if self.rng.one_in(6) => self.restart(),
+            _ => return false,
         }
+        true
     }
 
     /// A group is committed; now and then its sync fails, and perhaps the abort after it. What is
     /// refused then must stay refused, also when the server ends at once.
-    fn commit(&mut self) {
-        let fails = self.fails && self.rng.one_in(3) && self.node.has_messages();
+    fn commit(&mut self) -> bool {
+        let fails = self.fails && self.rng.one_in(3) && self.server.has_messages();
         if fails {
             let sync = self.disk.steps() + 1;
             let steps = *self.rng.pick(&[1, 1, 1, 2, 4]);
+            note(|| format!("the sync fails, and {steps} steps"));
             self.disk.fail(sync..sync + steps, Fault::Io);
         }
-        self.node.commit(self.clock, &mut self.model);
+        let committed = self.server.commit(self.clock, &mut self.model);
         if fails && self.crashes && self.rng.one_in(2) {
-            let power = self.rng.one_in(2);
-            self.restart(power);
+            // The content files of what was refused may go first.
+            while self.rng.one_in(2) {
+                self.server.write_content(self.clock, &mut self.rng, &mut self.model);
+            }
+            let end = *self.rng.pick(&[End::Power, End::Killed]);
+            self.crash(end);
         }
+        committed
     }
 
-    fn connect(&mut self) {
-        if self.peers.len() < PEERS {
-            self.connections += 1;
-            self.node.connect(self.connections, self.clock.mono, &mut self.rng);
-            self.peers.insert(self.connections, Peer::new(&mut self.rng, &mut self.model));
+    /// A batch is tried. Some read their mail at once, before anybody has heard that it is
+    /// delivered.
+    fn deliver(&mut self) -> bool {
+        let tried = self.server.deliver(self.clock, &mut self.rng, &mut self.model);
+        if tried && self.rng.one_in(4) {
+            for _ in 0..4 {
+                self.read_mail();
+            }
+            if self.crashes && self.rng.one_in(4) && !self.disk.is_off() {
+                self.crash(End::Power);
+            }
         }
+        tried
+    }
+
+    fn connect(&mut self) -> bool {
+        let room = self.peers.len() < PEERS;
+        if room {
+            self.connections += 1;
+            let peer = Peer::new(&mut self.rng, &mut self.model);
+            self.server.connect(self.connections, peer.manner, self.clock.mono);
+            self.peers.insert(self.connections, peer);
+        }
+        room
     }
 
     /// Some peer sends something, or the session takes it.
-    fn send(&mut self) {
-        let Some(conn) = self.some_peer() else { return };
-        let Some(peer) = self.peers.get_mut(&conn) else { return };
+    fn send(&mut self) -> bool {
+        let Some(conn) = self.some_peer() else { return false };
+        let Some(peer) = self.peers.get_mut(&conn) else { return false };
         if peer.is_done() {
             // What has arrived by then may be taken first.
             if self.rng.one_in(2) {
-                self.node.run(conn, self.clock);
+                self.server.run(conn, self.clock);
             }
             self.model.tally.hung_up += u64::from(peer.is_fed_up());
             self.part(conn);
-            return;
+            return true;
         }
-        if let Some(octets) = peer.send(&mut self.rng, &mut self.model) {
-            self.node.receive(conn, &octets);
+        let octets = peer.send(&mut self.rng, &mut self.model);
+        let sends = octets.is_some();
+        if let Some(octets) = octets {
+            note(|| {
+                let shown = octets[..octets.len().min(200)].escape_ascii();
+                format!("peer {conn} sends {} octets: {shown}", octets.len())
+            });
+            self.server.receive(conn, &octets);
         }
         if self.rng.one_in(2) {
-            self.node.run(conn, self.clock);
+            self.server.run(conn, self.clock);
         }
+        sends
     }
 
     /// Some peer hears what was said.
@@ -167,7 +214,10 @@ impl World {
 
     fn hear_all(&mut self, conn: u64) -> bool {
         let Some(peer) = self.peers.get_mut(&conn) else { return false };
-        let (octets, closed) = self.node.heard(conn);
+        let (octets, closed) = self.server.heard(conn);
+        if !octets.is_empty() {
+            note(|| format!("peer {conn} hears {}", octets.escape_ascii()));
+        }
         peer.hear(&octets, &mut self.model);
         if closed {
             self.part(conn);
@@ -176,8 +226,9 @@ impl World {
     }
 
     fn part(&mut self, conn: u64) {
+        note(|| format!("peer {conn} is gone"));
         self.peers.remove(&conn);
-        self.node.hang_up(conn);
+        self.server.hang_up(conn);
     }
 
     fn some_peer(&mut self) -> Option<u64> {
@@ -188,12 +239,14 @@ impl World {
     fn pass(&mut self, time: Duration) {
         self.clock.unix += time.as_micros() as u64;
         self.clock.mono = self.clock.mono + time;
-        self.node.time_passes(self.clock);
+        self.server.time_passes(self.clock);
     }
 
     fn pass_until_something_is_due(&mut self) {
-        if let Some(at) = self.node.next_deadline(self.clock) {
-            self.pass(at.saturating_since(self.clock.mono));
+        if let Some(at) = self.server.next_deadline(self.clock) {
+            let time = at.saturating_since(self.clock.mono);
+            note(|| format!("{time:?} pass"));
+            self.pass(time);
         }
     }
 
@@ -204,27 +257,32 @@ impl World {
             true => self.clock.unix += step,
             false => self.clock.unix -= step,
         }
+        note(|| format!("the wall clock is set to {}", self.clock.unix));
     }
 
     /// Somebody reads mail: what is in `new` goes to `cur`, in an order that loses none.
-    fn read_mail(&mut self) {
+    fn read_mail(&mut self) -> bool {
         let user = *self.rng.pick(&USERS);
         let (new, cur) = (maildir(user).join("new"), maildir(user).join("cur"));
-        let Ok(entries) = self.disk.list(&new) else { return };
-        let Some(entry) = entries.first() else { return };
+        let Ok(entries) = self.disk.list(&new) else { return false };
+        let Some(entry) = entries.last() else { return false };
         let mut name = entry.name.clone();
         name.push(":2,S");
-        let moved = self.disk.link(&new.join(&entry.name), &cur.join(name));
+        let moved = self.disk.link(&new.join(&entry.name), &cur.join(&name));
         let moved = moved.and_then(|()| self.disk.sync_dir(&cur));
-        if moved.and_then(|()| self.disk.unlink(&new.join(&entry.name))).is_ok() {
-            self.model.tally.read += 1;
+        let moved = moved.and_then(|()| self.disk.unlink(&new.join(&entry.name)));
+        if moved.and_then(|()| self.disk.sync_dir(&new)).is_ok() {
+            note(|| format!("{user} has read {}", name.display()));
+            self.model.read(entry.name.to_string_lossy().into_owned());
         }
+        true
     }
 
     /// The disk fails for a while, fills up, or has space again.
     fn fail(&mut self) {
         let from = self.disk.steps() + self.rng.below(10) as u64;
         let until = from + 1 + self.rng.below(6) as u64;
+        note(|| format!("the disk fails or fills up about step {from}"));
         match self.rng.below(5) {
             0 => self.disk.fail(from..until, Fault::NoSpace),
             1 => self.disk.set_capacity(self.rng.below(1 << 20) as u64),
@@ -233,45 +291,9 @@ impl World {
         }
     }
 
-    /// The power goes, or the process is killed; and all begins again with what is on the disk.
-    fn restart(&mut self, power: bool) {
-        for conn in self.peers.keys().copied().collect::<Vec<_>>() {
-            // What was said may have left before.
-            if self.rng.one_in(2) {
-                self.hear_all(conn);
-            }
-        }
-        self.peers.clear();
-        match power {
-            true => self.model.tally.crashed += 1,
-            false => self.model.tally.killed += 1,
-        }
-        let odds = 1 + self.rng.below(9);
-        self.disk = match power {
-            true => self.disk.after_crash(|| self.rng.below(10) < odds),
-            false => self.disk.after_kill(),
-        };
-        loop {
-            if self.crashes && self.rng.one_in(3) {
-                self.disk.stop_after(self.rng.below(20) as u64);
-            }
-            let started = Node::start(&self.disk, &self.config, &self.whims, &mut self.rng);
-            match started {
-                Ok(node) => {
-                    self.node = node;
-                    return;
-                }
-                Err(_) if self.disk.is_off() => {
-                    self.model.tally.stopped_starting += 1;
-                    self.disk = self.disk.after_crash(|| self.rng.below(10) < odds);
-                }
-                Err(_) => self.disk.set_capacity(u64::MAX),
-            }
-        }
-    }
-
     /// Nothing fails any more, and all peers come to their end.
     fn calm(&mut self) {
+        note(|| "calm".to_owned());
         self.disk.heal();
         self.disk.set_capacity(u64::MAX);
         self.disk.stop_after(u64::MAX);
@@ -280,14 +302,14 @@ impl World {
         while !self.peers.is_empty() {
             let mut busy = self.turn_all();
             for conn in self.peers.keys().copied().collect::<Vec<_>>() {
-                self.node.run(conn, self.clock);
+                self.server.run(conn, self.clock);
                 busy |= self.hear_all(conn);
                 let Some(peer) = self.peers.get_mut(&conn) else { continue };
                 if peer.is_done() {
                     self.part(conn);
                     busy = true;
                 } else if let Some(octets) = peer.send(&mut self.rng, &mut self.model) {
-                    self.node.receive(conn, &octets);
+                    self.server.receive(conn, &octets);
                     busy = true;
                 }
             }
@@ -299,30 +321,47 @@ impl World {
         }
     }
 
-    /// Lets time pass until the queue is empty.
-    fn drain(&mut self) {
-        for _ in 0..2000 {
+    /// Lets time pass until nothing waits in the queue any more; gives what is held there.
+    fn drain(&mut self) -> Vec<Copy> {
+        // One whose due time is of a clock that was set back since may have others of its
+        // destination before it.
+        let end = self.clock.mono + 3 * LONGEST_WAIT;
+        // A disk that failed is left alone for a second; then it is told what does not count.
+        self.pass(Duration::from_secs(2));
+        while self.clock.mono < end {
+            self.server.tidy(self.clock, &mut self.model);
             while self.turn_all() {}
-            if self.node.reader.messages() == 0 {
-                assert_eq!(self.node.budget.used(), 0, "memory that nobody gave back");
-                return;
+            if self.server.is_drained() {
+                assert_eq!(self.server.budget.used(), 0, "memory that nobody gave back");
+                return self.server.held();
             }
             self.pass(Duration::from_secs(1));
             self.pass_until_something_is_due();
         }
-        panic!("{} messages stay in the queue", self.node.reader.messages());
+        panic!("mail waits for days, or for ever");
+    }
+
+    /// No content file is left over but those that the disk did not let go.
+    fn check_content_files(&self, held: &[Copy]) {
+        let files = self.disk.list(&Path::new(SPOOL).join("content")).expect("it is there");
+        for file in files {
+            let name = file.name.to_string_lossy();
+            let named = held.iter().any(|copy| copy.envelope.message().to_string() == name);
+            let given_up = self.server.given_up.iter().any(|id| id.to_string() == name);
+            assert!(named || given_up, "the content file {name} is left over");
+        }
     }
 
     /// Turns everything once. False when nothing had anything to do.
     fn turn_all(&mut self) -> bool {
-        let Self { node, rng, model, clock, .. } = self;
-        let looked_up = node.look_up(*clock, rng, model);
-        let written = node.write_content(*clock, model);
-        let committed = node.commit(*clock, model);
-        node.tidy(*clock, model);
-        let scheduled = node.schedule(*clock);
-        let delivered = node.deliver(*clock, rng, model);
-        let asked = node.turn_store();
+        let Self { server, rng, model, clock, .. } = self;
+        let looked_up = server.look_up(*clock, rng, model);
+        let written = server.write_content(*clock, rng, model);
+        let committed = server.commit(*clock, model);
+        server.tidy(*clock, model);
+        let scheduled = server.schedule(*clock, model);
+        let delivered = server.deliver(*clock, rng, model);
+        let asked = server.turn_store(model);
         looked_up || written || committed || scheduled || delivered || asked
     }
 }

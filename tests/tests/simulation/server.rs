@@ -1,0 +1,491 @@
+//! The server: the values that the daemon's threads turn, with queues between them instead of
+//! channels. It does nothing by itself; `world` says what is next.
+
+use std::collections::{BTreeMap, HashSet};
+use std::io::{self, Read};
+use std::mem;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use smtpd::daemon::deliver::Worker;
+use smtpd::daemon::intake::{self, Backstage, Intake};
+use smtpd::daemon::messages::Waiting;
+use smtpd::daemon::replies::{accepted, refused};
+use smtpd::daemon::writer::{self, ContentWriter, Order};
+use smtpd_config::Config;
+use smtpd_engine::server::{Answer, Peer as Address, Report, Ticket};
+use smtpd_engine::time::Time;
+use smtpd_queue::budget::Budget;
+use smtpd_queue::commit::{Commit, Opened, Options};
+use smtpd_queue::delivery::{Attempt, Batch, Kind};
+use smtpd_queue::disk::fault::FaultDisk;
+use smtpd_queue::envelope::{Agent, Due, Verdict};
+use smtpd_queue::id::{EnvelopeId, MessageId};
+use smtpd_queue::maildir::Maildirs;
+use smtpd_queue::reader::{Found, Reader};
+use smtpd_queue::recovery::Finding;
+use smtpd_queue::request::{Body, Done, Refusal, Request};
+use smtpd_queue::scheduler::{self, Clock, Input, Output, Scheduler};
+use smtpd_queue::spares::Filler;
+use smtpd_queue::store::{self, Store};
+use smtpd_tests::rng::Rng;
+
+use crate::behind::{Behind, THREADS};
+use crate::connection::Connection;
+use crate::index::Index;
+use crate::mail::Manner;
+use crate::model::{Copy, Model};
+use crate::people::{Gate, HOST, People, UID, USERS, Whims};
+use crate::trace::note;
+
+/// Where the queue is.
+pub const SPOOL: &str = "/var/spool";
+
+/// See the module.
+pub struct Server {
+    disk: FaultDisk,
+    whims: Rc<Whims>,
+    pub budget: Budget,
+    /// None when it is closed.
+    commit: Option<Commit>,
+    /// Whether the last run had come to an orderly end.
+    pub clean: bool,
+    stopping: bool,
+    reader: Reader,
+    writers: [ContentWriter; THREADS],
+    filler: Filler,
+    intake: Intake<Behind, People>,
+    connections: BTreeMap<u64, Connection>,
+    scheduler: Scheduler,
+    inputs: Vec<Input>,
+    /// Messages that wait while the scheduler is behind.
+    held: Vec<Request<Waiting<u64>>>,
+    store: Store,
+    asked: Vec<store::Request>,
+    workers: [Worker<People>; THREADS],
+    batches: Vec<Batch>,
+    /// Delivered by this process, on record or not.
+    delivered: HashSet<EnvelopeId>,
+    /// Messages of which nobody knows whether the next process will find them. This one must
+    /// not have them.
+    fatal: HashSet<MessageId>,
+    /// Content files that were to be removed. The disk may have kept them.
+    pub given_up: HashSet<MessageId>,
+}
+
+impl Server {
+    /// Starts on what is on the disk.
+    pub fn start(
+        disk: &FaultDisk,
+        config: &Arc<Config>,
+        whims: &Rc<Whims>,
+        rng: &mut Rng,
+    ) -> io::Result<Self> {
+        let all = Arc::new(disk.clone());
+        let random = u128::from(rng.next_u64()) << 64 | u128::from(rng.next_u64());
+        let segment = *rng.pick(&[6 << 10, 64 << 10]);
+        let options = Options { segment, ..Options::new(random) };
+        let Opened { commit, recovered, ids, reader, spool, filler } =
+            Commit::open(all.clone(), Path::new(SPOOL), &options)?;
+        for finding in &recovered.findings {
+            let usual = matches!(finding, Finding::Torn { .. } | Finding::Removed(_));
+            assert!(usual, "a power cut is no damage: {finding}");
+        }
+        let budget = Budget::new(*rng.pick(&[600, 3 << 10, 300 << 10, 64 << 20]));
+        let gates = config.listeners.iter();
+        let gates = gates.map(|listen| intake::Gate::new(config, listen, Report::All)).collect();
+        let (seed, users) = (rng.next_u64(), People::new(whims, false));
+        let own = (ids, budget.clone());
+        let intake = Intake::new(config.clone(), gates, own, users, seed, Behind::default());
+        let worker = |_| {
+            let maildirs = Maildirs::new(all.clone(), reader.clone(), HOST);
+            Worker::new(config.clone(), People::new(whims, true), maildirs, UID)
+        };
+        // All is found anew at every start, and again when the index breaks.
+        let calls = if rng.one_in(2) { rng.below(60) } else { usize::MAX };
+        let index = Box::new(Index::new(calls));
+        let mut store = Store::with(index, reader.clone(), recovered.live);
+        let mut answers = Vec::new();
+        store.turn(&mut Vec::new(), &mut answers);
+        Ok(Self {
+            disk: disk.clone(),
+            whims: whims.clone(),
+            budget,
+            commit: Some(commit),
+            clean: recovered.clean,
+            stopping: false,
+            writers: [(); THREADS].map(|()| ContentWriter::new(spool.clone())),
+            filler,
+            intake,
+            connections: BTreeMap::new(),
+            scheduler: Scheduler::new(scheduling(rng), reader.destinations()),
+            inputs: answers.into_iter().map(Input::Store).collect(),
+            held: Vec::new(),
+            store,
+            asked: Vec::new(),
+            workers: [(); THREADS].map(worker),
+            batches: Vec::new(),
+            delivered: HashSet::new(),
+            fatal: HashSet::new(),
+            given_up: HashSet::new(),
+            reader,
+        })
+    }
+
+    /// A peer has connected.
+    pub fn connect(&mut self, conn: u64, manner: Manner, now: Time) {
+        let gate = Gate::ALL.iter().position(|gate| *gate == manner.gate);
+        let (params, own) = self.intake.open(gate.expect("all are listed"));
+        let remote = Ipv4Addr::new(192, 0, 2, 1);
+        let ip = IpAddr::V4(if manner.loopback { Ipv4Addr::LOCALHOST } else { remote });
+        let connection = Connection::new(params, own, Address::Ip(ip), now);
+        self.connections.insert(conn, connection);
+    }
+
+    /// Octets of a peer's come in.
+    pub fn receive(&mut self, conn: u64, octets: &[u8]) {
+        if let Some(connection) = self.connections.get_mut(&conn) {
+            connection.receive(octets);
+        }
+    }
+
+    /// What the peer hears now, and whether that was all.
+    pub fn heard(&mut self, conn: u64) -> (Vec<u8>, bool) {
+        let Some(connection) = self.connections.get_mut(&conn) else { return (Vec::new(), true) };
+        (connection.heard(), connection.closed)
+    }
+
+    /// The connection is no more.
+    pub fn hang_up(&mut self, conn: u64) {
+        if let Some(mut connection) = self.connections.remove(&conn) {
+            connection.hang_up(&mut self.intake);
+        }
+    }
+
+    /// Something is done to a session, which then takes what it has.
+    fn with<T>(
+        &mut self,
+        conn: u64,
+        clock: Clock,
+        act: impl FnOnce(&mut Connection) -> T,
+    ) -> Option<T> {
+        self.intake.backstage.wall = clock.unix;
+        let connection = self.connections.get_mut(&conn).filter(|one| !one.closed)?;
+        let came = act(connection);
+        connection.run(conn, &mut self.intake, clock.mono);
+        Some(came)
+    }
+
+    /// Lets a session take what it has.
+    pub fn run(&mut self, conn: u64, clock: Clock) {
+        let _ = self.with(conn, clock, |_| ());
+    }
+
+    /// Answers a session's question. False when the question was no longer open.
+    fn answer(&mut self, conn: u64, ticket: Ticket, answer: Answer, clock: Clock) -> bool {
+        let answered = |connection: &mut Connection| connection.answer(ticket, answer, clock.mono);
+        self.with(conn, clock, answered).unwrap_or(true)
+    }
+
+    /// Does what is due in the sessions.
+    pub fn time_passes(&mut self, clock: Clock) {
+        let due = self.connections.iter().filter(|(_, one)| one.deadline() <= clock.mono);
+        let due: Vec<u64> = due.map(|(conn, _)| *conn).collect();
+        for conn in due {
+            let _ = self.with(conn, clock, |connection| connection.timeout(clock.mono));
+        }
+    }
+
+    /// When something happens by itself.
+    pub fn next_deadline(&self, clock: Clock) -> Option<Time> {
+        let sessions = self.connections.values().map(Connection::deadline);
+        let sessions = sessions.filter(|at| *at != Time::NEVER);
+        sessions.chain(self.scheduler.next_wakeup(clock)).min()
+    }
+
+    /// Has one recipient judged. False when there is none.
+    pub fn look_up(&mut self, clock: Clock, rng: &mut Rng, model: &mut Model) -> bool {
+        let questions = &mut self.intake.backstage.questions;
+        if questions.is_empty() {
+            return false;
+        }
+        let question = questions.swap_remove(rng.below(questions.len()));
+        let reply = question.judge(&People::new(&self.whims, true));
+        note(|| format!("{} is judged: {reply:?}", question.rcpt));
+        if !self.answer(question.conn, question.ticket, reply.into(), clock) {
+            note(|| "too late".to_owned());
+            model.tally.late += 1;
+        }
+        true
+    }
+
+    /// Carries out one order for a content file. False when there is none.
+    pub fn write_content(&mut self, clock: Clock, rng: &mut Rng, model: &mut Model) -> bool {
+        let first = rng.below(THREADS);
+        let orders = &mut self.intake.backstage.orders;
+        let mut writers = (first..THREADS).chain(0..first);
+        let Some(nth) = writers.find(|nth| !orders[*nth].is_empty()) else { return false };
+        let Some(order) = orders[nth].pop_front() else { return false };
+        match &order {
+            Order::Remove(message) => {
+                model.tally.removed += 1;
+                self.given_up.insert(*message);
+            }
+            // If that fails, there is nothing to be committed.
+            Order::Finish(accept) => drop(self.given_up.insert(accept.message.id)),
+            Order::Write { .. } => {}
+        }
+        let done = self.writers[nth].carry_out(order);
+        match done {
+            // What was said before the power went is all that is said.
+            _ if self.disk.is_off() => {}
+            Some(writer::Done::Resume(conn)) => {
+                model.tally.resumed += 1;
+                let _ = self.with(conn, clock, |connection| connection.resume(clock.mono));
+            }
+            Some(writer::Done::Commit(accept)) => {
+                self.given_up.remove(&accept.message.id);
+                self.intake.backstage.commit(accept);
+            }
+            Some(writer::Done::Refuse(waiting, why)) => self.refuse(waiting, why, clock, model),
+            None => {}
+        }
+        true
+    }
+
+    fn refuse(&mut self, waiting: Waiting<u64>, why: Refusal, clock: Clock, model: &mut Model) {
+        match why {
+            Refusal::NoSpace => model.tally.full += 1,
+            Refusal::Failed => model.tally.failed += 1,
+            Refusal::Fatal => model.tally.fatal += 1,
+        }
+        self.answer(waiting.conn, waiting.ticket, refused(why).into(), clock);
+    }
+
+    /// Whether a message waits to be committed.
+    pub fn has_messages(&self) -> bool {
+        self.intake.backstage.requests.iter().any(is_accept)
+    }
+
+    /// Makes durable what waits for it. False when nothing does.
+    pub fn commit(&mut self, clock: Clock, model: &mut Model) -> bool {
+        let Some(commit) = &mut self.commit else { return false };
+        let requests = &mut self.intake.backstage.requests;
+        // As the daemon's commit thread does: outcomes never wait.
+        if self.scheduler.is_pressed() && !self.stopping {
+            let held = requests.extract_if(.., |request| is_accept(request));
+            self.held.extend(held.inspect(|_| model.tally.pressed += 1));
+        } else {
+            self.held.append(requests);
+            mem::swap(&mut self.held, requests);
+        }
+        for request in &*requests {
+            if let Request::Accept(accept) = request {
+                let in_file = matches!(accept.content.body, Body::File(_));
+                model.tally.in_files += u64::from(in_file);
+            }
+        }
+        let waits = !requests.is_empty();
+        let mut done = Vec::new();
+        commit.turn(clock.mono, requests, &mut done);
+        self.tell(done, clock, model);
+        waits
+    }
+
+    /// Keeps the journal small.
+    pub fn tidy(&mut self, clock: Clock, model: &mut Model) {
+        let Some(commit) = &mut self.commit else { return };
+        let mut done = Vec::new();
+        commit.tidy(clock.mono, &mut done);
+        if commit.wants_filling() {
+            // What is not made now is made later.
+            let _ = self.filler.fill();
+        }
+        self.tell(done, clock, model);
+    }
+
+    fn tell(&mut self, done: Vec<Done<Waiting<u64>>>, clock: Clock, model: &mut Model) {
+        if self.disk.is_off() {
+            return;
+        }
+        for done in done {
+            match done {
+                Done::Accepted { token, message, content } => {
+                    note(|| format!("message {} is accepted", message.id));
+                    model.accepted(&message);
+                    let reply = accepted(message.id);
+                    self.inputs.push(Input::Accepted(message, content));
+                    self.answer(token.conn, token.ticket, reply.into(), clock);
+                }
+                Done::Refused { token, message, why } => {
+                    note(|| format!("message {message} is refused: {why}"));
+                    match why {
+                        Refusal::Fatal => drop(self.fatal.insert(message)),
+                        Refusal::Failed | Refusal::NoSpace => model.refused(message),
+                    }
+                    self.refuse(token, why, clock, model);
+                }
+                Done::Recorded(outcome) => {
+                    if outcome.verdict == Verdict::Delivered {
+                        model.settled(outcome.envelope);
+                    }
+                    note(|| format!("on record: {outcome:?}"));
+                    self.inputs.push(Input::Recorded(outcome));
+                }
+                Done::Discard(id) => self.intake.backstage.remove(id),
+                Done::Damaged(id) => panic!("{id} is damaged, and the disk never lies"),
+            }
+        }
+    }
+
+    /// Turns the scheduler. False when it had nothing to do.
+    pub fn schedule(&mut self, clock: Clock, model: &mut Model) -> bool {
+        let news = !self.inputs.is_empty();
+        let mut outputs = Vec::new();
+        self.scheduler.turn(clock, &mut self.inputs, &mut outputs);
+        let news = news || !outputs.is_empty();
+        for output in outputs {
+            match output {
+                Output::Deliver(batch) => self.batches.push(batch),
+                Output::Record(outcome) => {
+                    self.intake.backstage.requests.push(Request::Outcome(outcome));
+                }
+                Output::Store(request) => self.asked.push(request),
+                Output::Expired(message, id) => {
+                    note(|| format!("{id} has expired"));
+                    let ttl = message.envelopes.iter().find(|one| one.id == id).map(|one| one.ttl);
+                    let end = message.ctime + u64::from(ttl.expect("its own")) * 1_000_000;
+                    assert!(clock.unix >= end, "{id} expired before its time");
+                    model.tally.expired += 1;
+                }
+            }
+        }
+        news
+    }
+
+    /// Lets the store answer. False when it was not asked.
+    pub fn turn_store(&mut self, model: &mut Model) -> bool {
+        let asked = !self.asked.is_empty();
+        let mut answers = Vec::new();
+        self.store.turn(&mut self.asked, &mut answers);
+        for answer in &answers {
+            match answer {
+                store::Answer::Lent { envelopes, .. } => {
+                    model.tally.claimed += envelopes.len() as u64;
+                }
+                store::Answer::Lost => model.tally.index_lost += 1,
+                store::Answer::Stored(_) => {}
+            }
+        }
+        self.inputs.extend(answers.into_iter().map(Input::Store));
+        asked
+    }
+
+    /// Tries one batch. False when there is none.
+    pub fn deliver(&mut self, clock: Clock, rng: &mut Rng, model: &mut Model) -> bool {
+        if self.batches.is_empty() {
+            return false;
+        }
+        let batch = self.batches.swap_remove(rng.below(self.batches.len()));
+        for job in &batch.jobs {
+            model.tried(job.id);
+            assert!(!self.delivered.contains(&job.id), "{} is tried again", job.id);
+            assert!(!self.fatal.contains(&job.id.message()), "{} was answered 421", job.id);
+        }
+        let report = self.workers[rng.below(THREADS)].deliver(&batch, || clock.unix);
+        note(|| format!("tried: {:?}", report.attempts));
+        for (id, attempt) in &report.attempts {
+            match attempt {
+                Attempt::Delivered => drop(self.delivered.insert(*id)),
+                Attempt::Later(why) => {
+                    assert!(!why.contains("defect"), "{id}: {why}");
+                    model.tally.retried += 1;
+                }
+                // What cannot be read when the power has gone is no damage.
+                Attempt::Failed(why) => assert!(self.disk.is_off(), "{id}: {why}"),
+            }
+        }
+        self.inputs.push(Input::Finished(report));
+        true
+    }
+
+    /// Whether an envelope is in the queue.
+    pub fn has(&self, id: EnvelopeId) -> bool {
+        let found = self.reader.message(id.message()).expect("the power is on");
+        found.is_some_and(|found| found.message.envelopes.iter().any(|one| one.id == id))
+    }
+
+    /// What is in the queue.
+    fn queue(&self) -> impl Iterator<Item = Found> {
+        let ids = self.reader.behind(None, usize::MAX).into_iter();
+        ids.filter_map(|id| self.reader.message(id).expect("the power is on"))
+    }
+
+    /// Whether nothing waits in the queue but for somebody to say go on.
+    pub fn is_drained(&self) -> bool {
+        self.queue().all(|found| found.states.iter().all(|state| state.due == Due::Held))
+    }
+
+    /// What is held, and must be so: nothing but what has expired.
+    pub fn held(&self) -> Vec<Copy> {
+        let mut held = Vec::new();
+        for Found { message, states, content } in self.queue() {
+            let mut octets = Vec::new();
+            let read = self.reader.open(&content).and_then(|mut one| one.read_to_end(&mut octets));
+            read.expect("the content is there and whole");
+            octets.retain(|octet| *octet != b'\r');
+            for (envelope, state) in message.envelopes.iter().zip(&states) {
+                let expired = state.error.starts_with("Envelope expired") && state.tries > 0;
+                assert!(expired, "{} is held: {}", envelope.id, state.error);
+                let (from, dest) = (&message.sender, &envelope.dest);
+                let mut text = format!("Return-Path: <{from}>\nDelivered-To: {dest}\n");
+                text.push_str(std::str::from_utf8(&octets).expect("all content is ASCII"));
+                let Agent::Mda { user } = &envelope.agent else { panic!("nobody relays") };
+                let user = USERS.into_iter().find(|one| one == user).expect("a user");
+                held.push(Copy { envelope: envelope.id, user, text: text.into() });
+            }
+        }
+        held
+    }
+
+    /// Tells all peers that the server ends, and begins nothing more.
+    pub fn shut_down(&mut self, clock: Clock) {
+        self.stopping = true;
+        for kind in Kind::ALL {
+            self.scheduler.pause(kind);
+        }
+        for conn in self.connections.keys().copied().collect::<Vec<_>>() {
+            let _ = self.with(conn, clock, |connection| connection.shut_down(clock.mono));
+        }
+    }
+
+    /// Closes the queue; false when the disk did not let it.
+    pub fn close(&mut self) -> bool {
+        let mut outputs = Vec::new();
+        self.scheduler.close(&mut outputs);
+        let commit = self.commit.take();
+        commit.is_some_and(|commit| commit.close().is_ok())
+    }
+}
+
+fn is_accept<T>(request: &Request<T>) -> bool {
+    matches!(request, Request::Accept(_))
+}
+
+/// Room for everything, or for nearly nothing.
+fn scheduling(rng: &mut Rng) -> scheduler::Options {
+    let usual = scheduler::Options::default();
+    if rng.one_in(2) {
+        return usual;
+    }
+    scheduler::Options {
+        memory: 2 + rng.below(4),
+        per_lane: 2 + rng.below(3),
+        content: rng.below(5000) as u64,
+        near: Duration::from_secs(rng.below(20) as u64),
+        ..usual
+    }
+}
