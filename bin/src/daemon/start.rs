@@ -236,12 +236,6 @@ impl Parts {
             pressed: pressed.clone(),
         };
         let commit = committer::start(commit, filler, orders, committed)?;
-        let (index, beside) = (queue.join("index"), reader.clone());
-        let open_store = move || {
-            let (sequence, live) = (recovered.sequence, recovered.live);
-            Store::open(store::Options { dir: &index, limit: INDEX, sequence, live }, beside)
-        };
-        let store = scheduling::start_store(open_store, errands, to_scheduler.clone())?;
 
         // Delivery.
         let users = System(Remembered::default());
@@ -293,6 +287,14 @@ impl Parts {
                 sys::ask_to_stop();
             }
         })?;
+        // Last, as opening the index takes the processor from the first peers.
+        let (index, beside) = (queue.join("index"), reader.clone());
+        let open_store = move || {
+            let (sequence, live) = (recovered.sequence, recovered.live);
+            Store::open(store::Options { dir: &index, limit: INDEX, sequence, live }, beside)
+        };
+        let store = scheduling::start_store(open_store, errands, to_scheduler.clone())?;
+
         let control = control.serve(Box::new(Commands {
             scheduler: to_scheduler.clone(),
             reactor: reactor.clone(),
