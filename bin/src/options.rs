@@ -9,7 +9,7 @@ use crate::VERSION;
 use crate::control::System;
 use crate::log::topic::{Topic, Topics};
 
-/// The configuration file unless `-f` names another.
+/// The configuration file unless `-f` names one.
 pub const DEFAULT_FILE: &str = "/etc/mail/smtpd.conf";
 
 const USAGE: &str = "usage: smtpd [-dFhnv] [-D macro=value] [-f file] [-P system] [-T trace]";
@@ -23,8 +23,8 @@ pub struct Options {
     pub verbose: bool,
     /// Macros that stand over those of the file, in the order given (`-D`).
     pub macros: Vec<(String, String)>,
-    /// The configuration file (`-f`).
-    pub file: PathBuf,
+    /// The configuration file, if `-f` names one.
+    pub file: Option<PathBuf>,
     /// Systems that begin paused (`-P`).
     pub paused: Vec<System>,
     /// What is traced (`-T`).
@@ -77,7 +77,7 @@ pub fn parse(arguments: &[OsString]) -> Result<Options, String> {
         mode: mode.map_or(Mode::Daemon, |(_, mode)| *mode),
         verbose: given.opt_present("v"),
         macros: macros?,
-        file: given.opt_strs("f").pop().unwrap_or_else(|| DEFAULT_FILE.to_owned()).into(),
+        file: given.opt_strs("f").pop().map(PathBuf::from),
         paused: paused?,
         topics,
     })
@@ -119,7 +119,7 @@ mod tests {
     fn without_arguments_it_is_a_daemon() {
         let options = read("").unwrap();
         assert_eq!(options.mode, Mode::Daemon);
-        assert_eq!(options.file, PathBuf::from("/etc/mail/smtpd.conf"));
+        assert_eq!(options.file, None);
         assert_eq!((options.verbose, options.topics), (false, Topics::default()));
         assert!(options.macros.is_empty() && options.paused.is_empty());
     }
@@ -128,7 +128,7 @@ mod tests {
     fn options_may_stand_together_and_repeat() {
         let options = read("-dvv -f a -fb -P mta -Psmtp -T smtp -T rules").unwrap();
         assert_eq!((options.mode, options.verbose), (Mode::Debug, true));
-        assert_eq!(options.file, PathBuf::from("b"));
+        assert_eq!(options.file, Some(PathBuf::from("b")));
         assert_eq!(options.paused, [System::Mta, System::Smtp]);
         assert!(options.topics.contains(Topic::Smtp) && options.topics.contains(Topic::Rules));
         assert!(!options.topics.contains(Topic::Expand));

@@ -3,15 +3,16 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use smtpd_tests::program::{
-    Client, Options, PATIENCE, Server, TempDir, eventually, free_port, program, repository,
+    Client, Options, PATIENCE, Server, TempDir, eventually, free_port, messages, program,
+    repository,
 };
 
 /// Splits a stored message behind the header fields that the server added.
@@ -323,6 +324,32 @@ fn what_does_not_work_yet_warns_in_a_check_and_refuses_to_start() {
     let text = String::from_utf8_lossy(&started.stderr);
     assert_eq!(started.status.code(), Some(1), "{text}");
     assert!(text.contains(&format!("{}:1: filters do not work yet", path.display())), "{text}");
+}
+
+#[test]
+fn without_a_configuration_the_quickstart_is_built_in() {
+    if Path::new("/etc/mail/smtpd.conf").exists() {
+        eprintln!("SKIPPED: this machine has a configuration of its own");
+        return;
+    }
+    let dir = TempDir::new();
+    let port = free_port();
+    let mut child = Command::new(program("smtpd"))
+        .args(["-d", "-D", &format!("port={port}")])
+        .current_dir(dir.path())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("smtpd starts");
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    eventually("a banner", || TcpStream::connect(address).is_ok());
+    let mut client = Client::connect(address);
+    client.expect("EHLO c", "250");
+    assert!(client.message("", "me@localhost", b"x\r\n").starts_with("250"));
+    eventually("a message", || !messages(&dir.path().join("mail/me")).is_empty());
+    child.kill().expect("our child");
+    child.wait().expect("our child");
+    let checked = Command::new(program("smtpd")).arg("-n").output().expect("smtpd runs");
+    assert_eq!(checked.status.code(), Some(1), "a check is about a file");
 }
 
 #[test]

@@ -16,6 +16,12 @@ use crate::sys;
 /// Files where the server names itself, in the order they are asked (upstream's and Debian's).
 const MAILNAME: [&str; 2] = ["/etc/mail/mailname", "/etc/mailname"];
 
+/// A configuration for trying the program out, where the machine has none.
+const QUICKSTART: &str = include_str!("../../../etc/quickstart.conf");
+
+/// What it is called in messages.
+pub const QUICKSTART_NAME: &str = "(built-in)/quickstart.conf";
+
 /// This machine.
 pub struct Machine {
     interfaces: Vec<(String, IpAddr)>,
@@ -45,6 +51,9 @@ impl Machine {
 
 impl Files for Machine {
     fn open(&self, path: &Path) -> io::Result<Box<dyn Read + '_>> {
+        if path == Path::new(QUICKSTART_NAME) {
+            return Ok(Box::new(QUICKSTART.as_bytes()));
+        }
         Ok(Box::new(File::open(path)?))
     }
 }

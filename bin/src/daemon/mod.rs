@@ -40,13 +40,14 @@ mod threads;
 mod users;
 pub mod writer;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use smtpd_config::{Config, Diagnostic};
 
 use crate::log::Destination;
-use crate::options::{Mode, Options};
-use machine::Machine;
+use crate::options::{DEFAULT_FILE, Mode, Options};
+use machine::{Machine, QUICKSTART_NAME};
 
 /// Runs the daemon, or checks the configuration, as the command line says.
 pub fn run(options: &Options) -> ExitCode {
@@ -54,7 +55,16 @@ pub fn run(options: &Options) -> ExitCode {
         Ok(machine) => machine,
         Err(error) => return complain(&format!("interfaces: {error}")),
     };
-    let path = options.file.to_string_lossy();
+    let path = match &options.file {
+        Some(file) => file.to_string_lossy(),
+        // Somebody tries the program out. A daemon in the background, or a check, is about a
+        // file that should be there.
+        None if options.mode == Mode::Debug && !Path::new(DEFAULT_FILE).exists() => {
+            eprintln!("smtpd: there is no {DEFAULT_FILE}: using the built-in quickstart");
+            QUICKSTART_NAME.into()
+        }
+        None => DEFAULT_FILE.into(),
+    };
     let (config, warnings) =
         match smtpd_config::load(&path, &options.macros, machine.host(), &machine) {
             Ok(loaded) => loaded,

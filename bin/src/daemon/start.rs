@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -105,10 +105,12 @@ pub fn daemon(options: &Options, config: Config, machine: &Machine) -> Result<()
         text
     })?;
     wait(&signals);
+    let failed = running.failed.clone();
     running.stop();
     life::exiting();
     drop((lock, log));
-    Ok(())
+    // Whoever watches over the daemon is to start it again.
+    if failed.load(Ordering::Relaxed) { Err("the reactor has failed".to_owned()) } else { Ok(()) }
 }
 
 /// Waits for the signal to end.
@@ -209,6 +211,8 @@ struct Parts {
 struct Running {
     control: crate::control::server::Server,
     reactor: (smtpd_reactor::Sender, JoinHandle<()>),
+    /// The reactor has ended by itself.
+    failed: Arc<AtomicBool>,
     scheduler: (mpsc::Sender<Message>, JoinHandle<()>),
     commit: (mpsc::Sender<Order>, JoinHandle<()>),
     store: (mpsc::Sender<Errand>, JoinHandle<()>),
@@ -281,9 +285,12 @@ impl Parts {
         if smtp_paused {
             reactor.pause(true);
         }
+        let failed = Arc::new(AtomicBool::new(false));
+        let has_failed = failed.clone();
         let serve = threads::start("reactor", move || {
             if let Err(error) = serving.run() {
                 ::log::error!("fatal: reactor: {}", system_text(&error));
+                has_failed.store(true, Ordering::Relaxed);
                 sys::ask_to_stop();
             }
         })?;
@@ -306,6 +313,7 @@ impl Parts {
         Ok(Running {
             control,
             reactor: (reactor, serve),
+            failed,
             scheduler: (to_scheduler, scheduler),
             commit: (to_commit, commit),
             store: (to_store, store),
@@ -315,7 +323,7 @@ impl Parts {
 
 impl Running {
     fn stop(self) {
-        let Running { control, reactor, scheduler, commit, store } = self;
+        let Running { control, reactor, scheduler, commit, store, failed: _ } = self;
         drop(control);
         reactor.0.stop();
         let _ = reactor.1.join();

@@ -5,8 +5,8 @@
 //! threads behind that trait, the simulation queues of one thread. Nothing here waits.
 //!
 //! A recipient is answered at once when everything it needs is in memory. Else it is answered by
-//! ticket from the look-up thread, and what was found lies in a [`Slot`](super::lookup::Slot) that is opened only if
-//! that answer reached the session in time.
+//! ticket from the look-up thread, and what was found lies in a [`Slot`](super::lookup::Slot) that
+//! is opened only if that answer reached the session in time.
 
 mod content;
 mod received;
