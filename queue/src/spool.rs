@@ -30,18 +30,10 @@ impl Spool {
         Self { disk, dir: dir.into() }
     }
 
-    /// Begins the content file of a message.
+    /// Begins the content file of a message. One that is there already is an error: when the
+    /// counter of the ids has gone round it may be that of a message which still waits.
     pub fn begin(&self, id: MessageId) -> io::Result<Writer> {
-        let path = self.path(id);
-        let file = match self.disk.create(&path) {
-            // Left over from a transaction that could not remove it, long ago: ids are
-            // unique, so nothing can name it.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                self.disk.unlink(&path)?;
-                self.disk.create(&path)?
-            }
-            other => other?,
-        };
+        let file = self.disk.create(&self.path(id))?;
         Ok(Writer { id, file, octets: 0, checksum: 0 })
     }
 

@@ -67,8 +67,10 @@ impl ContentWriter {
             }
             Order::Finish(accept) => Some(self.finish(*accept)),
             Order::Remove(message) => {
-                self.open.remove(&message);
-                self.remove(message);
+                // A file that could not be begun is not its own; one that failed is gone.
+                if !matches!(self.open.remove(&message), Some(Err(_))) {
+                    self.remove(message);
+                }
                 None
             }
         }
@@ -88,14 +90,17 @@ impl ContentWriter {
     fn finish<C>(&mut self, mut accept: Accept<Waiting<C>>) -> Done<C> {
         let message = accept.message.id;
         let state = self.open.remove(&message).unwrap_or_else(|| self.spool.begin(message));
-        match state.and_then(|writer| self.spool.finish(writer)) {
+        let finished = state.and_then(|writer| {
+            let finished = self.spool.finish(writer);
+            finished.inspect_err(|_| self.remove(message))
+        });
+        match finished {
             Ok(finished) => {
                 accept.content.body = Body::File(finished);
                 Done::Commit(accept)
             }
             Err(error) => {
                 log::error!("warn: queue: content of {message}: {error}");
-                self.remove(message);
                 Done::Refuse(accept.token, Refusal::of(&error))
             }
         }
@@ -105,5 +110,40 @@ impl ContentWriter {
         if let Err(error) = self.spool.remove(message) {
             log::warn!("warn: queue: content of {message} cannot be removed: {error}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use smtpd_queue::commit::{Commit, Options};
+    use smtpd_queue::disk::Disk;
+    use smtpd_queue::disk::fault::FaultDisk;
+
+    use super::super::messages::Total;
+    use super::*;
+
+    #[test]
+    fn the_file_of_another_message_with_the_same_id_is_left_alone() {
+        let (disk, root) = (FaultDisk::new(Path::new("/spool")), Path::new("/spool"));
+        let opened = Commit::open(Arc::new(disk.clone()), root, &Options::new(1)).unwrap();
+        let id = opened.ids.take().unwrap();
+        let path = root.join("content").join(id.to_string());
+        let mut first = ContentWriter::new(opened.spool.clone());
+        let mut second = ContentWriter::new(opened.spool);
+        let backlog = Backlog::new(Total::default());
+        let piece = |octets: &[u8]| {
+            backlog.add(octets.len());
+            let (octets, backlog) = (octets.to_vec(), backlog.clone());
+            Order::Write { message: id, octets, backlog, conn: () }
+        };
+        let _ = first.carry_out(piece(b"the first"));
+        let _ = second.carry_out(piece(b"another"));
+        assert!(second.carry_out(Order::<()>::Remove(id)).is_none());
+        assert_eq!(disk.open(&path).unwrap().size().unwrap(), 9);
+        assert!(first.carry_out(Order::<()>::Remove(id)).is_none());
+        assert!(disk.open(&path).is_err());
     }
 }
