@@ -101,6 +101,7 @@ fn entry(message: MessageId) -> QueueEntry {
         last_try: 150,
         retries: 1,
         situation: Situation::Held(150),
+        suspended: false,
         error: "relaying does not work yet".to_owned(),
     }
 }

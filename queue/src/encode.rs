@@ -157,14 +157,20 @@ fn take_envelope(from: &mut Take<'_>, message: MessageId) -> Result<Envelope, Ma
     })
 }
 
+/// How the state of an envelope is written: whether its due time follows, and whether it is
+/// suspended.
+const TIMED: u8 = 1;
+const SUSPENDED: u8 = 2;
+
 /// Writes the state of an envelope.
 pub(crate) fn put_state(into: &mut Vec<u8>, state: &State) {
     put_number(into, u64::from(state.tries));
     put_number(into, state.last_try);
+    let suspended = if state.suspended { SUSPENDED } else { 0 };
     match state.due {
-        Due::Held => into.push(0),
+        Due::Held => into.push(suspended),
         Due::At(due) => {
-            into.push(1);
+            into.push(suspended | TIMED);
             put_number(into, due);
         }
     }
@@ -173,16 +179,15 @@ pub(crate) fn put_state(into: &mut Vec<u8>, state: &State) {
 
 /// Reads what [`put_state`] wrote.
 pub(crate) fn take_state(from: &mut Take<'_>) -> Result<State, Malformed> {
-    Ok(State {
-        tries: from.small()?,
-        last_try: from.number()?,
-        due: match from.octet()? {
-            0 => Due::Held,
-            1 => Due::At(from.number()?),
-            _ => return Err(Malformed),
-        },
-        error: from.text()?.to_owned(),
-    })
+    let tries = from.small()?;
+    let last_try = from.number()?;
+    let flags = from.octet()?;
+    if flags & !(TIMED | SUSPENDED) != 0 {
+        return Err(Malformed);
+    }
+    let due = if flags & TIMED != 0 { Due::At(from.number()?) } else { Due::Held };
+    let error = from.text()?.to_owned();
+    Ok(State { tries, last_try, due, error, suspended: flags & SUSPENDED != 0 })
 }
 
 /// Writes an outcome.
@@ -203,6 +208,10 @@ pub(crate) fn put_outcome(into: &mut Vec<u8>, outcome: &Outcome) {
             put_number(into, u64::from(*tries));
             put_text(into, cut(error));
         }
+        Verdict::Changed(state) => {
+            into.push(4);
+            put_state(into, state);
+        }
     }
 }
 
@@ -219,6 +228,7 @@ pub(crate) fn take_outcome(from: &mut Take<'_>) -> Result<Outcome, Malformed> {
             error: from.text()?.to_owned(),
         },
         3 => Verdict::Held { tries: from.small()?, error: from.text()?.to_owned() },
+        4 => Verdict::Changed(take_state(from)?),
         _ => return Err(Malformed),
     };
     Ok(Outcome { envelope, at, verdict })
@@ -279,9 +289,15 @@ pub(crate) mod tests {
             Verdict::Delivered,
             Verdict::Removed,
             Verdict::Later { tries: 3, due: u64::MAX, error: error.clone() },
-            Verdict::Held { tries: u32::MAX, error },
+            Verdict::Held { tries: u32::MAX, error: error.clone() },
         ];
-        verdicts.map(|verdict| Outcome { envelope, at: 12, verdict }).into()
+        let changed = [Due::Held, Due::At(u64::MAX)].into_iter().flat_map(|due| {
+            let state =
+                State { tries: 5, last_try: 6, due, error: error.clone(), suspended: false };
+            [state.clone(), State { suspended: true, ..state }].map(Verdict::Changed)
+        });
+        let verdicts = verdicts.into_iter().chain(changed);
+        verdicts.map(|verdict| Outcome { envelope, at: 12, verdict }).collect()
     }
 
     #[test]

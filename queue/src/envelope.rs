@@ -123,6 +123,9 @@ pub struct State {
     pub due: Due,
     /// The words of the last failure, or why it is held. Empty when there are none.
     pub error: String,
+    /// An administrator has paused it: whatever its due time, it is not tried before somebody
+    /// resumes it.
+    pub suspended: bool,
 }
 
 /// When an envelope is tried next.
@@ -168,6 +171,8 @@ pub enum Verdict {
         /// Why it is held.
         error: String,
     },
+    /// Paused, resumed or scheduled by hand: this is how it stands now. Nothing was tried.
+    Changed(State),
 }
 
 impl Verdict {
@@ -180,7 +185,12 @@ impl Verdict {
 impl State {
     /// The state of an envelope that was never tried: due when its message was accepted.
     pub fn new(ctime: u64) -> Self {
-        Self { tries: 0, last_try: 0, due: Due::At(ctime), error: String::new() }
+        Self { tries: 0, last_try: 0, due: Due::At(ctime), error: String::new(), suspended: false }
+    }
+
+    /// When it is tried next, its suspension considered.
+    pub fn next_try(&self) -> Due {
+        if self.suspended { Due::Held } else { self.due }
     }
 
     /// The state after `outcome`; `None` when it settled the envelope.
@@ -189,7 +199,9 @@ impl State {
             Verdict::Delivered | Verdict::Removed => return None,
             Verdict::Later { tries, due, error } => (*tries, Due::At(*due), error),
             Verdict::Held { tries, error } => (*tries, Due::Held, error),
+            Verdict::Changed(state) => return Some(state.clone()),
         };
-        Some(Self { tries, last_try: outcome.at, due, error: error.clone() })
+        let error = error.clone();
+        Some(Self { tries, last_try: outcome.at, due, error, suspended: false })
     }
 }

@@ -110,7 +110,13 @@ mod tests {
 
     #[test]
     fn a_copy_keeps_the_states() {
-        let state = |tries| State { tries, last_try: 8, due: Due::Held, error: "why".into() };
+        let state = |tries| State {
+            tries,
+            last_try: 8,
+            due: Due::Held,
+            error: "why".into(),
+            suspended: false,
+        };
         let states = [state(1), state(2), state(3)];
         assert_eq!(Facts::take(&octets(&states)).unwrap().states, states);
     }

@@ -239,7 +239,7 @@ impl Store {
         let found = self.reader.message(ids[0].message());
         for id in ids {
             match found.as_ref().map(|found| found.as_ref().and_then(|found| find(found, *id))) {
-                Ok(Some((found, envelope, state))) => match state.due {
+                Ok(Some((found, envelope, state))) => match state.next_try() {
                     Due::At(due) if due <= claim.now || from_another_clock(due, claim.now) => {
                         let (message, content) = (found.message.clone(), found.content.clone());
                         envelopes.push(Lent { message, id: *id, state: state.clone(), content });
@@ -309,7 +309,7 @@ impl Store {
             envelope: envelope.id,
             kind: envelope.agent.kind(),
             lane: self.destinations.lane(envelope),
-            due: state.due,
+            due: state.next_try(),
         }
     }
 }

@@ -190,7 +190,7 @@ impl Node {
         for id in self.queue.reader.behind(None, 1000) {
             let found = self.queue.reader.message(id).unwrap().unwrap();
             for (envelope, state) in found.message.envelopes.iter().zip(&found.states) {
-                let due = match state.due {
+                let due = match state.next_try() {
                     Due::At(due) => format!("{}s", (due - self.clock.unix) / 1_000_000),
                     Due::Held => "held".to_owned(),
                 };

@@ -63,6 +63,8 @@ pub struct QueueEntry {
     pub retries: u32,
     /// What is going on with it.
     pub situation: Situation,
+    /// An administrator has paused it; what it waits for does not count meanwhile.
+    pub suspended: bool,
     /// What the last attempt ended with, or why it is held; may be empty. Cut at
     /// [`limits::ERROR`] on its way.
     pub error: String,
@@ -85,7 +87,8 @@ impl QueueEntry {
             Agent::Mda => 0,
             Agent::Mta => 1,
         };
-        out.extend_from_slice(&[origin, agent, u8::from(self.authenticated), situation]);
+        let [authenticated, suspended] = [self.authenticated, self.suspended].map(u8::from);
+        out.extend_from_slice(&[origin, agent, authenticated, suspended, situation]);
         out.extend_from_slice(&at.to_be_bytes());
         for time in [self.created, self.expires, self.last_try] {
             out.extend_from_slice(&time.to_be_bytes());
@@ -111,6 +114,7 @@ impl QueueEntry {
             _ => return Err(Malformed),
         };
         let authenticated = from.bool()?;
+        let suspended = from.bool()?;
         let situation = match (from.u8()?, from.u64()?) {
             (0, at) => Situation::Pending(at),
             (1, at) => Situation::Inflight(at),
@@ -127,6 +131,7 @@ impl QueueEntry {
             last_try: from.u64()?,
             retries: from.u32()?,
             situation,
+            suspended,
             sender: from.text(limits::ADDRESS)?.to_owned(),
             rcpt: from.text(limits::ADDRESS)?.to_owned(),
             dest: from.text(limits::ADDRESS)?.to_owned(),

@@ -228,6 +228,7 @@ mod tests {
                 1 => Situation::Inflight(8),
                 _ => Situation::Held(9),
             },
+            suspended: nth > 2,
             error: "a\nb".to_owned(),
         }
     }

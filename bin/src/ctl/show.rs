@@ -14,7 +14,7 @@ use crate::log::vis::vis;
 /// ```
 ///
 /// `now` is Unix seconds. A held envelope has the flag `hold` and, as upstream, counts as pending
-/// since then: its N is negative.
+/// since then: its N is negative. One that was paused by hand has the flag `suspend`.
 ///
 /// # Errors
 /// Of the output.
@@ -28,13 +28,13 @@ pub fn queue_entry(out: &mut dyn Write, entry: &QueueEntry, now: u64) -> io::Res
         Agent::Mda => "mda",
         Agent::Mta => "mta",
     };
-    let held = matches!(entry.situation, Situation::Held(_));
-    let flags = match (entry.authenticated, held) {
-        (true, true) => "auth,hold",
-        (true, false) => "auth",
-        (false, true) => "hold",
-        (false, false) => "",
-    };
+    let flags = [
+        (entry.authenticated, "auth"),
+        (entry.suspended, "suspend"),
+        (matches!(entry.situation, Situation::Held(_)), "hold"),
+    ];
+    let flags: Vec<_> = flags.into_iter().filter_map(|(set, flag)| set.then_some(flag)).collect();
+    let flags = flags.join(",");
     let (state, seconds) = match entry.situation {
         Situation::Pending(at) | Situation::Held(at) => ("pending", difference(at, now)),
         Situation::Inflight(since) => ("inflight", difference(now, since)),
@@ -112,6 +112,7 @@ mod tests {
             last_try: 0,
             retries: 0,
             situation: Situation::Pending(1_400),
+            suspended: false,
             error: String::new(),
         }
     }
@@ -134,12 +135,13 @@ mod tests {
             last_try: 1_500,
             retries: 3,
             situation: Situation::Held(1_500),
+            suspended: true,
             error: "451 try\nlater".to_owned(),
             ..entry()
         };
         let line = shown(|out| queue_entry(out, &held, 1_600));
         let expected = format!(
-            "{id}|local|mta|auth,hold|@|b@example.net|user@example.net|\
+            "{id}|local|mta|auth,suspend,hold|@|b@example.net|user@example.net|\
              1000|346600|1500|3|pending|-100|451 try\\nlater\n"
         );
         assert_eq!(line, expected);

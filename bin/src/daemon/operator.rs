@@ -184,6 +184,7 @@ fn entry(
         last_try: seconds(state.last_try),
         retries: state.tries,
         situation,
+        suspended: state.suspended,
         error: state.error.clone(),
     }
 }

@@ -312,7 +312,7 @@ impl Scheduler {
         let Some(state) = State::after(&outcome) else {
             return self.forget(id, outputs);
         };
-        let due = state.due;
+        let due = state.next_try();
         if !self.memory.set_state(id, state) {
             return;
         }
@@ -394,7 +394,7 @@ impl Scheduler {
     /// Gives an envelope to the store; it stays here until the store has it.
     fn put(&mut self, id: EnvelopeId, outputs: &mut Vec<Output>) {
         let Some(Entry { kind, lane, state, .. }) = self.memory.get(id) else { return };
-        let place = Place { envelope: id, kind: *kind, lane: *lane, due: state.due };
+        let place = Place { envelope: id, kind: *kind, lane: *lane, due: state.next_try() };
         self.memory.drop_content(id);
         self.memory.set_phase(id, Phase::Leaving);
         outputs.push(Output::Store(Request::Change(Change::Put(place))));

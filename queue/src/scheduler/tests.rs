@@ -188,7 +188,7 @@ fn the_second_attempt_waits_in_memory_and_the_fourth_in_the_store() {
     let [Output::Store(Request::Claim(claim))] = &outputs[..] else { panic!("{outputs:?}") };
     assert_eq!((claim.kind, claim.now), (Kind::Mda, START + 1000 * S));
     assert!(bench.turn([]).is_empty(), "it asks once");
-    let state = State { tries: 3, last_try: 0, due: place.due, error: String::new() };
+    let state = State { tries: 3, due: place.due, ..State::new(START) };
     let outputs = bench.turn([bench.lend(place.envelope, state)]);
     let (_, outputs) = bench.end(batch(&outputs), Attempt::Delivered);
     let remove = Request::Change(Change::Remove(place.envelope));
@@ -415,7 +415,7 @@ fn simulate(seed: u64) {
                                 let envelope = &bench.messages[&id.message()].envelopes[0];
                                 let lane = Destinations::new(5).lane(envelope);
                                 let kind = envelope.agent.kind();
-                                let due = state.due;
+                                let due = state.next_try();
                                 room.apply(&[Change::Put(Place {
                                     envelope: *id,
                                     kind,

@@ -426,7 +426,7 @@ impl Server {
 
     /// Whether nothing waits in the queue but for somebody to say go on.
     pub fn is_drained(&self) -> bool {
-        self.queue().all(|found| found.states.iter().all(|state| state.due == Due::Held))
+        self.queue().all(|found| found.states.iter().all(|state| state.next_try() == Due::Held))
     }
 
     /// What is held, and must be so: nothing but what has expired.
