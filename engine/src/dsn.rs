@@ -181,6 +181,27 @@ pub fn is_xtext(text: &str) -> bool {
     is_xtext_with(text, |_| false)
 }
 
+/// The text that `xtext` stands for, if it is xtext and that text is printable ASCII, as a
+/// field of a report must be (RFC 3461 section 4); what is outside ASCII passes.
+#[must_use]
+pub fn from_xtext(xtext: &str) -> Option<String> {
+    if !is_xtext_with(xtext, |c| !c.is_ascii()) {
+        return None;
+    }
+    let mut parts = xtext.split('+');
+    let mut text = parts.next()?.to_owned();
+    for part in parts {
+        let (hex, rest) = part.split_at_checked(2)?;
+        let octet = u8::from_str_radix(hex, 16).ok()?;
+        if !(b' '..=b'~').contains(&octet) {
+            return None;
+        }
+        text.push(char::from(octet));
+        text.push_str(rest);
+    }
+    Some(text)
+}
+
 fn is_xtext_with(text: &str, also: impl Fn(char) -> bool) -> bool {
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
@@ -227,6 +248,24 @@ mod tests {
         assert!(is_envid("QQ314159") && is_envid(&"a".repeat(100)) && is_envid("a+2B"));
         for bad in ["", "a=b", "a+2b", "a+2", "a b", &"a".repeat(101)] {
             assert!(!is_envid(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn xtext_is_read_back_when_that_is_printable() {
+        for (xtext, text) in [
+            ("", Some("")),
+            ("Bob+40example.com", Some("Bob@example.com")),
+            ("a+2B+3Db+20c", Some("a+=b c")),
+            ("j\u{fc}rgen@x", Some("j\u{fc}rgen@x")),
+            ("a+0D+0AX-Forged:+20yes", None),
+            ("a+7F", None),
+            ("a+FC", None),
+            ("a+4", None),
+            ("a+4\u{fc}", None),
+            ("a b", None),
+        ] {
+            assert_eq!(from_xtext(xtext).as_deref(), text, "{xtext}");
         }
     }
 

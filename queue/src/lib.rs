@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bounce;
 pub mod budget;
 pub mod commit;
 pub mod delivery;

@@ -1,0 +1,107 @@
+//! Reports to the sender of a message (RFC 3461, RFC 3464): what was given up, what is late, and
+//! what was delivered when somebody wanted to know.
+//!
+//! Everything here is pure: whether a report is [due to anybody](address), of which recipients
+//! it [speaks](wants), what of the message it [returns](Original), and its [octets](Report). The
+//! report is a message of its own from `<>`; whoever makes it commits it in one record with the
+//! outcomes it tells of, so that neither is there without the other.
+//!
+//! A report is bounded, whatever the message was: [`RECIPIENTS`] of them, [`RETURNED`] octets of
+//! the message. Nothing that a peer, a file or another server said can add a line to it.
+
+mod original;
+mod report;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use smtpd_engine::address::{Mailbox, ReversePath};
+use smtpd_engine::reply::Enhanced;
+
+use crate::envelope::{Envelope, Message};
+use crate::spool::INLINE;
+
+pub use original::Original;
+pub use report::{Recipient, Report};
+pub use words::words;
+
+/// Recipients of one report at most: those of a message that are more have another.
+pub const RECIPIENTS: usize = 50;
+
+/// Octets of a message that are returned at most. A larger one is returned by its header, and
+/// of a larger header the beginning.
+pub const RETURNED: usize = 64 << 10;
+
+/// Octets that a recipient takes in a report at most: two addresses and the original one with
+/// the names of their fields, and the words of the failure twice.
+const RECIPIENT: usize = 3000;
+const _: () = assert!(RECIPIENTS * RECIPIENT + RETURNED + (8 << 10) <= INLINE);
+
+/// What a report tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// The recipients will not get the message.
+    Failed,
+    /// They have not got it for this long, and may get it yet.
+    Delayed(Duration),
+}
+
+impl Kind {
+    /// As RFC 3464 section 2.3.3 names it.
+    #[must_use]
+    pub fn action(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Delayed(_) => "delayed",
+        }
+    }
+}
+
+/// Why nobody is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nobody {
+    /// The message is a report of this server itself.
+    DoubleBounce,
+    /// The reverse-path is null.
+    NoReturnPath,
+}
+
+/// Whom a report about this message goes to. A report never leads to another, so that there is
+/// no circle of them (RFC 5321 section 4.5.5).
+///
+/// # Errors
+/// When nobody is to be told.
+pub fn address(message: &Message) -> Result<&Mailbox, Nobody> {
+    match &message.sender {
+        _ if message.envelopes.iter().any(|envelope| envelope.internal) => {
+            Err(Nobody::DoubleBounce)
+        }
+        ReversePath::Null => Err(Nobody::NoReturnPath),
+        ReversePath::Mailbox(sender) => Ok(sender),
+    }
+}
+
+/// Whether the sender wants to hear this of an envelope (RFC 3461 section 4.1). Who did not say
+/// hears of failures and delays.
+#[must_use]
+pub fn wants(envelope: &Envelope, kind: Kind) -> bool {
+    envelope.notify.is_none_or(|notify| match kind {
+        Kind::Failed => notify.failure,
+        Kind::Delayed(_) => notify.delay,
+    })
+}
+
+/// The age of which the sender is to be told, after an attempt that failed for now: the first
+/// one of `ages`, which ascend, that will have passed when the next attempt is `due` and that
+/// is above `told`, the last one he was told of.
+#[must_use]
+pub fn passed(ages: &[Duration], ctime: u64, due: u64, told: Duration) -> Option<Duration> {
+    let wait = Duration::from_micros(due.saturating_sub(ctime));
+    ages.iter().copied().find(|age| *age > told && *age <= wait)
+}
+
+/// The time to live is over (RFC 3463 section 3.5).
+pub const EXPIRED: Enhanced = Enhanced { class: 5, subject: 4, detail: 7 };
