@@ -157,22 +157,27 @@ fn take_envelope(from: &mut Take<'_>, message: MessageId) -> Result<Envelope, Ma
     })
 }
 
-/// How the state of an envelope is written: whether its due time follows, and whether it is
-/// suspended.
+/// How the state of an envelope is written: whether its due time follows, whether it is
+/// suspended, and whether the age follows at which its sender was told that it is late.
 const TIMED: u8 = 1;
 const SUSPENDED: u8 = 2;
+const TOLD: u8 = 4;
 
 /// Writes the state of an envelope.
 pub(crate) fn put_state(into: &mut Vec<u8>, state: &State) {
     put_number(into, u64::from(state.tries));
     put_number(into, state.last_try);
     let suspended = if state.suspended { SUSPENDED } else { 0 };
+    let told = if state.told > 0 { TOLD } else { 0 };
     match state.due {
-        Due::Held => into.push(suspended),
+        Due::Held => into.push(suspended | told),
         Due::At(due) => {
-            into.push(suspended | TIMED);
+            into.push(suspended | told | TIMED);
             put_number(into, due);
         }
+    }
+    if state.told > 0 {
+        put_number(into, u64::from(state.told));
     }
     put_text(into, cut(&state.error));
 }
@@ -182,12 +187,13 @@ pub(crate) fn take_state(from: &mut Take<'_>) -> Result<State, Malformed> {
     let tries = from.small()?;
     let last_try = from.number()?;
     let flags = from.octet()?;
-    if flags & !(TIMED | SUSPENDED) != 0 {
+    if flags & !(TIMED | SUSPENDED | TOLD) != 0 {
         return Err(Malformed);
     }
     let due = if flags & TIMED != 0 { Due::At(from.number()?) } else { Due::Held };
+    let told = if flags & TOLD != 0 { from.small()? } else { 0 };
     let error = from.text()?.to_owned();
-    Ok(State { tries, last_try, due, error, suspended: flags & SUSPENDED != 0 })
+    Ok(State { tries, last_try, due, error, suspended: flags & SUSPENDED != 0, told })
 }
 
 /// Writes an outcome.
@@ -292,9 +298,9 @@ pub(crate) mod tests {
             Verdict::Held { tries: u32::MAX, error: error.clone() },
         ];
         let changed = [Due::Held, Due::At(u64::MAX)].into_iter().flat_map(|due| {
-            let state =
-                State { tries: 5, last_try: 6, due, error: error.clone(), suspended: false };
-            [state.clone(), State { suspended: true, ..state }].map(Verdict::Changed)
+            let state = State { tries: 5, last_try: 6, due, error: error.clone(), ..State::new(1) };
+            let told = State { told: 14_400, ..state.clone() };
+            [told, State { suspended: true, ..state.clone() }, state].map(Verdict::Changed)
         });
         let verdicts = verdicts.into_iter().chain(changed);
         verdicts.map(|verdict| Outcome { envelope, at: 12, verdict }).collect()

@@ -126,6 +126,9 @@ pub struct State {
     /// An administrator has paused it: whatever its due time, it is not tried before somebody
     /// resumes it.
     pub suspended: bool,
+    /// The age in seconds at which its sender was last told that it is late; zero when he was
+    /// not. It is on disk with the notice itself.
+    pub told: u32,
 }
 
 /// When an envelope is tried next.
@@ -171,7 +174,8 @@ pub enum Verdict {
         /// Why it is held.
         error: String,
     },
-    /// Paused, resumed or scheduled by hand: this is how it stands now. Nothing was tried.
+    /// This is how it stands now: paused, resumed or scheduled by hand, which tries nothing; or
+    /// failed, of one whose sender has been told that it is late.
     Changed(State),
 }
 
@@ -185,7 +189,8 @@ impl Verdict {
 impl State {
     /// The state of an envelope that was never tried: due when its message was accepted.
     pub fn new(ctime: u64) -> Self {
-        Self { tries: 0, last_try: 0, due: Due::At(ctime), error: String::new(), suspended: false }
+        let (due, error) = (Due::At(ctime), String::new());
+        Self { tries: 0, last_try: 0, due, error, suspended: false, told: 0 }
     }
 
     /// When it is tried next, its suspension considered.
@@ -202,6 +207,6 @@ impl State {
             Verdict::Changed(state) => return Some(state.clone()),
         };
         let error = error.clone();
-        Some(Self { tries, last_try: outcome.at, due, error, suspended: false })
+        Some(Self { tries, last_try: outcome.at, due, error, suspended: false, told: 0 })
     }
 }

@@ -115,7 +115,8 @@ mod tests {
             last_try: 8,
             due: Due::Held,
             error: "why".into(),
-            suspended: false,
+            told: tries,
+            ..State::new(1)
         };
         let states = [state(1), state(2), state(3)];
         assert_eq!(Facts::take(&octets(&states)).unwrap().states, states);
