@@ -3,10 +3,11 @@
 //! A record made when a message is accepted has no states: its envelopes were never tried. One
 //! made by copying forward has only the envelopes left then, and the state of each.
 
+use crate::codec::FileKey;
 use crate::encode::{put_message, put_outcome, put_state, take_message, take_outcome, take_state};
 use crate::envelope::{Message, Outcome, State};
 use crate::id::MessageId;
-use crate::spool::Finished;
+use crate::spool::{Finished, Form};
 use crate::wire::{Malformed, Take, put_number};
 
 /// See the module.
@@ -16,9 +17,21 @@ pub(crate) struct Facts {
     pub(crate) causes: Vec<Outcome>,
     /// The content file, if there is one.
     pub(crate) file: Option<Finished>,
+    /// Octets of the content in the record, before it was sealed. Records of before there was a
+    /// codec do not say it: theirs are as many as the header says.
+    pub(crate) inline: Option<u64>,
     pub(crate) message: Message,
     /// One for each envelope, in the same order.
     pub(crate) states: Vec<State>,
+}
+
+/// Where the content of a message is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Whereabouts<'a> {
+    /// In the record: so many octets.
+    Inline(u64),
+    /// In a file.
+    File(&'a Finished),
 }
 
 impl Facts {
@@ -26,19 +39,29 @@ impl Facts {
     pub(crate) fn put(
         into: &mut Vec<u8>,
         causes: &[Outcome],
-        file: Option<Finished>,
+        content: Whereabouts<'_>,
         message: &Message,
         states: &[State],
     ) {
         into.extend_from_slice(&message.id.as_u32().to_le_bytes());
         put_number(into, causes.len() as u64);
         causes.iter().for_each(|cause| put_outcome(into, cause));
-        match file {
-            None => into.push(0),
-            Some(file) => {
-                into.push(1);
+        match content {
+            Whereabouts::Inline(octets) => {
+                into.push(2);
+                put_number(into, octets);
+            }
+            Whereabouts::File(file) => {
+                into.push(match &file.form {
+                    Form::Plain => 1,
+                    Form::Frames(None) => 3,
+                    Form::Frames(Some(_)) => 4,
+                });
                 put_number(into, file.octets);
                 into.extend_from_slice(&file.checksum.to_le_bytes());
+                if let Form::Frames(Some(key)) = &file.form {
+                    into.extend_from_slice(key.octets());
+                }
             }
         }
         put_message(into, message);
@@ -61,9 +84,19 @@ impl Facts {
         for _ in 0..count {
             causes.push(take_outcome(&mut take)?);
         }
-        let file = match take.octet()? {
-            0 => None,
-            1 => Some((take.number()?, take.u32()?)),
+        let (file, inline) = match take.octet()? {
+            // As it was before there was a codec.
+            0 => (None, None),
+            2 => (None, Some(take.number()?)),
+            tag @ (1 | 3 | 4) => {
+                let (octets, checksum) = (take.number()?, take.u32()?);
+                let form = match tag {
+                    1 => Form::Plain,
+                    3 => Form::Frames(None),
+                    _ => Form::Frames(Some(FileKey::new(take.array()?))),
+                };
+                (Some(Finished { id, octets, checksum, form }), None)
+            }
             _ => return Err(Malformed),
         };
         let message = take_message(id, &mut take)?;
@@ -77,9 +110,8 @@ impl Facts {
             true => take_state(&mut take),
         };
         let states = message.envelopes.iter().map(state).collect::<Result<_, _>>()?;
-        let file = file.map(|(octets, checksum)| Finished { id: message.id, octets, checksum });
         take.end()?;
-        Ok(Self { causes, file, message, states })
+        Ok(Self { causes, file, inline, message, states })
     }
 }
 
@@ -90,22 +122,40 @@ mod tests {
     use crate::envelope::{Due, Verdict};
     use crate::wire::tests::Noise;
 
-    fn octets(states: &[State]) -> Vec<u8> {
+    fn put(content: Whereabouts<'_>, states: &[State]) -> Vec<u8> {
         let message = message(9, 3);
         let cause = Outcome { envelope: message.envelopes[0].id, at: 5, verdict: Verdict::Removed };
-        let file = Finished { id: message.id, octets: 1 << 30, checksum: 77 };
         let mut octets = Vec::new();
-        Facts::put(&mut octets, &[cause], Some(file), &message, states);
+        Facts::put(&mut octets, &[cause], content, &message, states);
         octets
+    }
+
+    fn octets(states: &[State]) -> Vec<u8> {
+        put(Whereabouts::Inline(300), states)
     }
 
     #[test]
     fn a_new_message_was_never_tried() {
         let facts = Facts::take(&octets(&[])).unwrap();
         assert_eq!(facts.message, message(9, 3));
-        assert_eq!(facts.file.map(|file| (file.octets, file.checksum)), Some((1 << 30, 77)));
+        assert_eq!((facts.file, facts.inline), (None, Some(300)));
         assert_eq!(facts.causes.len(), 1);
         assert_eq!(facts.states, vec![State::new(message(9, 3).ctime); 3]);
+    }
+
+    #[test]
+    fn the_form_of_a_content_file_comes_back() {
+        let forms = [
+            Form::Plain,
+            Form::Frames(None),
+            Form::Frames(Some(FileKey::new(*b"0123456789abcdef0123456789abcdef"))),
+        ];
+        for form in forms {
+            let id = message(9, 3).id;
+            let file = Finished { id, octets: 1 << 30, checksum: 77, form };
+            let facts = Facts::take(&put(Whereabouts::File(&file), &[])).unwrap();
+            assert_eq!((facts.file, facts.inline), (Some(file), None));
+        }
     }
 
     #[test]

@@ -1,10 +1,12 @@
-//! A group of records: encoded one after the other into one buffer, sealed with what only the
-//! writing knows, written with one write.
+//! A group of records: encoded and sealed one after the other into one buffer, completed with
+//! what only the writing knows, written with one write.
 
+use crate::codec::{Codec, Part};
 use crate::encode::put_outcome;
 use crate::envelope::{Message, Outcome, State};
-use crate::facts::Facts;
-use crate::record::{ALIGN, FACTS, HEADER, Header, IN_FILE, Kind};
+use crate::facts::{Facts, Whereabouts};
+use crate::id::MessageId;
+use crate::record::{ALIGN, FACTS, HEADER, Header, IN_FILE, Kind, SMALL_CONTENT, SMALL_FACTS};
 use crate::spool::{Finished, INLINE};
 
 /// Octets of the buffer that are kept from group to group.
@@ -16,6 +18,7 @@ pub(crate) struct Group {
     octets: Vec<u8>,
     /// The records' headers, complete but for generation, sequence and place.
     records: Vec<(usize, Header)>,
+    codec: Codec,
 }
 
 /// A record that is in the group.
@@ -31,15 +34,30 @@ pub(crate) struct Member {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stowed<'a> {
     pub(crate) flags: u8,
+    /// In the record; nothing when it is in a file.
     pub(crate) inline: &'a [u8],
-    pub(crate) file: Option<Finished>,
+    pub(crate) file: Option<&'a Finished>,
 }
 
 /// The record would be larger than any reader takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooLarge;
 
+/// What a record holds, before it is sealed.
+enum Body<'a> {
+    /// Facts to be sealed, and a message's content if it is here. An empty content is sealed,
+    /// too, so that none can be made one.
+    Sealed(Option<(MessageId, &'a [u8])>),
+    /// Facts that are never sealed.
+    Plain,
+}
+
 impl Group {
+    /// An empty group, whose records are sealed by `codec`.
+    pub(crate) fn new(codec: Codec) -> Self {
+        Self { octets: Vec::new(), records: Vec::new(), codec }
+    }
+
     /// Octets so far.
     pub(crate) fn len(&self) -> usize {
         self.octets.len()
@@ -72,20 +90,23 @@ impl Group {
         causes: &[Outcome],
         content: Stowed<'_>,
     ) -> Result<Member, TooLarge> {
-        let flags = content.flags | if content.file.is_some() { IN_FILE } else { 0 };
-        let put = |octets: &mut Vec<u8>| Facts::put(octets, causes, content.file, message, states);
-        let member = self.record(Kind::Message, flags, put, content.inline);
-        let (_, header) = self.records.last().expect("just added");
-        if header.facts as usize > FACTS || content.inline.len() > INLINE {
-            self.pop();
+        if content.inline.len() > INLINE {
             return Err(TooLarge);
         }
-        Ok(member)
+        let flags = content.flags | if content.file.is_some() { IN_FILE } else { 0 };
+        let at = match content.file {
+            Some(file) => Whereabouts::File(file),
+            None => Whereabouts::Inline(content.inline.len() as u64),
+        };
+        let inline = content.file.is_none().then_some((message.id, content.inline));
+        let put = |octets: &mut Vec<u8>| Facts::put(octets, causes, at, message, states);
+        self.record(Kind::Message, flags, put, Body::Sealed(inline))
     }
 
     /// Adds an outcome.
     pub(crate) fn outcome(&mut self, outcome: &Outcome) -> Member {
-        self.record(Kind::Outcome, 0, |octets| put_outcome(octets, outcome), &[])
+        let put = |octets: &mut Vec<u8>| put_outcome(octets, outcome);
+        self.record(Kind::Outcome, 0, put, Body::Sealed(None)).expect("an outcome is short")
     }
 
     /// Adds the abort of the records from this number to before that.
@@ -94,13 +115,13 @@ impl Group {
             octets.extend_from_slice(&from.to_le_bytes());
             octets.extend_from_slice(&to.to_le_bytes());
         };
-        self.record(Kind::Abort, 0, put, &[])
+        self.record(Kind::Abort, 0, put, Body::Plain).expect("16 octets")
     }
 
     /// Adds the end of an orderly run.
     pub(crate) fn close(&mut self, ids: u64) -> Member {
         let put = |octets: &mut Vec<u8>| octets.extend_from_slice(&ids.to_le_bytes());
-        self.record(Kind::Close, 0, put, &[])
+        self.record(Kind::Close, 0, put, Body::Plain).expect("8 octets")
     }
 
     fn record(
@@ -108,32 +129,53 @@ impl Group {
         kind: Kind,
         flags: u8,
         put: impl FnOnce(&mut Vec<u8>),
-        content: &[u8],
-    ) -> Member {
-        let offset = self.octets.len();
-        self.octets.extend_from_slice(&[0; HEADER]);
-        put(&mut self.octets);
-        let facts = &self.octets[offset + HEADER..];
+        body: Body<'_>,
+    ) -> Result<Member, TooLarge> {
+        let Self { octets, codec, .. } = self;
+        let offset = octets.len();
+        octets.extend_from_slice(&[0; HEADER]);
+        let begin = octets.len();
+        put(octets);
+        if octets.len() - begin > FACTS {
+            octets.truncate(offset);
+            return Err(TooLarge);
+        }
+        let (mut small, mut key, mut middle) = (0, 0, octets.len());
+        if let Body::Sealed(content) = body {
+            key = codec.key_id();
+            if codec.seal(octets, begin, Part::Facts { kind: kind as u8, flags }) {
+                small |= SMALL_FACTS;
+            }
+            middle = octets.len();
+            if let Some((message, content)) = content {
+                octets.extend_from_slice(content);
+                if codec.seal(octets, middle, Part::Content(message)) {
+                    small |= SMALL_CONTENT;
+                }
+            }
+        }
+        let (facts, content) = octets[begin..].split_at(middle - begin);
         let header = Header {
             generation: 0,
             sequence: 0,
             place: 0,
             kind,
             flags,
-            facts: u32::try_from(facts.len()).unwrap_or(u32::MAX),
-            content: u32::try_from(content.len()).unwrap_or(u32::MAX),
+            codec: small,
+            key,
+            facts: facts.len() as u32,
+            content: content.len() as u32,
             facts_sum: crc32c::crc32c(facts),
             content_sum: crc32c::crc32c(content),
         };
-        self.octets.extend_from_slice(content);
-        self.octets.resize(self.octets.len().next_multiple_of(ALIGN), 0);
+        octets.resize(octets.len().next_multiple_of(ALIGN), 0);
         self.records.push((offset, header));
-        Member { offset, length: self.octets.len() - offset }
+        Ok(Member { offset, length: self.octets.len() - offset })
     }
 
     /// Completes the headers for a segment of this generation, numbering from `first`, and
     /// returns what is to be written.
-    pub(crate) fn seal(&mut self, generation: u64, first: u64) -> &[u8] {
+    pub(crate) fn complete(&mut self, generation: u64, first: u64) -> &[u8] {
         for (place, (offset, header)) in (0..).zip(&self.records) {
             let sequence = first + u64::from(place);
             let header = Header { generation, sequence, place, ..*header };
@@ -155,7 +197,7 @@ mod tests {
 
     fn segment_of(group: &mut Group, first: u64) -> Vec<u8> {
         let mut octets = vec![0; segment::HEADER as usize];
-        octets.extend_from_slice(group.seal(42, first));
+        octets.extend_from_slice(group.complete(42, first));
         octets
     }
 
@@ -179,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_can_be_sealed_again_for_another_segment() {
+    fn a_group_can_be_completed_again_for_another_segment() {
         let mut group = Group::default();
         group.abort(1, 2);
         segment_of(&mut group, 5);

@@ -44,6 +44,8 @@ pub(crate) struct Start {
     pub(crate) table: Shared,
     /// The key of the queue.
     pub(crate) key: u64,
+    /// The name of the key that records are encrypted with; zero: none.
+    pub(crate) sealed: u32,
     /// Octets of a segment, after which the next begins.
     pub(crate) capacity: u64,
     /// The highest number of a segment that was ever begun.
@@ -185,7 +187,7 @@ impl Journal {
         let active = self.active.as_mut().expect("begun by the caller");
         let (first, length) = (self.at.next, group.len() as u64);
         self.at.next += group.records() as u64;
-        let octets = group.seal(active.segment.generation(), first);
+        let octets = group.complete(active.segment.generation(), first);
         let written =
             active.file.write_at(octets, active.end).and_then(|()| active.file.sync_data());
         if let Err(error) = written {
@@ -219,6 +221,7 @@ impl Journal {
             first: self.at.next,
             synced: self.synced(),
             ids: self.at.ids.next() + u64::from(BLOCK),
+            sealed: self.at.sealed,
         };
         // Even when this fails, its header may come to light after a crash. So the file goes
         // in its turn, like any other, and not before what its header speaks of.

@@ -8,6 +8,7 @@
 
 pub mod bounce;
 pub mod budget;
+pub mod codec;
 pub mod commit;
 pub mod delivery;
 pub mod destination;

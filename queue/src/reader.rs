@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::budget::Buffer;
+use crate::codec::{Keys, Opener};
 use crate::destination::Destinations;
 use crate::disk::{Disk, File, read_exact_at};
 use crate::encode::take_outcome;
@@ -17,7 +18,7 @@ use crate::id::{EnvelopeId, MessageId};
 use crate::record::{DOT_LINES, HEADER, Header, Kind};
 use crate::request::Stored;
 use crate::segment::{self, Place};
-use crate::spool::{Finished, Spool};
+use crate::spool::{Finished, Form, Spool};
 use crate::table::{Live, Pin, Shared};
 use crate::wire::Take;
 
@@ -29,6 +30,7 @@ pub struct Reader {
     key: u64,
     table: Shared,
     spool: Spool,
+    keys: Keys,
 }
 
 /// A message of the queue as it stands now.
@@ -48,6 +50,8 @@ pub(crate) struct Parts {
     pub(crate) states: Vec<State>,
     pub(crate) file: Option<Finished>,
     pub(crate) header: Header,
+    /// Octets of the content.
+    pub(crate) octets: u64,
 }
 
 impl Reader {
@@ -57,8 +61,14 @@ impl Reader {
         key: u64,
         table: Shared,
         spool: Spool,
+        keys: Keys,
     ) -> Self {
-        Self { disk, dir: dir.into(), key, table, spool }
+        Self { disk, dir: dir.into(), key, table, spool, keys }
+    }
+
+    /// What records are opened with.
+    pub(crate) fn keys(&self) -> &Keys {
+        &self.keys
     }
 
     /// How many messages are in the queue.
@@ -74,22 +84,18 @@ impl Reader {
 
     /// How the envelopes of this queue are sorted into lanes.
     pub fn destinations(&self) -> Destinations {
-        Destinations::new(self.key)
+        Destinations::new(self.key ^ self.keys.lanes())
     }
 
     /// A message and how it stands; `None` when it is not in the queue.
     ///
     /// Errors are those of the disk; `InvalidData` says that its record is damaged.
     pub fn message(&self, id: MessageId) -> io::Result<Option<Found>> {
-        let Some(Parts { message, states, file, header }) = self.parts(id)? else {
+        let Some(Parts { message, states, header, octets, .. }) = self.parts(id)? else {
             return Ok(None);
         };
-        let content = Stored {
-            message: id,
-            octets: file.map_or(u64::from(header.content), |file| file.octets),
-            dot_lines: header.flags & DOT_LINES != 0,
-            memory: None,
-        };
+        let content =
+            Stored { message: id, octets, dot_lines: header.flags & DOT_LINES != 0, memory: None };
         Ok(Some(Found { message: Arc::new(message), states, content }))
     }
 
@@ -111,8 +117,8 @@ impl Reader {
         if live.in_file {
             let (_, facts) = self.facts(live.place)?;
             drop(pins);
-            let file = Facts::take(&facts)?.file.ok_or_else(damaged)?;
-            let unread = Unread { file: self.spool.open(id)?, facts: file, offset: 0, checksum: 0 };
+            let facts = Facts::take(&facts)?.file.ok_or_else(damaged)?;
+            let unread = Unread::new(self.spool.open(id)?, facts);
             return Ok(ContentReader(From::File(unread)));
         }
         let file = self.segment(live.place)?;
@@ -122,14 +128,15 @@ impl Reader {
         if crc32c::crc32c(&content) != header.content_sum {
             return Err(damaged());
         }
-        Ok(ContentReader(From::Journal(io::Cursor::new(content))))
+        let content = header.open_content(&self.keys, id, &content)?;
+        Ok(ContentReader(From::Journal(io::Cursor::new(content.into_owned()))))
     }
 
     /// A message put together from its record and the latest outcomes of its envelopes.
     pub(crate) fn parts(&self, id: MessageId) -> io::Result<Option<Parts>> {
         let Some((live, _pins)) = self.look_up(id) else { return Ok(None) };
         let (header, facts) = self.facts(live.place)?;
-        let Facts { file, mut message, states, .. } = Facts::take(&facts)?;
+        let Facts { file, inline, mut message, states, .. } = Facts::take(&facts)?;
         let all = std::mem::take(&mut message.envelopes).into_iter().zip(states);
         let mut left = live.left().peekable();
         let mut states = Vec::new();
@@ -146,7 +153,12 @@ impl Reader {
         if left.next().is_some() {
             return Err(damaged());
         }
-        Ok(Some(Parts { message, states, file, header }))
+        let octets = match (&file, inline) {
+            (Some(file), _) => file.octets,
+            (None, Some(octets)) => octets,
+            (None, None) => u64::from(header.content),
+        };
+        Ok(Some(Parts { message, states, file, header, octets }))
     }
 
     /// The state that an outcome left behind. A damaged one is as good as none: the envelope
@@ -188,7 +200,7 @@ impl Reader {
         Ok((header, u64::from(place.offset) + HEADER as u64))
     }
 
-    /// The header and the facts of a record.
+    /// The header and the facts of a record, opened.
     fn facts(&self, place: Place) -> io::Result<(Header, Vec<u8>)> {
         let file = self.segment(place)?;
         let (header, begin) = self.header(&*file, place)?;
@@ -197,6 +209,7 @@ impl Reader {
         if crc32c::crc32c(&facts) != header.facts_sum {
             return Err(damaged());
         }
+        let facts = header.open_facts(&self.keys, &facts)?.into_owned();
         Ok((header, facts))
     }
 }
@@ -219,8 +232,17 @@ struct Unread {
     file: Box<dyn File>,
     /// What the journal says about it.
     facts: Finished,
+    /// Octets of content that have been given.
     offset: u64,
     checksum: u32,
+    frames: Option<Frames>,
+}
+
+/// A content file in frames.
+struct Frames {
+    opener: Opener,
+    /// The frame that is being given, and how far.
+    open: io::Cursor<Vec<u8>>,
 }
 
 impl Read for ContentReader {
@@ -238,12 +260,30 @@ impl Read for ContentReader {
 }
 
 impl Unread {
+    fn new(file: Box<dyn File>, facts: Finished) -> Self {
+        let frames = match &facts.form {
+            Form::Plain => None,
+            Form::Frames(key) => {
+                let opener = Opener::new(key.as_ref());
+                Some(Frames { opener, open: io::Cursor::default() })
+            }
+        };
+        Self { file, facts, offset: 0, checksum: 0, frames }
+    }
+
     /// Compares length and checksum when the end has come; a longer file is read no further
     /// than the journal says.
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let left = self.facts.octets - self.offset;
         let most = usize::try_from(left).unwrap_or(usize::MAX).min(into.len());
-        let octets = self.file.read_at(&mut into[..most], self.offset)?;
+        let octets = match &mut self.frames {
+            None => self.file.read_at(&mut into[..most], self.offset)?,
+            Some(frames) if most > 0 => match frames.read(&*self.file, &mut into[..most]) {
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => 0,
+                other => other?,
+            },
+            Some(_) => 0,
+        };
         self.offset += octets as u64;
         self.checksum = crc32c::crc32c_append(self.checksum, &into[..octets]);
         let whole = self.offset == self.facts.octets && self.checksum == self.facts.checksum;
@@ -253,5 +293,14 @@ impl Unread {
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
         Ok(octets)
+    }
+}
+
+impl Frames {
+    fn read(&mut self, file: &dyn File, into: &mut [u8]) -> io::Result<usize> {
+        if self.open.position() == self.open.get_ref().len() as u64 {
+            self.open = io::Cursor::new(self.opener.frame(file)?);
+        }
+        self.open.read(into)
     }
 }

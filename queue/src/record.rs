@@ -10,13 +10,21 @@
 //!  4  octets of the facts    28  format version         36  key id (0: not encrypted)
 //!  8  generation             29  kind                   40  CRC-32C of the facts
 //! 16  sequence number        30  flags                  44  CRC-32C of the content
-//!                            31  codec (0: plain)
+//!                            31  codec
 //! ```
 //!
 //! All numbers are stored least significant octet first; records begin at multiples of eight.
+//! Facts and content stand there as the codec has sealed them (`codec`): lengths and checksums
+//! are those of the sealed octets. Aborts and the end of a run have nothing to hide and are
+//! never sealed, so that the journal's order is known without a key.
+//!
 //! The *place in its group* is how many records were written before it and synced together
 //! with it: a record of a later group proves that an earlier one had been synced.
 
+use std::borrow::Cow;
+
+use crate::codec::{Keys, OVERHEAD, Part};
+use crate::id::MessageId;
 use crate::spool;
 use crate::wire::{Malformed, Take};
 
@@ -24,10 +32,11 @@ use crate::wire::{Malformed, Take};
 pub(crate) const HEADER: usize = 48;
 /// Records begin at multiples of this, which is where a search for them looks.
 pub(crate) const ALIGN: usize = 8;
-/// Octets of facts at the most: a thousand recipients at their longest take half a MiB, and
-/// a list may expand to many.
+/// Octets of facts at the most, before they are sealed: a thousand recipients at their longest
+/// take half a MiB, and a list may expand to many.
 pub(crate) const FACTS: usize = 16 << 20;
-/// Octets of content at the most. It lies far above what [`spool::INLINE`] lets in.
+/// Octets of content at the most, before it is sealed. It lies far above what
+/// [`spool::INLINE`] lets in.
 const CONTENT: usize = 16 << 20;
 const _: () = assert!(CONTENT >= spool::INLINE);
 
@@ -52,8 +61,12 @@ pub(crate) const IN_FILE: u8 = 1;
 /// Some line of the content begins with a dot.
 pub(crate) const DOT_LINES: u8 = 2;
 
-/// The header of a record. Codec and key id are zero in this version; they have their place
-/// so that compression and encryption at rest need no other format.
+/// The facts have been compressed.
+pub(crate) const SMALL_FACTS: u8 = 1;
+/// The content has been compressed.
+pub(crate) const SMALL_CONTENT: u8 = 2;
+
+/// The header of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) generation: u64,
@@ -61,7 +74,13 @@ pub(crate) struct Header {
     pub(crate) place: u32,
     pub(crate) kind: Kind,
     pub(crate) flags: u8,
+    /// What has been compressed.
+    pub(crate) codec: u8,
+    /// The name of the key that facts and content are encrypted with; zero: none.
+    pub(crate) key: u32,
+    /// Octets of the sealed facts.
     pub(crate) facts: u32,
+    /// Octets of the sealed content.
     pub(crate) content: u32,
     pub(crate) facts_sum: u32,
     pub(crate) content_sum: u32,
@@ -75,8 +94,9 @@ impl Header {
         octets[8..16].copy_from_slice(&self.generation.to_le_bytes());
         octets[16..24].copy_from_slice(&self.sequence.to_le_bytes());
         octets[24..28].copy_from_slice(&self.place.to_le_bytes());
-        octets[28..32].copy_from_slice(&[VERSION, self.kind as u8, self.flags, 0]);
+        octets[28..32].copy_from_slice(&[VERSION, self.kind as u8, self.flags, self.codec]);
         octets[32..36].copy_from_slice(&self.content.to_le_bytes());
+        octets[36..40].copy_from_slice(&self.key.to_le_bytes());
         octets[40..44].copy_from_slice(&self.facts_sum.to_le_bytes());
         octets[44..48].copy_from_slice(&self.content_sum.to_le_bytes());
         let sum = crc32c::crc32c(&octets[4..]);
@@ -103,8 +123,11 @@ impl Header {
             .into_iter()
             .find(|known| *known as u8 == kind)
             .ok_or(Malformed)?;
-        let known = version == VERSION && codec == 0 && key == 0 && flags <= IN_FILE | DOT_LINES;
-        let bounded = facts as usize <= FACTS && content as usize <= CONTENT;
+        let sealed = matches!(kind, Kind::Message | Kind::Outcome)
+            && codec <= SMALL_FACTS | SMALL_CONTENT
+            || codec == 0 && key == 0;
+        let known = version == VERSION && sealed && flags <= IN_FILE | DOT_LINES;
+        let bounded = facts as usize <= FACTS + OVERHEAD && content as usize <= CONTENT + OVERHEAD;
         if !known || !bounded || u64::from(place) > sequence {
             return Err(Malformed);
         }
@@ -114,6 +137,8 @@ impl Header {
             place,
             kind,
             flags,
+            codec,
+            key,
             facts,
             content,
             facts_sum: take.u32()?,
@@ -142,6 +167,27 @@ impl Header {
         }
         Ok((facts, content))
     }
+
+    /// Opens the facts.
+    pub(crate) fn open_facts<'a>(
+        &self,
+        keys: &Keys,
+        sealed: &'a [u8],
+    ) -> Result<Cow<'a, [u8]>, Malformed> {
+        let part = Part::Facts { kind: self.kind as u8, flags: self.flags };
+        keys.open(self.key, self.codec & SMALL_FACTS != 0, part, sealed, FACTS)
+    }
+
+    /// Opens the content of that message, if it is in the record.
+    pub(crate) fn open_content<'a>(
+        &self,
+        keys: &Keys,
+        message: MessageId,
+        sealed: &'a [u8],
+    ) -> Result<Cow<'a, [u8]>, Malformed> {
+        let small = self.codec & SMALL_CONTENT != 0;
+        keys.open(self.key, small, Part::Content(message), sealed, CONTENT)
+    }
 }
 
 #[cfg(test)]
@@ -156,6 +202,8 @@ mod tests {
             place: 3,
             kind: Kind::Message,
             flags: DOT_LINES,
+            codec: SMALL_FACTS,
+            key: 0x7e57,
             facts: 5,
             content: 4,
             facts_sum: crc32c::crc32c(b"facts"),
@@ -195,8 +243,9 @@ mod tests {
 
     #[test]
     fn what_this_version_cannot_read_is_not_guessed_at() {
-        // Version, kind, flags, codec, key id; each with a checksum that fits.
-        for (at, value) in [(28, 2), (29, 9), (29, 0), (30, 4), (31, 1), (36, 1), (7, 0xff)] {
+        // Version, kind, flags, codec, length; each with a checksum that fits. An abort and an
+        // end are never sealed.
+        for (at, value) in [(28, 2), (29, 9), (29, 0), (29, 3), (29, 4), (30, 4), (31, 4), (7, 9)] {
             let mut octets = header().encode();
             octets[at] = value;
             let sum = crc32c::crc32c(&octets[4..]);

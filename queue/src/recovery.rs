@@ -10,6 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::codec::Keys;
 use crate::disk::{Disk, Entry, ensure_dir, read_exact_at};
 use crate::id::MessageId;
 use crate::replay::{Region, Replayed, replay};
@@ -109,8 +110,12 @@ impl Layout {
 }
 
 /// Reads the journal without changing anything, for tools.
-pub(crate) fn inspect(disk: &dyn Disk, layout: &Layout) -> io::Result<(Replayed, Recovered)> {
-    let replayed = replay(disk, &layout.journal)?;
+pub(crate) fn inspect(
+    disk: &dyn Disk,
+    layout: &Layout,
+    keys: &Keys,
+) -> io::Result<(Replayed, Recovered)> {
+    let replayed = replay(disk, &layout.journal, keys)?;
     let damaged = replayed.gaps.iter().map(|Region { segment, range }| Finding::Damaged {
         segment: *segment,
         offset: range.start,
@@ -134,9 +139,13 @@ pub(crate) fn inspect(disk: &dyn Disk, layout: &Layout) -> io::Result<(Replayed,
 }
 
 /// Reads the journal and puts the queue directory in order.
-pub(crate) fn recover(disk: &Arc<dyn Disk>, layout: &Layout) -> io::Result<(Replayed, Recovered)> {
+pub(crate) fn recover(
+    disk: &Arc<dyn Disk>,
+    layout: &Layout,
+    keys: &Keys,
+) -> io::Result<(Replayed, Recovered)> {
     layout.ensure(&**disk)?;
-    let (replayed, mut recovered) = inspect(&**disk, layout)?;
+    let (replayed, mut recovered) = inspect(&**disk, layout, keys)?;
     // A killed process leaves octets and names that can be read but are not on disk, and they
     // are about to be relied upon. A sync that it saw fail has marked them clean, so syncing
     // again would not help: they are written again as they are. All before them was synced.

@@ -11,6 +11,7 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 
+use crate::codec::Keys;
 use crate::disk::Disk;
 use crate::encode::take_outcome;
 use crate::facts::Facts;
@@ -60,8 +61,9 @@ struct Outline {
     synced: Option<u64>,
 }
 
-/// Reads the journal in `dir`. Errors are those of the disk, and a format of a later version.
-pub(crate) fn replay(disk: &dyn Disk, dir: &Path) -> io::Result<Replayed> {
+/// Reads the journal in `dir`. Errors are those of the disk, a format of a later version, and a
+/// key that is missing.
+pub(crate) fn replay(disk: &dyn Disk, dir: &Path, keys: &Keys) -> io::Result<Replayed> {
     let mut numbers: Vec<u32> =
         disk.list(dir)?.iter().filter_map(|entry| segment::number(&entry.name)).collect();
     numbers.sort_unstable();
@@ -70,7 +72,7 @@ pub(crate) fn replay(disk: &dyn Disk, dir: &Path) -> io::Result<Replayed> {
     let mut octets = Vec::new();
     for number in &numbers {
         read(disk, dir, *number, OUTLINE, &mut octets)?;
-        outlines.push(outline(*number, &octets)?);
+        outlines.push(outline(*number, &octets, keys)?);
     }
     let key = outlines.iter().find_map(|outline| Some(outline.header?.key));
     let mut replayed = Replayed { key, ..Replayed::default() };
@@ -81,7 +83,7 @@ pub(crate) fn replay(disk: &dyn Disk, dir: &Path) -> io::Result<Replayed> {
     for (nth, outline) in outlines.iter().enumerate() {
         let synced = outlines[nth + 1..].iter().filter_map(|later| later.synced).min();
         read(disk, dir, outline.number, u64::MAX, &mut octets)?;
-        replayed.segment(outline, synced, &octets);
+        replayed.segment(outline, synced, &octets, keys);
     }
     replayed.ids = replayed.closed.unwrap_or(replayed.ids);
     replayed.next = replayed.next.max(1);
@@ -91,9 +93,12 @@ pub(crate) fn replay(disk: &dyn Disk, dir: &Path) -> io::Result<Replayed> {
 /// Octets that hold a segment header and an abort record.
 const OUTLINE: u64 = 1024;
 
-fn outline(number: u32, octets: &[u8]) -> io::Result<Outline> {
+fn outline(number: u32, octets: &[u8], keys: &Keys) -> io::Result<Outline> {
     let header = match Segment::decode(octets, number) {
-        Ok(header) => Some(header),
+        Ok(header) => {
+            keys.check(&header)?;
+            Some(header)
+        }
         Err(BadHeader::Absent) => None,
         Err(version @ BadHeader::Version(_)) => {
             let text = format!("segment {}: {version}", segment::name(number));
@@ -129,7 +134,7 @@ fn read(
 }
 
 impl Replayed {
-    fn segment(&mut self, outline: &Outline, synced: Option<u64>, octets: &[u8]) {
+    fn segment(&mut self, outline: &Outline, synced: Option<u64>, octets: &[u8], keys: &Keys) {
         let number = outline.number;
         self.table.extend(number, segment::HEADER);
         if outline.header.is_some() {
@@ -166,7 +171,7 @@ impl Replayed {
                             *group = Some(Region { segment: number, range: record.offset..end })
                         }
                     }
-                    if let Err(Malformed) = self.record(number, &record) {
+                    if let Err(Malformed) = self.record(number, &record, keys) {
                         let range = record.offset..end;
                         self.gaps.push(Region { segment: number, range });
                     }
@@ -180,12 +185,13 @@ impl Replayed {
         self.table.extend(number, scan.end() as u64);
     }
 
-    fn record(&mut self, segment: u32, record: &Record<'_>) -> Result<(), Malformed> {
+    fn record(&mut self, segment: u32, record: &Record<'_>, keys: &Keys) -> Result<(), Malformed> {
         let offset = u32::try_from(record.offset).map_err(|_| Malformed)?;
         let place = Place { segment, offset };
+        let facts = record.header.open_facts(keys, record.facts)?;
         match record.header.kind {
             Kind::Message => {
-                let facts = Facts::take(record.facts)?;
+                let facts = Facts::take(&facts)?;
                 let left = facts.message.envelopes.iter().map(|envelope| envelope.id.nth());
                 let in_file = record.header.flags & IN_FILE != 0;
                 let octets = record.header.length();
@@ -195,13 +201,13 @@ impl Replayed {
                 }
             }
             Kind::Outcome => {
-                let outcome = take_outcome(&mut Take(record.facts))?;
+                let outcome = take_outcome(&mut Take(&facts))?;
                 self.table.outcome(outcome.envelope, outcome.verdict.settles(), place);
             }
             // Read with the outlines.
             Kind::Abort => {}
             Kind::Close => {
-                self.closed = Some(Take(record.facts).u64()?);
+                self.closed = Some(Take(&facts).u64()?);
             }
         }
         Ok(())

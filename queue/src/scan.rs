@@ -179,13 +179,13 @@ mod tests {
             for _ in 0..*records {
                 begins.push(octets.len() + group.abort(1, 2).offset);
             }
-            octets.extend_from_slice(group.seal(GENERATION, next));
+            octets.extend_from_slice(group.complete(GENERATION, next));
             next += *records as u64;
         }
         // As in a file that was used before, or made of zeros.
         let mut other = Group::default();
         other.abort(3, 4);
-        octets.extend_from_slice(other.seal(GENERATION + 1, next));
+        octets.extend_from_slice(other.complete(GENERATION + 1, next));
         octets.resize(octets.len() + 500, 0);
         (octets, begins)
     }

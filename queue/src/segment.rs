@@ -20,9 +20,13 @@ pub(crate) const HEADER: u64 = 512;
 const COPY: usize = 256;
 
 const MAGIC: [u8; 8] = *b"HERMESQ\n";
-const VERSION: u32 = 1;
-/// Octets of the header that are used, its checksum included.
-const USED: usize = 52;
+/// Version 1 ended behind the first checksum: nothing was encrypted.
+const VERSION: u32 = 2;
+/// Octets of the header that are used, its checksums included.
+const USED: usize = FIRST + 8;
+/// Octets of what every version has, behind which its checksum stands: a program of before
+/// sees by it that this is a later version and no damage. What came later has one of its own.
+const FIRST: usize = 52;
 
 /// What a segment says about itself and about all before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +42,8 @@ pub(crate) struct Segment {
     pub(crate) synced: u64,
     /// Message ids are reserved up to before this step of their counter.
     pub(crate) ids: u64,
+    /// The name of the key that its records are encrypted with; zero: none.
+    pub(crate) sealed: u32,
 }
 
 /// Why a header cannot be used.
@@ -53,7 +59,9 @@ impl fmt::Display for BadHeader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Absent => f.write_str("no header of a journal segment"),
-            Self::Version(version) => write!(f, "journal format {version}, this program's is 1"),
+            Self::Version(version) => {
+                write!(f, "journal format {version}, this program's is {VERSION}")
+            }
         }
     }
 }
@@ -68,6 +76,8 @@ impl Segment {
         for number in [self.key, self.first, self.synced, self.ids] {
             used.extend_from_slice(&number.to_le_bytes());
         }
+        used.extend_from_slice(&crc32c::crc32c(&used).to_le_bytes());
+        used.extend_from_slice(&self.sealed.to_le_bytes());
         used.extend_from_slice(&crc32c::crc32c(&used).to_le_bytes());
         let mut octets = [0; HEADER as usize];
         octets[..USED].copy_from_slice(&used);
@@ -85,25 +95,35 @@ impl Segment {
         }
     }
 
-    /// The fields; the inner error is another version, whose checksum we cannot know.
+    /// The fields; the inner error is a later version.
     fn checked(octets: &[u8]) -> Result<Result<Self, u32>, Malformed> {
-        let used = octets.get(..USED - 4).ok_or(Malformed)?;
         let mut take = Take(octets);
         if take.array()? != MAGIC {
             return Err(Malformed);
         }
         let version = take.u32()?;
-        let segment = Self {
+        let mut segment = Self {
             number: take.u32()?,
             key: take.u64()?,
             first: take.u64()?,
             synced: take.u64()?,
             ids: take.u64()?,
+            sealed: 0,
         };
-        if take.u32()? != crc32c::crc32c(used) {
+        if take.u32()? != crc32c::crc32c(&octets[..FIRST - 4]) {
             return Err(Malformed);
         }
-        Ok(if version == VERSION { Ok(segment) } else { Err(version) })
+        match version {
+            1 => {}
+            VERSION => {
+                segment.sealed = take.u32()?;
+                if take.u32()? != crc32c::crc32c(&octets[..USED - 4]) {
+                    return Err(Malformed);
+                }
+            }
+            later => return Ok(Err(later)),
+        }
+        Ok(Ok(segment))
     }
 
     /// What its records carry.
@@ -148,7 +168,7 @@ mod tests {
     use crate::wire::tests::Noise;
 
     fn segment() -> Segment {
-        Segment { number: 7, key: 0x1234, first: 99, synced: 90, ids: 1 << 40 }
+        Segment { number: 7, key: 0x1234, first: 99, synced: 90, ids: 1 << 40, sealed: 0x7e57 }
     }
 
     #[test]
@@ -164,11 +184,23 @@ mod tests {
     fn a_later_version_is_named_and_not_taken_for_damage() {
         let mut octets = segment().encode();
         for at in [0, COPY] {
-            octets[at + 8] = 2;
-            let checksum = crc32c::crc32c(&octets[at..at + USED - 4]);
-            octets[at + USED - 4..at + USED].copy_from_slice(&checksum.to_le_bytes());
+            octets[at + 8] = 3;
+            let checksum = crc32c::crc32c(&octets[at..at + FIRST - 4]);
+            octets[at + FIRST - 4..at + FIRST].copy_from_slice(&checksum.to_le_bytes());
         }
-        assert_eq!(Segment::decode(&octets, 7), Err(BadHeader::Version(2)));
+        assert_eq!(Segment::decode(&octets, 7), Err(BadHeader::Version(3)));
+    }
+
+    #[test]
+    fn the_first_version_is_read() {
+        let mut octets = segment().encode();
+        for at in [0, COPY] {
+            octets[at + 8] = 1;
+            octets[at + FIRST..at + USED].fill(0);
+            let checksum = crc32c::crc32c(&octets[at..at + FIRST - 4]);
+            octets[at + FIRST - 4..at + FIRST].copy_from_slice(&checksum.to_le_bytes());
+        }
+        assert_eq!(Segment::decode(&octets, 7), Ok(Segment { sealed: 0, ..segment() }));
     }
 
     #[test]

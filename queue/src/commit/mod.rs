@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use smtpd_engine::time::Time;
 
+use crate::codec::{Codec, Keys};
 use crate::disk::Disk;
 use crate::envelope::Outcome;
 use crate::group::{Group, Member, Stowed, TooLarge};
@@ -47,7 +48,7 @@ const LARGEST: u64 = 1 << 30;
 const _: () = assert!(LARGEST + 2 * (GROUP + record::FACTS) as u64 <= u32::MAX as u64);
 
 /// What a queue is opened with.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Octets of a segment file, at most 1 GiB. Some four times as much is in use even when
     /// the queue is empty.
@@ -55,12 +56,15 @@ pub struct Options {
     /// A number that nobody can guess, from which a new queue gets its key and the first of
     /// its ids. One that exists has them already.
     pub random: u128,
+    /// How records and content files are sealed.
+    pub codec: Codec,
 }
 
 impl Options {
-    /// The defaults, with a random number that the system gave.
+    /// The defaults, with a random number that the system gave: nothing is compressed or
+    /// encrypted.
     pub fn new(random: u128) -> Self {
-        Self { segment: SEGMENT, random }
+        Self { segment: SEGMENT, random, codec: Codec::default() }
     }
 }
 
@@ -117,7 +121,7 @@ impl Commit {
     pub fn open(disk: Arc<dyn Disk>, dir: &Path, options: &Options) -> io::Result<Opened> {
         assert!(options.segment <= LARGEST, "segments are smaller than 4 GiB by far");
         let layout = Layout::new(dir);
-        let (replayed, recovered) = recover(&disk, &layout)?;
+        let (replayed, recovered) = recover(&disk, &layout, options.codec.keys())?;
         let (key, first) = match replayed.key {
             Some(key) => (key, replayed.ids),
             None => (options.random as u64, (options.random >> 96) as u64),
@@ -133,6 +137,7 @@ impl Commit {
             ids: ids.clone(),
             table: table.clone(),
             key,
+            sealed: options.codec.key_id(),
             capacity: options.segment,
             last: replayed.last,
             standing: replayed.last_header.map_or(0, |header| header.segment),
@@ -146,7 +151,11 @@ impl Commit {
         {
             log::error!("warn: queue: journal: {error}");
         }
-        let (reader, spool) = readers(&disk, &layout, key, table.clone());
+        let codec = options.codec.clone();
+        let spool = Spool::new(disk.clone(), layout.content.clone(), codec.clone());
+        let (journal_dir, keys) = (layout.journal.clone(), codec.keys().clone());
+        let reader =
+            Reader::new(disk.clone(), journal_dir, key, table.clone(), spool.clone(), keys);
         let filler = Filler::new(spares.clone());
         let commit = Self {
             journal,
@@ -158,7 +167,7 @@ impl Commit {
             layout,
             key,
             capacity: options.segment,
-            group: Group::default(),
+            group: Group::new(codec),
             owed: Vec::new(),
             uncertain: Vec::new(),
             retry: Time::default(),
@@ -252,7 +261,7 @@ impl Commit {
         let flags = if content.dot_lines { DOT_LINES } else { 0 };
         let stowed = match &content.body {
             Body::Memory(octets) => Stowed { flags, inline: octets, file: None },
-            Body::File(file) => Stowed { flags, inline: &[], file: Some(*file) },
+            Body::File(file) => Stowed { flags, inline: &[], file: Some(file) },
         };
         let member = self.group.message(message, &[], causes, stowed).map_err(|TooLarge| {
             log::error!("warn: queue: message {} is too large for a record", message.id);
@@ -287,20 +296,17 @@ impl Commit {
 
 impl Reader {
     /// Reads a queue that no daemon has open, and says what it holds. Nothing is changed, set
-    /// aside or created.
-    pub fn offline(disk: Arc<dyn Disk>, dir: &Path) -> io::Result<(Self, Recovered)> {
+    /// aside or created. An error whose cause is a [`MissingKey`](crate::codec::MissingKey)
+    /// says that there is not the right one among the keys.
+    pub fn offline(disk: Arc<dyn Disk>, dir: &Path, keys: &Keys) -> io::Result<(Self, Recovered)> {
         let layout = Layout::new(dir);
-        let (replayed, recovered) = inspect(&*disk, &layout)?;
+        let (replayed, recovered) = inspect(&*disk, &layout, keys)?;
         let key = replayed.key.unwrap_or_default();
-        let (reader, _) = readers(&disk, &layout, key, Shared::new(replayed.table));
-        Ok((reader, recovered))
+        let table = Shared::new(replayed.table);
+        // Nothing is written.
+        let spool = Spool::new(disk.clone(), layout.content.clone(), Codec::default());
+        Ok((Self::new(disk, layout.journal, key, table, spool, keys.clone()), recovered))
     }
-}
-
-fn readers(disk: &Arc<dyn Disk>, layout: &Layout, key: u64, table: Shared) -> (Reader, Spool) {
-    let spool = Spool::new(disk.clone(), layout.content.clone());
-    let reader = Reader::new(disk.clone(), layout.journal.clone(), key, table, spool.clone());
-    (reader, spool)
 }
 
 impl Content {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::budget::Budget;
+use crate::codec::Keys;
 use crate::disk::fault::{Fault, FaultDisk};
 use crate::encode::tests::message;
 use crate::envelope::{Due, State, Verdict};
@@ -35,7 +36,7 @@ impl Queue {
     }
 
     fn with(disk: FaultDisk, segment: u64) -> Self {
-        let options = Options { segment, random: 0x1234_5678 << 96 | 99 };
+        let options = Options { segment, ..Options::new(0x1234_5678 << 96 | 99) };
         let opened = Commit::open(Arc::new(disk.clone()), &root(), &options).unwrap();
         Self { disk, opened, now: Time::from_micros(1) }
     }
@@ -545,7 +546,8 @@ fn tools_read_a_queue_and_leave_it_as_it_is() {
     let mut queue = Queue::new();
     queue.accept(1, "one");
     let before = queue.disk.steps();
-    let (reader, recovered) = Reader::offline(Arc::new(queue.disk.clone()), &root()).unwrap();
+    let (reader, recovered) =
+        Reader::offline(Arc::new(queue.disk.clone()), &root(), &Keys::default()).unwrap();
     assert_eq!(recovered.live, [id(1)]);
     assert_eq!(reader.message(id(1)).unwrap().unwrap().message.envelopes.len(), 3);
     assert_eq!(queue.disk.steps(), before);

@@ -217,16 +217,23 @@ impl Commit {
         if record.header.kind != Kind::Message {
             return Ok(None);
         }
-        let id = Facts::id(record.facts)?;
+        // Damage that the table does not name has been kept and told by a start.
+        let keys = self.reader.keys();
+        let Ok(facts) = record.header.open_facts(keys, record.facts) else { return Ok(None) };
+        let id = Facts::id(&facts)?;
         let place = self.table.lock().get(id).map(|live| (live.place.segment, live.place.offset));
         if place != u32::try_from(record.offset).ok().map(|offset| (segment, offset)) {
             return Ok(None);
         }
-        let Some(Parts { message, states, file, header }) = self.reader.parts(id)? else {
+        let Some(Parts { message, states, file, header, .. }) = self.reader.parts(id)? else {
             return Ok(None);
         };
         let flags = header.flags & DOT_LINES;
-        let stowed = Stowed { flags, inline: record.content, file };
+        // Damage is found again at the end of the segment, and its message set aside.
+        let Ok(inline) = record.header.open_content(keys, id, record.content) else {
+            return Ok(None);
+        };
+        let stowed = Stowed { flags, inline: &inline, file: file.as_ref() };
         let member = self.group.message(&message, &states, &[], stowed);
         let member = member.map_err(|TooLarge| ErrorKind::InvalidData)?;
         Ok(Some(Copy { message, in_file: file.is_some(), member }))
