@@ -51,6 +51,8 @@ pub enum Request {
     Change(Change),
     /// Lend what is due; answered with [`Answer::Lent`].
     Claim(Claim),
+    /// Lend these envelopes, wherever they stand; answered with [`Answer::Fetched`].
+    Fetch(Vec<EnvelopeId>),
     /// After [`Answer::Lost`]: all that the scheduler has in memory.
     Known(Vec<EnvelopeId>),
 }
@@ -72,6 +74,13 @@ pub enum Answer {
         /// See [`Claimed::passed_over`](crate::waiting::Claimed::passed_over).
         passed_over: bool,
     },
+    /// The envelopes that were asked for by their ids.
+    Fetched {
+        /// Lent like those that are due.
+        envelopes: Vec<Lent>,
+        /// Not here: the scheduler has them, they are settled, or they cannot be read.
+        absent: Vec<EnvelopeId>,
+    },
     /// What was in the room is gone, and so are all requests made up to now. It waits for
     /// [`Request::Known`].
     Lost,
@@ -88,6 +97,13 @@ pub struct Lent {
     pub state: State,
     /// The message's content, on disk.
     pub content: Stored,
+}
+
+impl Lent {
+    fn new(found: &Found, envelope: &Envelope, state: &State) -> Self {
+        let (message, content) = (found.message.clone(), found.content.clone());
+        Self { message, id: envelope.id, state: state.clone(), content }
+    }
 }
 
 /// See the module.
@@ -165,6 +181,10 @@ impl Store {
                     self.change(&mut changes, answers);
                     self.claim(&claim, answers);
                 }
+                Request::Fetch(ids) => {
+                    self.change(&mut changes, answers);
+                    self.fetch(&ids, answers);
+                }
             }
         }
         self.change(&mut changes, answers);
@@ -227,6 +247,55 @@ impl Store {
         }
     }
 
+    fn fetch(&mut self, ids: &[EnvelopeId], answers: &mut Vec<Answer>) {
+        if self.lost.is_some() {
+            return;
+        }
+        let fetched = self.read(ids).and_then(|(envelopes, gone)| {
+            let lent = envelopes.iter().map(|lent| lent.id);
+            let changes: Vec<_> = lent.chain(gone).map(Change::Remove).collect();
+            self.room.apply(&changes)?;
+            Ok(envelopes)
+        });
+        match fetched {
+            Ok(envelopes) => {
+                let lent: HashSet<_> = envelopes.iter().map(|lent| lent.id).collect();
+                let absent = ids.iter().copied().filter(|id| !lent.contains(id)).collect();
+                answers.push(Answer::Fetched { envelopes, absent });
+            }
+            Err(error) => self.lose(&error),
+        }
+    }
+
+    /// Reads those of these envelopes that are in the room, and tells which of them are not in
+    /// the journal. What cannot be read stays where it is.
+    fn read(&self, ids: &[EnvelopeId]) -> io::Result<(Vec<Lent>, Vec<EnvelopeId>)> {
+        let (mut lent, mut gone) = (Vec::new(), Vec::new());
+        for ids in ids.chunk_by(|one, other| one.message() == other.message()) {
+            let mut here = Vec::new();
+            for id in ids {
+                here.extend(self.room.has(*id)?.then_some(*id));
+            }
+            if here.is_empty() {
+                continue;
+            }
+            match self.reader.message(ids[0].message()) {
+                Ok(found) => {
+                    for id in here {
+                        match found.as_ref().and_then(|found| find(found, id)) {
+                            Some((found, envelope, state)) => {
+                                lent.push(Lent::new(found, envelope, state));
+                            }
+                            None => gone.push(id),
+                        }
+                    }
+                }
+                Err(error) => log::warn!("message {} cannot be read: {error}", ids[0].message()),
+            }
+        }
+        Ok((lent, gone))
+    }
+
     /// Reads envelopes of one message. What the journal says of them counts: those that are not
     /// to be tried now are changed in the room instead of being lent.
     fn load(
@@ -241,8 +310,7 @@ impl Store {
             match found.as_ref().map(|found| found.as_ref().and_then(|found| find(found, *id))) {
                 Ok(Some((found, envelope, state))) => match state.next_try() {
                     Due::At(due) if due <= claim.now || from_another_clock(due, claim.now) => {
-                        let (message, content) = (found.message.clone(), found.content.clone());
-                        envelopes.push(Lent { message, id: *id, state: state.clone(), content });
+                        envelopes.push(Lent::new(found, envelope, state));
                     }
                     _ => changes.push(Change::Put(self.place(envelope, state))),
                 },

@@ -6,10 +6,9 @@
 //! of each lane stands in the order of due times, so a hundred thousand envelopes for one
 //! destination are one entry there, and passing them over costs one step.
 //!
-//! An envelope is *waiting* until a due time, *held*, or *claimed*: lent to the scheduler,
-//! which puts it back or removes it. A claim ends with the process, so what was claimed by
-//! one that died is found by rebuilding. A store shared by several machines would let a claim
-//! end by time and number its claims; only [`Room::claim`] and [`Room::apply`] would know.
+//! An envelope here is *waiting* until a due time, or *held*. One that is lent to the scheduler
+//! is not here until it is put back. A claim ends with the process, so what was lent by one that
+//! died is found by rebuilding.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;
@@ -26,7 +25,7 @@ use crate::schedule::{LONGEST_WAIT, micros};
 pub enum Change {
     /// The envelope waits or is held, whatever it did before.
     Put(Place),
-    /// The envelope is settled.
+    /// The envelope leaves: it is settled, or lent.
     Remove(EnvelopeId),
 }
 
@@ -133,6 +132,11 @@ impl<M: Ordered> Room<M> {
         Ok(claimed)
     }
 
+    /// Whether the envelope waits or is held here.
+    pub fn has(&self, id: EnvelopeId) -> io::Result<bool> {
+        Ok(self.map.get(&envelope_key(id))?.is_some())
+    }
+
     /// Moves up to `most` envelopes of a lane with due times in `from..=to` to `lent`.
     fn lane(
         &self,
@@ -150,7 +154,7 @@ impl<M: Ordered> Room<M> {
         let (from, to) = (lane_key(kind, lane, from, 0), lane_key(kind, lane, to, u64::MAX));
         self.map.walk(&from, &successor(&to), &mut |key, _| {
             if let Some(id) = id_in_lane_key(key) {
-                lent.insert(id, Some(Slot { kind, lane, standing: Standing::Claimed }));
+                lent.insert(id, None);
             }
             lent.len() < full
         })
@@ -226,7 +230,6 @@ struct Slot {
 enum Standing {
     Waiting(u64),
     Held,
-    Claimed,
 }
 
 impl Slot {
@@ -242,7 +245,6 @@ impl Slot {
         let (tag, due) = match self.standing {
             Standing::Waiting(due) => (b'w', due),
             Standing::Held => (b'h', 0),
-            Standing::Claimed => (b'c', 0),
         };
         join(&[self.kind as u8, tag], &[self.lane, due])
     }
@@ -251,7 +253,6 @@ impl Slot {
         let standing = match octets.get(1)? {
             b'w' => Standing::Waiting(number(octets, 10)?),
             b'h' => Standing::Held,
-            b'c' => Standing::Claimed,
             _ => return None,
         };
         Some(Self { kind: Kind::from_u8(octets[0])?, lane: number(octets, 2)?, standing })
@@ -323,6 +324,7 @@ pub(crate) mod tests {
         let expected = Claimed { envelopes: vec![id(1)], next: Some(20), ..Claimed::default() };
         assert_eq!(claimed, expected);
         assert_eq!(room.claim(&claim(19, 9)).unwrap().envelopes, []);
+        assert_eq!([1, 2, 3].map(|n| room.has(id(n)).unwrap()), [false, true, true]);
         // Put back, it is lent again; removed while it is lent, it never is.
         room.apply(&[put(1, 7, Due::At(15))]).unwrap();
         assert_eq!(room.claim(&claim(20, 9)).unwrap().envelopes.len(), 2);
@@ -369,7 +371,7 @@ pub(crate) mod tests {
             (seed >> 33) % below
         };
         let mut room = Room::new(map);
-        let mut model: BTreeMap<EnvelopeId, Option<Place>> = BTreeMap::new();
+        let mut model: BTreeMap<EnvelopeId, Place> = BTreeMap::new();
         for round in 0..rounds {
             let now = round * 10;
             let changes: Vec<_> = (0..random(5))
@@ -388,7 +390,7 @@ pub(crate) mod tests {
             for change in &changes {
                 match change {
                     Change::Put(place) => {
-                        model.insert(place.envelope, Some(*place));
+                        model.insert(place.envelope, *place);
                     }
                     Change::Remove(id) => {
                         model.remove(id);
@@ -402,15 +404,15 @@ pub(crate) mod tests {
             let claim = Claim { kind, now, room: most, per_lane, crowded };
             let claimed = room.claim(&claim).unwrap();
             check(&claim, &claimed, &model);
-            model.extend(claimed.envelopes.into_iter().map(|id| (id, None)));
+            model.retain(|id, _| !claimed.envelopes.contains(id));
+            assert!(model.keys().all(|id| room.has(*id).unwrap()));
         }
     }
 
-    /// Whether this is what a claim may give, when `model` has what waited before (`None`:
-    /// lent).
-    fn check(claim: &Claim, claimed: &Claimed, model: &BTreeMap<EnvelopeId, Option<Place>>) {
+    /// Whether this is what a claim may give, when `model` has what waited before.
+    fn check(claim: &Claim, claimed: &Claimed, model: &BTreeMap<EnvelopeId, Place>) {
         let mut lanes: BTreeMap<LaneId, Vec<(u64, EnvelopeId)>> = BTreeMap::new();
-        for place in model.values().flatten().filter(|place| place.kind == claim.kind) {
+        for place in model.values().filter(|place| place.kind == claim.kind) {
             if let Due::At(due) = place.due {
                 lanes.entry(place.lane).or_default().push((due, place.envelope));
             }

@@ -354,6 +354,12 @@ impl Scheduler {
                     self.lent(kind, lent);
                 }
             }
+            // Nothing is fetched yet: see `Request::Fetch`.
+            Answer::Fetched { envelopes, .. } => {
+                for lent in envelopes {
+                    self.lent(envelope(&lent.message, lent.id).agent.kind(), lent);
+                }
+            }
             Answer::Lost => {
                 outputs.push(Output::Store(Request::Known(self.memory.ids())));
                 for id in self.memory.leaving() {

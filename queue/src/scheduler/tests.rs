@@ -426,6 +426,7 @@ fn simulate(seed: u64) {
                             }
                         }
                         _ if lost.is_some() => {}
+                        Request::Fetch(ids) => panic!("seed {seed}: nobody asked for {ids:?}"),
                         Request::Change(change) => {
                             room.apply(&[change]).unwrap();
                             if let Change::Put(place) = change {

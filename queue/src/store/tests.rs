@@ -138,6 +138,42 @@ fn what_is_put_is_answered_for_and_comes_back_when_it_is_due() {
 }
 
 #[test]
+fn what_is_fetched_is_lent_whether_it_is_due_or_not() {
+    let mut queue = Queue::new();
+    let mut store = queue.in_memory();
+    turn(&mut store, []);
+    turn(&mut store, [Request::Known(vec![id(1, 0)])]);
+    queue.record(id(2, 0), Verdict::Held { tries: 1, error: "loop".into() });
+    queue.record(id(3, 0), Verdict::Delivered);
+    let held = Place { envelope: id(2, 0), kind: Kind::Mda, lane: 1, due: Due::Held };
+    turn(&mut store, [Request::Change(Change::Put(held)), put(id(4, 0), START + 99)]);
+    let all = vec![id(1, 0), id(2, 0), id(3, 0), id(4, 0), id(4, 1), id(9, 0)];
+    let mut fetch = || match turn(&mut store, [Request::Fetch(all.clone())]).pop() {
+        Some(Answer::Fetched { envelopes, absent }) => (ids(&envelopes), absent),
+        other => panic!("{other:?}"),
+    };
+    let expected = vec![id(2, 0), id(4, 0), id(4, 1)];
+    assert_eq!(fetch(), (expected, vec![id(1, 0), id(3, 0), id(9, 0)]));
+    assert_eq!(fetch(), (vec![], all.clone()), "they are lent");
+    assert!(claim(&mut store, START + 100).0.is_empty());
+}
+
+#[test]
+fn what_is_fetched_and_cannot_be_read_stays_where_it_is() {
+    let queue = Queue::new();
+    let mut store = queue.in_memory();
+    turn(&mut store, []);
+    turn(&mut store, [Request::Known(vec![])]);
+    let octet = (512 + 48 + 4) * 8;
+    queue.disk.flip(&PathBuf::from("/q/journal/00000001"), octet);
+    let answers = turn(&mut store, [Request::Fetch(vec![id(1, 0)])]);
+    assert!(matches!(&answers[..], [Answer::Fetched { envelopes, absent }]
+        if envelopes.is_empty() && *absent == [id(1, 0)]));
+    queue.disk.flip(&PathBuf::from("/q/journal/00000001"), octet);
+    assert_eq!(claim(&mut store, START).0.len(), 4);
+}
+
+#[test]
 fn the_journal_counts_where_the_room_says_otherwise() {
     let mut queue = Queue::new();
     let mut store = queue.in_memory();

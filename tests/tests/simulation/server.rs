@@ -377,7 +377,7 @@ impl Server {
                     model.tally.claimed += envelopes.len() as u64;
                 }
                 store::Answer::Lost => model.tally.index_lost += 1,
-                store::Answer::Stored(_) => {}
+                store::Answer::Stored(_) | store::Answer::Fetched { .. } => {}
             }
         }
         self.inputs.extend(answers.into_iter().map(Input::Store));
