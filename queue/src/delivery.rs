@@ -1,12 +1,13 @@
 //! What the scheduler hands out, and what comes back.
 //!
 //! A [`Batch`] goes to one worker. Whoever runs the workers looks the name of each job's action
-//! up in today's configuration, which gives a [`Target`] or a reason to hold the envelope, and
+//! up in today's configuration, which gives a place or a reason to hold the envelope, and
 //! answers with one [`Report`] for the batch. Nothing is said of a job before what it says is
 //! durable.
 
-use std::path::PathBuf;
 use std::sync::Arc;
+
+use smtpd_engine::reply::Enhanced;
 
 use crate::envelope::{Agent, Envelope, Message};
 use crate::id::EnvelopeId;
@@ -89,25 +90,34 @@ pub(crate) fn envelope(message: &Message, id: EnvelopeId) -> &Envelope {
     found.expect("an envelope is kept with the message it belongs to")
 }
 
-/// Where an action leads today.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// Into this Maildir, in the name of the running process.
-    Maildir(PathBuf),
-    /// It cannot be tried: no such action, or one whose machinery is not there. The envelope
-    /// is held for this reason.
-    Held(String),
-}
-
 /// What came of one attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Attempt {
     /// It is delivered, and durable.
     Delivered,
-    /// It failed for now: the machine's words.
-    Later(String),
-    /// It failed for good, or may not be tried.
-    Failed(String),
+    /// It failed for now.
+    Later(Failure),
+    /// It failed for good, whenever it is tried: its sender has to know.
+    Failed(Failure),
+    /// It cannot be tried, for this reason: no such action, or one whose machinery is not there.
+    /// That is not the sender's business but an administrator's, and is waited for.
+    Held(String),
+}
+
+/// Why an attempt failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// For programs, and for the sender.
+    pub status: Enhanced,
+    /// The machine's own words, for the log and the listing of the queue.
+    pub text: String,
+}
+
+impl Failure {
+    /// A failure with a status of class, subject and detail (RFC 3463).
+    pub fn new((class, subject, detail): (u8, u16, u16), text: impl Into<String>) -> Self {
+        Self { status: Enhanced { class, subject, detail }, text: text.into() }
+    }
 }
 
 /// What came of a batch.

@@ -7,10 +7,11 @@
 
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use smtpd_config::{Account, Config, Delivery, Local, Method, Users, Values};
-use smtpd_queue::delivery::{Attempt, Batch, Job, Report, Target};
+use smtpd_queue::delivery::{Attempt, Batch, Failure, Job, Report};
 use smtpd_queue::envelope::Agent;
 use smtpd_queue::id::EnvelopeId;
 use smtpd_queue::maildir::Maildirs;
@@ -40,7 +41,7 @@ impl<U: Users> Worker<U> {
     pub fn deliver(&mut self, batch: &Batch, now: impl FnOnce() -> u64) -> Report {
         let attempts = catch_unwind(AssertUnwindSafe(|| self.attempt(&batch.jobs)));
         let attempts = attempts.unwrap_or_else(|_| {
-            let defect = || Attempt::Later("a defect of ours: see the log".to_owned());
+            let defect = || later("a defect of ours: see the log");
             batch.jobs.iter().map(|job| (job.id, defect())).collect()
         });
         let now = now();
@@ -57,19 +58,19 @@ impl<U: Users> Worker<U> {
         let mut maildirs = Vec::with_capacity(jobs.len());
         for job in jobs {
             match self.target(job) {
-                Ok(Target::Maildir(path)) => maildirs.push((job.clone(), path)),
-                Ok(Target::Held(reason)) => attempts.push((job.id, Attempt::Failed(reason))),
-                Err(reason) => attempts.push((job.id, Attempt::Later(reason))),
+                Ok(path) => maildirs.push((job.clone(), path)),
+                Err(attempt) => attempts.push((job.id, attempt)),
             }
         }
         attempts.extend(self.maildirs.deliver(&maildirs));
         attempts
     }
 
-    /// Where the envelope goes by today's configuration; an error is a failure for now.
-    fn target(&self, job: &Job) -> Result<Target, String> {
+    /// The Maildir that the envelope goes to by today's configuration, or what comes of it
+    /// without an attempt. Only what its sender could have known better fails for good.
+    fn target(&self, job: &Job) -> Result<PathBuf, Attempt> {
         let envelope = job.envelope();
-        let held = |reason: String| Ok(Target::Held(reason));
+        let held = |reason: String| Err(Attempt::Held(reason));
         let Some(action) = self.config.action(&envelope.action) else {
             return held(format!("no action named \"{}\"", envelope.action));
         };
@@ -89,9 +90,12 @@ impl<U: Users> Worker<U> {
                     runs_as.name, runs_as.uid, self.uid
                 ));
             }
-            Account::Unknown => return held(format!("user {user} does not exist")),
+            Account::Unknown => {
+                let text = format!("user {user} does not exist");
+                return Err(Attempt::Failed(Failure::new((5, 1, 1), text)));
+            }
             Account::Later | Account::Failed => {
-                return Err(format!("user {user} could not be looked up"));
+                return Err(later(format!("user {user} could not be looked up")));
             }
         };
         self.maildir(local, job, user, home.as_deref())
@@ -103,16 +107,16 @@ impl<U: Users> Worker<U> {
         job: &Job,
         user: &str,
         account: Option<&smtpd_config::User>,
-    ) -> Result<Target, String> {
+    ) -> Result<PathBuf, Attempt> {
         let Delivery::Maildir { path, junk: _ } = &local.delivery else {
-            return Ok(Target::Held("this method of delivery does not work yet".to_owned()));
+            return Err(Attempt::Held("this method of delivery does not work yet".to_owned()));
         };
         let home = account.map(|user| user.home.as_path());
         let Some(template) = path else {
-            return Ok(match home {
-                Some(home) => Target::Maildir(home.join("Maildir")),
-                None => Target::Held("maildir needs a path: there is no home".to_owned()),
-            });
+            return match home {
+                Some(home) => Ok(home.join("Maildir")),
+                None => Err(Attempt::Held("maildir needs a path: there is no home".to_owned())),
+            };
         };
         let envelope = job.envelope();
         let values = Values {
@@ -123,19 +127,25 @@ impl<U: Users> Worker<U> {
             home,
             delimiter: self.config.smtp.sub_addr_delim,
         };
-        Ok(match template.path(&values) {
-            Ok(path) => Target::Maildir(path),
-            Err(error) => Target::Held(format!("maildir {}: {error}", template.as_str())),
-        })
+        template
+            .path(&values)
+            .map_err(|error| Attempt::Held(format!("maildir {}: {error}", template.as_str())))
     }
+}
+
+/// A failure for now that is neither the recipient's nor his mailbox's.
+fn later(text: impl Into<String>) -> Attempt {
+    Attempt::Later(Failure::new((4, 3, 0), text))
 }
 
 fn log(session: u64, job: &Job, attempt: &Attempt, now: u64) {
     let envelope = job.envelope();
     let (outcome, stat) = match attempt {
         Attempt::Delivered => (Outcome::Ok, Cow::Borrowed("Delivered")),
-        Attempt::Later(text) => (Outcome::TempFail, format!("Error ({text})").into()),
-        Attempt::Failed(text) => (Outcome::PermFail, Cow::Borrowed(text.as_str())),
+        Attempt::Later(why) => (Outcome::TempFail, format!("Error ({})", why.text).into()),
+        Attempt::Failed(Failure { text, .. }) | Attempt::Held(text) => {
+            (Outcome::PermFail, Cow::Borrowed(text.as_str()))
+        }
     };
     let Agent::Mda { user } = &envelope.agent else {
         return line::mta_without_session(&job.message, envelope, now, &stat);

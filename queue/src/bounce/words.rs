@@ -15,7 +15,7 @@ pub fn words(status: Enhanced) -> &'static str {
         (1, 1) => "There is no such user here",
         (2, 1) => "The mailbox cannot be written at the moment",
         (2, 2) => "The mailbox is full",
-        (3, 0) => "This system has lost a part of the message",
+        (3, 0) if status.class == 5 => "This system has lost a part of the message",
         (3, 1) => "There is no space left for mail",
         (4, 6) => "Loop detected: the message has been delivered to this address before",
         (4, 7) => "Envelope expired: the message could not be delivered in time",

@@ -30,7 +30,7 @@ use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::delivery::{Attempt, Job};
+use crate::delivery::{Attempt, Failure, Job};
 use crate::disk::{Disk, Entry, File};
 use crate::id::EnvelopeId;
 use crate::reader::{ContentReader, Reader};
@@ -183,7 +183,7 @@ impl Maildirs {
                 Err(error) => return Ok(Some(damaged(&error))),
             };
             if check.in_header() && check.finds(piece) {
-                return Ok(Some(Attempt::Failed("Loop detected".to_owned())));
+                return Ok(Some(Attempt::Failed(Failure::new((5, 4, 6), "Loop detected"))));
             }
             ends.convert(piece, &mut self.octets);
             if self.octets.len() >= PIECE {
@@ -276,14 +276,19 @@ impl<'a> Content<'a> {
 
 /// The Maildir's disk failed: it may be well again later.
 fn failed(error: &io::Error) -> Attempt {
-    Attempt::Later(error.to_string())
+    let status = match error.kind() {
+        ErrorKind::StorageFull => (4, 3, 1),
+        ErrorKind::QuotaExceeded => (4, 2, 2),
+        _ => (4, 2, 1),
+    };
+    Attempt::Later(Failure::new(status, error.to_string()))
 }
 
 /// The queue's own disk failed. What is damaged stays so.
 fn damaged(error: &io::Error) -> Attempt {
     match error.kind() {
         ErrorKind::InvalidData | ErrorKind::NotFound => {
-            Attempt::Failed(format!("the content cannot be read: {error}"))
+            Attempt::Failed(Failure::new((5, 3, 0), format!("the content cannot be read: {error}")))
         }
         _ => failed(error),
     }

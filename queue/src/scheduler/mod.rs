@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use smtpd_engine::time::Time;
 
-use crate::delivery::{Attempt, Batch, Job, Kind, Report, envelope};
+use crate::delivery::{Attempt, Batch, Failure, Job, Kind, Report, envelope};
 use crate::destination::Destinations;
 use crate::envelope::{Due, Message, Outcome, State, Verdict};
 use crate::id::{EnvelopeId, MessageId};
@@ -496,11 +496,13 @@ fn verdict(entry: &Entry, id: EnvelopeId, attempt: Attempt, now: u64) -> Verdict
     let (ctime, ttl) = (entry.message.ctime, envelope(&entry.message, id).ttl);
     match attempt {
         Attempt::Delivered => Verdict::Delivered,
-        Attempt::Failed(error) => Verdict::Held { tries, error },
-        Attempt::Later(error) if schedule::expired(ctime, ttl, now) => {
+        Attempt::Held(error) | Attempt::Failed(Failure { text: error, .. }) => {
+            Verdict::Held { tries, error }
+        }
+        Attempt::Later(Failure { text: error, .. }) if schedule::expired(ctime, ttl, now) => {
             Verdict::Held { tries, error: format!("Envelope expired: {error}") }
         }
-        Attempt::Later(error) => {
+        Attempt::Later(Failure { text: error, .. }) => {
             let unit = match entry.kind {
                 Kind::Mda => schedule::LOCAL_UNIT,
                 Kind::Mta => schedule::RELAY_UNIT,

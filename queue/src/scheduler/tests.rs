@@ -125,7 +125,7 @@ fn put(outputs: &[Output]) -> Place {
 }
 
 fn later() -> Attempt {
-    Attempt::Later("disk full".into())
+    Attempt::Later(Failure::new((4, 3, 1), "disk full"))
 }
 
 #[test]
@@ -199,8 +199,9 @@ fn the_second_attempt_waits_in_memory_and_the_fourth_in_the_store() {
 fn what_fails_for_good_or_expires_is_held_with_its_reason() {
     let mut bench = Bench::new(Options::default());
     let outputs = bench.accept(1, &["bob"]);
-    let (verdict, outputs) = bench.end(batch(&outputs), Attempt::Failed("Loop detected".into()));
-    assert_eq!(verdict, Verdict::Held { tries: 1, error: "Loop detected".into() });
+    let (verdict, outputs) =
+        bench.end(batch(&outputs), Attempt::Held("no action named \"x\"".into()));
+    assert_eq!(verdict, Verdict::Held { tries: 1, error: "no action named \"x\"".into() });
     assert_eq!(put(&outputs).due, Due::Held);
 
     let outputs = bench.accept(2, &["bob"]);

@@ -9,7 +9,7 @@ use smtpd_engine::address::{Mailbox, ReversePath};
 use smtpd_engine::time::Time;
 use smtpd_queue::budget::Budget;
 use smtpd_queue::commit::{Commit, Opened, Options};
-use smtpd_queue::delivery::{Attempt, Job};
+use smtpd_queue::delivery::{Attempt, Failure, Job};
 use smtpd_queue::disk::Disk;
 use smtpd_queue::disk::fault::FaultDisk;
 use smtpd_queue::envelope::{Agent, Envelope, Message, Outcome, Source, Verdict};
@@ -300,10 +300,12 @@ impl World {
                     self.model.delivered(envelope);
                     Verdict::Delivered
                 }
-                Attempt::Later(error) => {
+                Attempt::Later(Failure { text: error, .. }) => {
                     Verdict::Later { tries: 1, due: self.now.as_micros() + 10, error }
                 }
-                Attempt::Failed(error) => Verdict::Held { tries: 1, error },
+                Attempt::Failed(Failure { text: error, .. }) | Attempt::Held(error) => {
+                    Verdict::Held { tries: 1, error }
+                }
             };
             outcomes.push(Outcome { envelope, at: self.now.as_micros(), verdict });
         }

@@ -401,11 +401,12 @@ impl Server {
             match attempt {
                 Attempt::Delivered => drop(self.delivered.insert(*id)),
                 Attempt::Later(why) => {
-                    assert!(!why.contains("defect"), "{id}: {why}");
+                    assert!(!why.text.contains("defect"), "{id}: {why:?}");
                     model.tally.retried += 1;
                 }
                 // What cannot be read when the power has gone is no damage.
-                Attempt::Failed(why) => assert!(self.disk.is_off(), "{id}: {why}"),
+                Attempt::Failed(why) => assert!(self.disk.is_off(), "{id}: {why:?}"),
+                Attempt::Held(why) => panic!("{id}: {why}"),
             }
         }
         self.inputs.push(Input::Finished(report));
