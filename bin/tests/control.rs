@@ -85,6 +85,14 @@ impl Operator for Hand {
             .map(entry)
             .collect())
     }
+
+    fn message(&mut self, _: MessageId, _: Option<EnvelopeId>) -> Result<(Vec<u8>, bool), String> {
+        Ok((Vec::new(), false))
+    }
+
+    fn content(&mut self, _: MessageId, _: u64) -> Result<Vec<u8>, String> {
+        Ok(Vec::new())
+    }
 }
 
 fn entry(message: MessageId) -> QueueEntry {
