@@ -11,6 +11,7 @@
 
 use std::fmt;
 use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -70,6 +71,13 @@ impl EnvelopeId {
         let message = MessageId::from_u32((number >> 32) as u32)?;
         let nth = gather(number as u32) ^ key(message);
         (nth < TOP).then_some(Self(number))
+    }
+
+    /// All ids that envelopes of a message can have, for looking them up in what is ordered by
+    /// id. Not every one of them can be made.
+    pub(crate) fn all_of(message: MessageId) -> RangeInclusive<Self> {
+        let first = u64::from(message.as_u32()) << 32;
+        Self(first)..=Self(first | u64::from(u32::MAX))
     }
 
     /// The number as it is printed.

@@ -76,6 +76,21 @@ impl Lanes {
         self.offer(id);
     }
 
+    /// Takes an envelope out of its lane again. Looks through all that waits there.
+    pub fn withdraw(&mut self, id: LaneId, envelope: EnvelopeId) {
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let Some(place) = lane.due.iter().position(|due| *due == envelope) else { return };
+        lane.due.remove(place);
+        if lane.due.is_empty() {
+            // Rare enough to look through the ring.
+            self.ring.retain(|ring| *ring != id);
+            lane.in_ring = false;
+            if lane.batches == 0 {
+                self.lanes.remove(&id);
+            }
+        }
+    }
+
     /// Envelopes of a lane that wait for a batch.
     pub fn waiting(&self, id: LaneId) -> usize {
         self.lanes.get(&id).map_or(0, |lane| lane.due.len())

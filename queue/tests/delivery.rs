@@ -140,7 +140,8 @@ impl Node {
                     }
                     Output::Record(outcome) => self.requests.push(Request::Outcome(outcome)),
                     Output::Store(request) => asked.push(request),
-                    Output::Expired(..) => {}
+                    Output::Expired(..) | Output::Removed(..) => {}
+                    Output::Administered { .. } => {}
                 }
             }
             self.store.turn(&mut asked, &mut answers);

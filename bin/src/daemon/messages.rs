@@ -8,7 +8,8 @@ use std::time::Instant;
 use smtpd_engine::limits;
 use smtpd_engine::server::Ticket;
 use smtpd_queue::delivery::Kind;
-use smtpd_queue::scheduler::{InFlight, Input};
+use smtpd_queue::id::EnvelopeId;
+use smtpd_queue::scheduler::{Action, InFlight, Input};
 use smtpd_queue::{request, store};
 use smtpd_reactor::ConnId;
 
@@ -40,6 +41,9 @@ pub enum Message {
     Inputs(Vec<Input>),
     /// Stop attempts of a kind, or go on; the answer is whether that changed anything.
     Pause(Kind, bool, Sender<bool>),
+    /// Do this with these envelopes; the answer is how many it has changed, when that is on disk.
+    /// Memory is used for each until then, so there should not be too many.
+    Administer(Vec<EnvelopeId>, Action, Sender<usize>),
     /// What is paused, and what is in flight?
     Show(Sender<Shown>),
     /// Begin nothing more; answer when nothing is in flight or being recorded, or at this moment.

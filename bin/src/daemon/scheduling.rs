@@ -1,5 +1,6 @@
 //! The scheduler's thread and that of its store: channels and clocks around two values.
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use smtpd_engine::time::Time;
 use smtpd_queue::delivery::{Batch, Kind};
-use smtpd_queue::scheduler::{Clock, Input, Output, Scheduler};
+use smtpd_queue::scheduler::{self, Clock, Input, OrderId, Output, Scheduler};
 use smtpd_queue::store::Store;
 
 use super::clock::wall;
@@ -48,6 +49,8 @@ pub fn start(
         outlets,
         start: Instant::now(),
         inputs: Vec::new(),
+        orders: HashMap::new(),
+        next_order: 0,
         stopping: None,
         over: false,
     };
@@ -59,6 +62,9 @@ struct Shell {
     outlets: Outlets,
     start: Instant,
     inputs: Vec<Input>,
+    /// Who waits for orders given by hand to be carried out.
+    orders: HashMap<OrderId, Sender<usize>>,
+    next_order: OrderId,
     /// Who waits for the last attempts, and how long.
     stopping: Option<(Instant, Sender<()>)>,
     over: bool,
@@ -118,6 +124,13 @@ impl Shell {
                 // Whoever asked may have given up waiting.
                 let _ = answer.send(changed);
             }
+            Message::Administer(envelopes, action, answer) => {
+                let id = self.next_order;
+                self.next_order += 1;
+                self.orders.insert(id, answer);
+                let order = scheduler::Order { id, envelopes, action };
+                self.inputs.push(Input::Administer(order));
+            }
             Message::Show(answer) => {
                 let paused = Kind::ALL.into_iter().filter(|kind| self.scheduler.is_paused(*kind));
                 let paused = paused.collect();
@@ -134,7 +147,7 @@ impl Shell {
     }
 
     /// Hands on what is to be done. The threads at the other ends outlive this one.
-    fn carry_out(&self, outputs: &mut Vec<Output>) {
+    fn carry_out(&mut self, outputs: &mut Vec<Output>) {
         let mut outcomes = Vec::new();
         for output in outputs.drain(..) {
             match output {
@@ -151,6 +164,13 @@ impl Shell {
                     outcomes.push(Request::Outcome(outcome));
                 }
                 Output::Expired(message, id) => delivery::expired(&message, id, wall()),
+                Output::Removed(message, id) => delivery::removed(&message, id, wall()),
+                Output::Administered { order, changed } => {
+                    if let Some(answer) = self.orders.remove(&order) {
+                        // Whoever asked may have given up waiting.
+                        let _ = answer.send(changed);
+                    }
+                }
                 Output::Store(request) => {
                     let _ = self.outlets.store.send(Errand::Request(request));
                 }

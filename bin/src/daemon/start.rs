@@ -35,7 +35,6 @@ use super::machine::Machine;
 use super::messages::{Errand, Message, Order, Request, Waiting};
 use super::operator::Commands;
 use super::pool::Pool;
-use super::reading::Reading;
 use super::scheduling::{self, Outlets};
 use super::sessions::{Channels, Sessions};
 use super::sockets::{self, system_text};
@@ -308,7 +307,7 @@ impl Parts {
             reactor: reactor.clone(),
             smtp_paused: Arc::new(AtomicBool::new(smtp_paused)),
             stats,
-            reading: Reading::new(reader),
+            reader,
             start: Instant::now(),
         }))?;
         Ok(Running {

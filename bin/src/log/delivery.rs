@@ -1,5 +1,5 @@
 //! The lines of deliveries: `SESSION mda delivery evpid=... result=... stat=...`, its like for relays,
-//! and that of an envelope which was tried for the last time.
+//! and those of envelopes that were tried for the last time or taken out by hand.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -79,7 +79,17 @@ pub fn mta_without_session(message: &Message, envelope: &Envelope, now: u64, sta
 
 /// Logs that an envelope was tried for the last time, as its time to live is over.
 pub fn expired(message: &Message, id: EnvelopeId, now: u64) {
-    let envelope = &message.envelopes[id.nth() as usize];
+    gone(message, id, now, "Expire", "Envelope expired");
+}
+
+/// Logs that an envelope was taken out of the queue by hand.
+pub fn removed(message: &Message, id: EnvelopeId, now: u64) {
+    gone(message, id, now, "Remove", "Removed by administrator");
+}
+
+fn gone(message: &Message, id: EnvelopeId, now: u64, what: &str, stat: &str) {
+    // Those that were settled before the message was read are not in it.
+    let Some(envelope) = message.envelopes.iter().find(|one| one.id == id) else { return };
     let how = match envelope.agent {
         Agent::Mda { .. } => "delivery",
         Agent::Mta => "relay",
@@ -87,7 +97,7 @@ pub fn expired(message: &Message, id: EnvelopeId, now: u64) {
     // Upstream prints user and domain around an at sign, also where there are none.
     let null = if message.sender.mailbox().is_none() { "@" } else { "" };
     info!(
-        "{how}: Expire for {id}: from=<{}{null}>, to=<{}>, rcpt=<{}>, delay={}, stat=Envelope expired",
+        "{how}: {what} for {id}: from=<{}{null}>, to=<{}>, rcpt=<{}>, delay={}, stat={stat}",
         vis_shown(&message.sender),
         vis_shown(&envelope.dest),
         vis_shown(&envelope.rcpt),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use smtpd_engine::time::Time;
 
+use super::administer::Wishes;
 use crate::delivery::Kind;
 use crate::envelope::{Message, State};
 use crate::id::{EnvelopeId, MessageId};
@@ -23,13 +24,19 @@ pub(super) struct Entry {
     pub(super) phase: Phase,
     /// An attempt has begun, perhaps in an earlier process.
     pub(super) again: bool,
-    /// The store lent it, so it must be told when the envelope is settled.
+    /// The store lent it.
+    pub(super) is_lent: bool,
+    /// The store has it, too, so it must be told when the envelope is settled.
     pub(super) in_store: bool,
+    /// What an administrator wants done with it and is not done.
+    pub(super) wishes: Option<Box<Wishes>>,
 }
 
 /// What an envelope in memory waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
+    /// Somebody to say what becomes of it, in this turn.
+    New,
     /// Its turn in its lane.
     Due,
     /// The report of its batch.
@@ -37,8 +44,10 @@ pub(super) enum Phase {
         /// When it began, by the wall clock.
         since: u64,
     },
-    /// The outcome to be on disk.
+    /// The outcome of an attempt to be on disk.
     Recording,
+    /// What an administrator ordered to be on disk.
+    Obeying,
     /// Its next attempt.
     Near(Time),
     /// The store to have it.
@@ -50,6 +59,9 @@ pub(super) enum Phase {
 pub(super) struct Memory {
     entries: BTreeMap<EnvelopeId, Entry>,
     near: BTreeSet<(Time, EnvelopeId)>,
+    flying: BTreeMap<EnvelopeId, u64>,
+    /// Envelopes whose outcome is on its way to the disk.
+    recording: usize,
     of_kind: [usize; 2],
     /// Octets of content held, counted once for each envelope.
     content: u64,
@@ -66,7 +78,7 @@ impl Memory {
     }
 
     pub(super) fn remove(&mut self, id: EnvelopeId) -> Option<Entry> {
-        self.set_phase(id, Phase::Recording);
+        self.leave_phase(id);
         let entry = self.entries.remove(&id)?;
         self.of_kind[entry.kind as usize] -= 1;
         self.content -= held(&entry);
@@ -75,6 +87,10 @@ impl Memory {
 
     pub(super) fn get(&self, id: EnvelopeId) -> Option<&Entry> {
         self.entries.get(&id)
+    }
+
+    pub(super) fn wishes(&mut self, id: EnvelopeId) -> Option<&mut Option<Box<Wishes>>> {
+        self.entries.get_mut(&id).map(|entry| &mut entry.wishes)
     }
 
     /// Marks the beginning of an attempt; whether it is the first.
@@ -86,20 +102,39 @@ impl Memory {
     }
 
     pub(super) fn set_phase(&mut self, id: EnvelopeId, phase: Phase) {
+        self.leave_phase(id);
         let Some(entry) = self.entries.get_mut(&id) else { return };
-        if let Phase::Near(due) = entry.phase {
-            self.near.remove(&(due, id));
-        }
-        if let Phase::Near(due) = phase {
-            self.near.insert((due, id));
+        match phase {
+            Phase::Near(due) => drop(self.near.insert((due, id))),
+            Phase::InFlight { since } => drop(self.flying.insert(id, since)),
+            Phase::Recording | Phase::Obeying => self.recording += 1,
+            Phase::New | Phase::Due | Phase::Leaving => {}
         }
         entry.phase = phase;
+    }
+
+    /// Puts the envelope into [`Phase::New`].
+    fn leave_phase(&mut self, id: EnvelopeId) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        match std::mem::replace(&mut entry.phase, Phase::New) {
+            Phase::Near(due) => drop(self.near.remove(&(due, id))),
+            Phase::InFlight { .. } => drop(self.flying.remove(&id)),
+            Phase::Recording | Phase::Obeying => self.recording -= 1,
+            Phase::New | Phase::Due | Phase::Leaving => {}
+        }
     }
 
     /// False when it is not here.
     pub(super) fn set_state(&mut self, id: EnvelopeId, state: State) -> bool {
         let entry = self.entries.get_mut(&id);
         entry.map(|entry| entry.state = state).is_some()
+    }
+
+    /// Notes that the store has it, too.
+    pub(super) fn note_stored(&mut self, id: EnvelopeId) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.in_store = true;
+        }
     }
 
     /// Lets go of the content's octets; they can be read from disk.
@@ -143,21 +178,17 @@ impl Memory {
 
     /// The envelopes of a message.
     pub(super) fn of(&self, message: MessageId) -> Vec<EnvelopeId> {
-        self.entries.keys().filter(|id| id.message() == message).copied().collect()
+        self.entries.range(EnvelopeId::all_of(message)).map(|(id, _)| *id).collect()
     }
 
-    /// Whether an envelope is being tried or its outcome recorded.
+    /// Whether an envelope is being tried or an outcome recorded.
     pub(super) fn is_busy(&self) -> bool {
-        let busy = |entry: &Entry| matches!(entry.phase, Phase::InFlight { .. } | Phase::Recording);
-        self.entries.values().any(busy)
+        self.recording > 0 || !self.flying.is_empty()
     }
 
     /// Envelopes that are being tried, and since when.
     pub(super) fn in_flight(&self) -> impl Iterator<Item = (EnvelopeId, u64)> {
-        self.entries.iter().filter_map(|(id, entry)| match entry.phase {
-            Phase::InFlight { since } => Some((*id, since)),
-            _ => None,
-        })
+        self.flying.iter().map(|(id, since)| (*id, *since))
     }
 }
 

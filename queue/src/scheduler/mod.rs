@@ -20,8 +20,16 @@
 //!
 //! Until there are bounces, what fails for good or expires is held with its reason. Nothing
 //! is dropped.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `memory` | the envelopes in memory, and in which phase each is |
+//! | `administer` | orders given by hand |
+//! | `options` | clocks and bounds |
 
+mod administer;
 mod memory;
+mod options;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -42,59 +50,10 @@ use crate::schedule;
 use crate::store::{Answer, Lent, Request};
 use crate::waiting::{Change, Claim, Place};
 
+use administer::Orders;
+pub use administer::{Action, Order, OrderId};
 use memory::{Entry, Memory, Phase};
-
-/// Both clocks at one moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Clock {
-    /// The wall clock: microseconds since 1970. Due times and expiry are of this clock, as
-    /// they outlive the process.
-    pub unix: u64,
-    /// A monotonic clock: waiting inside the process goes by it.
-    pub mono: Time,
-}
-
-/// The bounds of a scheduler.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// Envelopes of each kind in memory. One takes about a kilobyte with its message.
-    pub memory: usize,
-    /// Envelopes of one destination that may wait in memory for their turn, so that a flood
-    /// for one leaves room for the others.
-    pub per_lane: usize,
-    /// Octets of content kept in memory from the commit to the first attempt. Behind more than
-    /// that the disk's cache is as good, and the budget is there for the sessions.
-    pub content: u64,
-    /// An envelope that is tried again within this time waits in memory, so that those that
-    /// succeed the second time never touch the store.
-    pub near: Duration,
-    /// What may be under way at once, local delivery.
-    pub mda: Limits,
-    /// What may be under way at once, relaying.
-    pub mta: Limits,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        // A batch of 32 takes 3 ms on an ordinary disk, and a larger one gains nothing.
-        let limits = Limits {
-            batches: 8,
-            brisk: 2,
-            batches_per_lane: 2,
-            batch: 32,
-            turn: 8,
-            late: Duration::from_secs(1),
-        };
-        Self {
-            memory: 8192,
-            per_lane: 4096,
-            content: 16 << 20,
-            near: Duration::from_secs(60),
-            mda: limits,
-            mta: limits,
-        }
-    }
-}
+pub use options::{Clock, Options};
 
 /// Something that has happened.
 #[derive(Clone, Debug)]
@@ -109,6 +68,8 @@ pub enum Input {
     Damaged(MessageId),
     /// The store answers.
     Store(Answer),
+    /// An administrator gives an order; answered with [`Output::Administered`].
+    Administer(Order),
 }
 
 /// Something to be done.
@@ -122,6 +83,16 @@ pub enum Output {
     Store(Request),
     /// Tell the log that this envelope has been tried for the last time.
     Expired(Arc<Message>, EnvelopeId),
+    /// Tell the log that this envelope was taken out by hand; that is on disk.
+    Removed(Arc<Message>, EnvelopeId),
+    /// An order has been carried out: what it changed is on disk, or will be when the attempt
+    /// that is under way has ended.
+    Administered {
+        /// The order.
+        order: OrderId,
+        /// How many envelopes are not as they were.
+        changed: usize,
+    },
 }
 
 /// The envelopes that are being tried, and since when by the wall clock, in microseconds since
@@ -134,6 +105,7 @@ pub struct Scheduler {
     options: Options,
     destinations: Destinations,
     memory: Memory,
+    orders: Orders,
     agents: [Agent; 2],
     next_batch: BatchId,
     /// The clocks of the last turn.
@@ -175,6 +147,7 @@ impl Scheduler {
             options,
             destinations,
             memory: Memory::default(),
+            orders: Orders::default(),
             agents: [Agent::new(options.mda), Agent::new(options.mta)],
             next_batch: 0,
             last: None,
@@ -190,7 +163,8 @@ impl Scheduler {
                 Input::Finished(report) => self.finished(report, now, outputs),
                 Input::Recorded(outcome) => self.recorded(outcome, now, outputs),
                 Input::Damaged(message) => self.damaged(message, outputs),
-                Input::Store(answer) => self.answered(answer, outputs),
+                Input::Store(answer) => self.answered(answer, now, outputs),
+                Input::Administer(order) => self.administer(order, now, outputs),
             }
         }
         for id in self.memory.due(now.mono) {
@@ -273,9 +247,11 @@ impl Scheduler {
                 state: State::new(message.ctime),
                 kind,
                 lane,
-                phase: Phase::Due,
+                phase: Phase::New,
                 again: false,
+                is_lent: false,
                 in_store: false,
+                wishes: None,
             };
             // A store that was lost may have found it in the journal before we heard of it.
             if !self.memory.insert(envelope.id, entry) {
@@ -296,12 +272,18 @@ impl Scheduler {
         for (id, attempt) in report.attempts {
             let Some(entry) = self.memory.get(id) else { continue };
             let Phase::InFlight { .. } = entry.phase else { continue };
+            self.memory.drop_content(id);
+            if attempt != Attempt::Delivered && self.is_unwanted(id) {
+                self.memory.set_phase(id, Phase::New);
+                self.obey(id, now, outputs);
+                continue;
+            }
+            let Some(entry) = self.memory.get(id) else { continue };
             let was_temporary = matches!(attempt, Attempt::Later(_));
             let verdict = verdict(entry, id, attempt, now.unix);
             if was_temporary && matches!(verdict, Verdict::Held { .. }) {
                 outputs.push(Output::Expired(Arc::clone(&entry.message), id));
             }
-            self.memory.drop_content(id);
             self.memory.set_phase(id, Phase::Recording);
             outputs.push(Output::Record(Outcome { envelope: id, at: now.unix, verdict }));
         }
@@ -309,17 +291,27 @@ impl Scheduler {
 
     fn recorded(&mut self, outcome: Outcome, now: Clock, outputs: &mut Vec<Output>) {
         let id = outcome.envelope;
+        let by_hand = self.memory.get(id).is_some_and(|entry| entry.phase == Phase::Obeying);
+        if by_hand {
+            self.obeyed(id, outputs);
+        }
         let Some(state) = State::after(&outcome) else {
+            if let Some(entry) = self.memory.get(id).filter(|_| by_hand) {
+                outputs.push(Output::Removed(Arc::clone(&entry.message), id));
+            }
             return self.forget(id, outputs);
         };
         let due = state.next_try();
-        if !self.memory.set_state(id, state) {
+        if !self.memory.set_state(id, state) || self.obey(id, now, outputs) {
             return;
         }
+        let is_lent = self.memory.get(id).is_some_and(|entry| entry.is_lent);
         if let Due::At(due) = due {
             // A wait goes by the monotonic clock, so a step of the other does not change it.
             let wait = Duration::from_micros(due.saturating_sub(now.unix));
-            if wait <= self.options.near && self.memory.near() < self.options.memory / 2 {
+            // One that the store had gains nothing by staying, and an order can schedule many.
+            let may_stay = !is_lent && self.memory.near() < self.options.memory / 2;
+            if wait <= self.options.near && may_stay {
                 return self.memory.set_phase(id, Phase::Near(now.mono + wait));
             }
         }
@@ -332,11 +324,15 @@ impl Scheduler {
         }
     }
 
-    fn answered(&mut self, answer: Answer, outputs: &mut Vec<Output>) {
+    fn answered(&mut self, answer: Answer, now: Clock, outputs: &mut Vec<Output>) {
         match answer {
             Answer::Stored(place) => {
-                if let Some(Entry { phase: Phase::Leaving, .. }) = self.memory.get(place.envelope) {
-                    self.memory.remove(place.envelope);
+                let id = place.envelope;
+                if let Some(Entry { phase: Phase::Leaving, .. }) = self.memory.get(id) {
+                    self.memory.note_stored(id);
+                    if !self.obey(id, now, outputs) {
+                        self.memory.remove(id);
+                    }
                 }
                 if let Due::At(due) = place.due {
                     let next = &mut self.agent_mut(place.kind).next_in_store;
@@ -351,20 +347,21 @@ impl Scheduler {
                     agent.passed_over.clear();
                 }
                 for lent in envelopes {
-                    self.lent(kind, lent);
+                    let id = lent.id;
+                    if self.insert_lent(lent) {
+                        self.is_due(id);
+                    }
                 }
             }
-            // Nothing is fetched yet: see `Request::Fetch`.
-            Answer::Fetched { envelopes, .. } => {
-                for lent in envelopes {
-                    self.lent(envelope(&lent.message, lent.id).agent.kind(), lent);
-                }
+            Answer::Fetched { envelopes, absent } => {
+                self.fetched(envelopes, absent, now, outputs);
             }
             Answer::Lost => {
                 outputs.push(Output::Store(Request::Known(self.memory.ids())));
                 for id in self.memory.leaving() {
                     self.put(id, outputs);
                 }
+                self.fetch_again(outputs);
                 for agent in &mut self.agents {
                     (agent.asked, agent.next_in_store) = (false, Some(0));
                 }
@@ -372,21 +369,23 @@ impl Scheduler {
         }
     }
 
-    fn lent(&mut self, kind: Kind, lent: Lent) {
-        let lane = self.destinations.lane(envelope(&lent.message, lent.id));
+    /// Takes what the store has lent; false when it is here already.
+    fn insert_lent(&mut self, lent: Lent) -> bool {
+        let envelope = envelope(&lent.message, lent.id);
+        let (kind, lane) = (envelope.agent.kind(), self.destinations.lane(envelope));
         let entry = Entry {
             message: lent.message,
             content: lent.content,
             state: lent.state,
             kind,
             lane,
-            phase: Phase::Due,
+            phase: Phase::New,
             again: true,
-            in_store: true,
+            is_lent: true,
+            in_store: false,
+            wishes: None,
         };
-        if self.memory.insert(lent.id, entry) {
-            self.is_due(lent.id);
-        }
+        self.memory.insert(lent.id, entry)
     }
 
     /// Puts an envelope into its lane.
@@ -407,9 +406,14 @@ impl Scheduler {
     }
 
     fn forget(&mut self, id: EnvelopeId, outputs: &mut Vec<Output>) {
+        let Some(phase) = self.memory.get(id).map(|entry| entry.phase) else { return };
+        let Some(entry) = self.memory.remove(id) else { return };
+        if phase == Phase::Due {
+            self.agent_mut(entry.kind).lanes.withdraw(entry.lane, id);
+        }
+        self.too_late(&entry, outputs);
         // One that is leaving is in the store as soon as the store gets that far.
-        let entry = self.memory.remove(id);
-        if entry.is_some_and(|entry| entry.in_store || matches!(entry.phase, Phase::Leaving)) {
+        if entry.in_store || phase == Phase::Leaving {
             outputs.push(Output::Store(Request::Change(Change::Remove(id))));
         }
     }

@@ -354,6 +354,7 @@ impl Server {
                     self.intake.backstage.requests.push(Request::Outcome(outcome));
                 }
                 Output::Store(request) => self.asked.push(request),
+                Output::Removed(..) | Output::Administered { .. } => {}
                 Output::Expired(message, id) => {
                     note(|| format!("{id} has expired"));
                     let ttl = message.envelopes.iter().find(|one| one.id == id).map(|one| one.ttl);
