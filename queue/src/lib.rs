@@ -39,4 +39,5 @@ mod replay;
 mod scan;
 mod segment;
 mod table;
+mod window;
 mod wire;
