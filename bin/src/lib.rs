@@ -6,6 +6,7 @@ pub mod daemon;
 pub mod log;
 pub mod options;
 pub mod sys;
+pub mod transfer;
 
 /// Name and version, as `-h`, the log's first line and `show status` say them.
 pub const VERSION: &str = concat!("Hermes ", env!("CARGO_PKG_VERSION"));

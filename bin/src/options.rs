@@ -67,7 +67,9 @@ pub fn parse(arguments: &[OsString]) -> Result<Options, String> {
     }
     let modes = [("n", Mode::Check), ("d", Mode::Debug), ("F", Mode::Foreground)];
     let mode = modes.iter().find(|(flag, _)| given.opt_present(flag));
-    let macros = given.opt_strs("D").iter().map(|text| definition(text)).collect::<Result<_, _>>();
+    let macros = given.opt_strs("D");
+    let macros = macros.iter().map(|text| definition(text).map_err(|what| complaint(&what)));
+    let macros = macros.collect::<Result<_, _>>();
     let paused = given.opt_strs("P").iter().map(|word| system(word)).collect::<Result<_, _>>();
     let mut topics = Topics::default();
     for word in given.opt_strs("T") {
@@ -84,10 +86,13 @@ pub fn parse(arguments: &[OsString]) -> Result<Options, String> {
 }
 
 /// Splits at the last `=`, as upstream: a macro's name may hold one, its value may not.
-fn definition(text: &str) -> Result<(String, String), String> {
+///
+/// # Errors
+/// What is wrong with it, without the usage.
+pub(crate) fn definition(text: &str) -> Result<(String, String), String> {
     match text.rsplit_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err(complaint(&format!("-D {text}: expected macro=value"))),
+        _ => Err(format!("-D {text}: expected macro=value")),
     }
 }
 

@@ -8,6 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::Errno;
 
 /// Held as long as the value lives.
 #[derive(Debug)]
@@ -50,6 +51,25 @@ impl Lock {
     }
 }
 
+/// Whether a process has the lock of the queue in `dir`, for tools that only read: nothing is
+/// created, and nobody is kept from taking it a moment later. Without a lock file nobody has it.
+pub fn is_taken(dir: &Path) -> io::Result<bool> {
+    let path = dir.join("lock");
+    let look = || {
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
+        let file = match OpenOptions::new().read(true).custom_flags(flags).open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            other => other?,
+        };
+        match flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => Ok(false),
+            Err(Errno::WOULDBLOCK) => Ok(true),
+            Err(error) => Err(error.into()),
+        }
+    };
+    look().map_err(|error| named(&path, &error))
+}
+
 fn named(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
@@ -76,9 +96,13 @@ mod tests {
     fn a_second_holder_is_refused_until_the_first_is_gone() {
         let name = format!("smtpd-lock-{}", std::process::id());
         let dir = std::env::temp_dir().join(name).join("spool");
+        assert!(!is_taken(&dir).unwrap());
+        assert!(!dir.exists(), "looking creates nothing");
         let first = Lock::take(&dir).unwrap();
         assert_eq!(Lock::take(&dir).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert!(is_taken(&dir).unwrap());
         drop(first);
+        assert!(!is_taken(&dir).unwrap());
         Lock::take(&dir).unwrap();
         std::fs::remove_dir_all(dir.parent().unwrap()).unwrap();
     }

@@ -9,6 +9,9 @@ pub const REQUEST: usize = 1 << 10;
 /// Octets of a response behind the frame's head: a page of the queue is cut to fit.
 pub const RESPONSE: usize = 256 << 10;
 
+/// Octets of a piece of content in a response.
+pub const CONTENT: usize = 128 << 10;
+
 /// Envelopes in a page of the queue.
 pub const PAGE: usize = 256;
 
@@ -55,4 +58,5 @@ pub const WARNING_PAUSE: Duration = Duration::from_secs(60);
 const ENTRY: usize = 64 + 3 * (2 + ADDRESS as usize) + 2 + ERROR as usize;
 
 const _: () = assert!(ENTRY < RESPONSE);
+const _: () = assert!(CONTENT < RESPONSE);
 const _: () = assert!(CLIENT.as_secs() >= OPERATOR.as_secs() + RESPONSE_TIME.as_secs());

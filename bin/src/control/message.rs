@@ -10,7 +10,7 @@ use super::wire::{Reader, put_text};
 use super::{Status, System};
 
 /// What smtpctl asks for. Every one of them needs privileges today.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// `show status`
     Status,
@@ -32,6 +32,20 @@ pub enum Request {
     Log {
         /// Debug lines are wanted.
         verbose: bool,
+    },
+    /// What the queue knows of a message: as many of its envelopes as fit into a frame.
+    Message {
+        /// Which message.
+        id: MessageId,
+        /// The last envelope of the piece before.
+        after: Option<EnvelopeId>,
+    },
+    /// A piece of the content of a message.
+    Content {
+        /// Which message.
+        id: MessageId,
+        /// Where the piece begins, in octets.
+        offset: u64,
     },
 }
 
@@ -58,6 +72,16 @@ pub enum Response {
     /// To [`Request::QueuePage`]; empty at the end. When encoded it is cut after the last entry
     /// that fits into a frame; the next page then begins behind that one.
     Queue(Vec<QueueEntry>),
+    /// To [`Request::Message`]: JSON as [`Document`](crate::transfer::document::Document) reads
+    /// it; nothing at all when the message is not in the queue.
+    Message {
+        /// There are more envelopes behind these.
+        more: bool,
+        /// The JSON.
+        document: Vec<u8>,
+    },
+    /// To [`Request::Content`]; empty at the end.
+    Content(Vec<u8>),
 }
 
 impl Request {
@@ -76,6 +100,14 @@ impl Request {
             Request::Pause(system) => frame::put(out, 4, |out| out.push(system_octet(*system))),
             Request::Resume(system) => frame::put(out, 5, |out| out.push(system_octet(*system))),
             Request::Log { verbose } => frame::put(out, 6, |out| out.push(u8::from(*verbose))),
+            Request::Message { id, after } => frame::put(out, 20, |out| {
+                out.extend_from_slice(&id.as_u32().to_be_bytes());
+                out.extend_from_slice(&after.map_or(0, EnvelopeId::as_u64).to_be_bytes());
+            }),
+            Request::Content { id, offset } => frame::put(out, 21, |out| {
+                out.extend_from_slice(&id.as_u32().to_be_bytes());
+                out.extend_from_slice(&offset.to_be_bytes());
+            }),
         }
     }
 
@@ -89,15 +121,14 @@ impl Request {
             1 => Request::Status,
             2 => Request::Statistics,
             3 => Request::QueuePage {
-                after: match payload.u64()? {
-                    0 => None,
-                    id => Some(EnvelopeId::from_u64(id).ok_or(Malformed)?),
-                },
+                after: envelope(&mut payload)?,
                 message: MessageId::from_u32(payload.u32()?),
             },
             4 => Request::Pause(system(&mut payload)?),
             5 => Request::Resume(system(&mut payload)?),
             6 => Request::Log { verbose: payload.bool()? },
+            20 => Request::Message { id: message(&mut payload)?, after: envelope(&mut payload)? },
+            21 => Request::Content { id: message(&mut payload)?, offset: payload.u64()? },
             _ => return Err(Malformed),
         };
         payload.end()?;
@@ -125,6 +156,13 @@ impl Response {
             Response::Queue(entries) => {
                 frame::put(out, 7, |out| fill(out, entries, QueueEntry::encode));
             }
+            Response::Message { more, document } => frame::put(out, 20, |out| {
+                out.push(u8::from(*more));
+                out.extend_from_slice(document);
+            }),
+            Response::Content(octets) => {
+                frame::put(out, 21, |out| out.extend_from_slice(octets));
+            }
         }
     }
 
@@ -149,6 +187,8 @@ impl Response {
             }
             6 => Response::Statistics(list(&mut payload, statistic)?),
             7 => Response::Queue(list(&mut payload, QueueEntry::decode)?),
+            20 => Response::Message { more: payload.bool()?, document: payload.rest().to_owned() },
+            21 => Response::Content(payload.rest().to_owned()),
             _ => return Err(Malformed),
         };
         payload.end()?;
@@ -187,6 +227,18 @@ fn put_statistic((name, value): &(String, u64), out: &mut Vec<u8>) {
 
 fn statistic(from: &mut Reader<'_>) -> Result<(String, u64), Malformed> {
     Ok((from.text(limits::ADDRESS)?.to_owned(), from.u64()?))
+}
+
+fn message(from: &mut Reader<'_>) -> Result<MessageId, Malformed> {
+    MessageId::from_u32(from.u32()?).ok_or(Malformed)
+}
+
+/// An envelope's id, or zero for none: no id is zero.
+fn envelope(from: &mut Reader<'_>) -> Result<Option<EnvelopeId>, Malformed> {
+    match from.u64()? {
+        0 => Ok(None),
+        id => EnvelopeId::from_u64(id).map(Some).ok_or(Malformed),
+    }
 }
 
 fn system_octet(system: System) -> u8 {
@@ -241,6 +293,9 @@ mod tests {
             Request::QueuePage { after: Some(id(3)), message: MessageId::from_u32(9) },
             Request::Log { verbose: true },
             Request::Log { verbose: false },
+            Request::Message { id: id(0).message(), after: None },
+            Request::Message { id: id(0).message(), after: Some(id(3)) },
+            Request::Content { id: id(0).message(), offset: u64::MAX },
         ];
         all.extend(System::ALL.map(Request::Pause));
         all.extend(System::ALL.map(Request::Resume));
@@ -258,6 +313,8 @@ mod tests {
             Response::Statistics(vec![("uptime".to_owned(), 7), ("a.b".to_owned(), u64::MAX)]),
             Response::Queue(Vec::new()),
             Response::Queue((0..6).map(entry).collect()),
+            Response::Message { more: true, document: b"{}".to_vec() },
+            Response::Content(vec![0; 3]),
         ]
     }
 
@@ -266,7 +323,7 @@ mod tests {
         message: &T,
         encode: impl Fn(&T, &mut Vec<u8>),
         decode: impl Fn(Frame<'_>) -> Result<T, Malformed>,
-        is_list: bool,
+        has_any_length: bool,
     ) {
         let mut octets = Vec::new();
         encode(message, &mut octets);
@@ -274,12 +331,13 @@ mod tests {
         assert_eq!(decode(frame).as_ref(), Ok(message));
         for end in 0..frame.payload.len() {
             let cut = decode(Frame { payload: &frame.payload[..end], ..frame });
-            // A list that ends between two items is a shorter list.
-            assert!(cut.is_err() || is_list, "{message:?} cut at {end}");
+            // A list that ends between two items is a shorter list, and content is octets.
+            assert!(cut.is_err() || has_any_length, "{message:?} cut at {end}");
             assert_ne!(cut.as_ref(), Ok(message));
         }
         let longer = [frame.payload, b"\0"].concat();
-        assert!(decode(Frame { payload: &longer, ..frame }).is_err(), "{message:?}");
+        let decoded = decode(Frame { payload: &longer, ..frame });
+        assert!(decoded.is_err() || has_any_length && decoded.as_ref() != Ok(message));
     }
 
     #[test]
@@ -288,14 +346,20 @@ mod tests {
             check(&request, Request::encode, Request::decode, false);
         }
         for response in responses() {
-            let is_list = matches!(response, Response::Queue(_) | Response::Statistics(_));
-            check(&response, Response::encode, Response::decode, is_list);
+            let has_any_length = matches!(
+                response,
+                Response::Queue(_)
+                    | Response::Statistics(_)
+                    | Response::Message { .. }
+                    | Response::Content(_)
+            );
+            check(&response, Response::encode, Response::decode, has_any_length);
         }
     }
 
     #[test]
     fn unknown_numbers_are_refused() {
-        for kind in (0..=u8::MAX).filter(|kind| !(1..=7).contains(kind)) {
+        for kind in [0, 8, 9, 40, u8::MAX] {
             assert!(Request::decode(Frame { kind, payload: b"" }).is_err());
             assert!(Response::decode(Frame { kind, payload: b"" }).is_err());
         }

@@ -13,6 +13,7 @@ mod connection;
 pub mod entry;
 pub mod frame;
 pub mod limits;
+pub mod listing;
 pub mod message;
 pub mod server;
 mod wire;
@@ -119,4 +120,17 @@ pub trait Operator: Send {
         message: Option<MessageId>,
         limit: usize,
     ) -> Result<Vec<QueueEntry>, String>;
+
+    /// What the queue knows of a message, as JSON: at most [`limits::RESPONSE`] octets with the
+    /// envelopes behind `after` that fit, and whether there are more. Nothing at all when the
+    /// message is not in the queue.
+    fn message(
+        &mut self,
+        id: MessageId,
+        after: Option<EnvelopeId>,
+    ) -> Result<(Vec<u8>, bool), String>;
+
+    /// At most [`limits::CONTENT`] octets of a message's content, beginning at `offset`; none at
+    /// its end.
+    fn content(&mut self, id: MessageId, offset: u64) -> Result<Vec<u8>, String>;
 }

@@ -260,6 +260,10 @@ fn answer(request: Request, operator: &mut dyn Operator) -> Response {
         Request::QueuePage { after, message } => {
             operator.queue_page(after, message, limits::PAGE).map(Response::Queue)
         }
+        Request::Message { id, after } => {
+            operator.message(id, after).map(|(document, more)| Response::Message { more, document })
+        }
+        Request::Content { id, offset } => operator.content(id, offset).map(Response::Content),
         Request::Pause(system) => operator.pause(system).map(|()| Response::Done),
         Request::Resume(system) => operator.resume(system).map(|()| Response::Done),
         Request::Log { verbose } => operator.set_verbose(verbose).map(|()| Response::Done),

@@ -4,12 +4,14 @@
 //! The grammar is one table, [`COMMANDS`], in which every command is a path; what may follow the
 //! words so far is read off it, so `possibilities are:` cannot forget one.
 
-use smtpd_queue::id::MessageId;
+use std::path::PathBuf;
+
+use smtpd_queue::id::{EnvelopeId, MessageId};
 
 use crate::control::System;
 
 /// A complete command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// `log brief|verbose`
     Log {
@@ -18,14 +20,40 @@ pub enum Command {
     },
     /// `pause mda|mta|smtp`
     Pause(System),
+    /// `queue export DIR`
+    Export(PathBuf),
     /// `resume mda|mta|smtp`
     Resume(System),
+    /// `show envelope evpid`
+    ShowEnvelope(EnvelopeId),
+    /// `show message evpid|msgid`
+    ShowMessage(MessageId),
     /// `show queue [msgid]`
     ShowQueue(Option<MessageId>),
     /// `show stats`
     ShowStatistics,
     /// `show status`
     ShowStatus,
+}
+
+/// What a command is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// One envelope.
+    Envelope(EnvelopeId),
+    /// All envelopes of a message.
+    Message(MessageId),
+}
+
+impl Subject {
+    /// The message it is, or belongs to.
+    #[must_use]
+    pub fn message(self) -> MessageId {
+        match self {
+            Subject::Envelope(id) => id.message(),
+            Subject::Message(id) => id,
+        }
+    }
 }
 
 /// Why the words are no command; shows what to print on standard error. Exit status 255.
@@ -53,36 +81,75 @@ impl std::fmt::Display for Misunderstood {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Token {
     Word(&'static str),
+    /// An envelope id: 16 hexadecimal digits.
+    Envelope,
     /// A message id: 8 hexadecimal digits, not all zero.
     Message,
+    /// The name of a directory or file: anything but nothing.
+    Path(&'static str),
 }
 
-use Token::{Message, Word};
+use Token::{Envelope, Message, Path, Word};
 
-/// What a path means, given the parameters along it.
-type Meaning = fn(Option<MessageId>) -> Command;
+/// The parameters along a path.
+#[derive(Default)]
+struct Given {
+    subject: Option<Subject>,
+    path: Option<PathBuf>,
+}
+
+/// What a path means; `None` never comes of a path that was followed to its end.
+type Meaning = fn(Given) -> Option<Command>;
 
 /// Every command, in the order in which possibilities are shown.
 const COMMANDS: &[(&[Token], Meaning)] = &[
-    (&[Word("log"), Word("brief")], |_| Command::Log { verbose: false }),
-    (&[Word("log"), Word("verbose")], |_| Command::Log { verbose: true }),
-    (&[Word("pause"), Word("mda")], |_| Command::Pause(System::Mda)),
-    (&[Word("pause"), Word("mta")], |_| Command::Pause(System::Mta)),
-    (&[Word("pause"), Word("smtp")], |_| Command::Pause(System::Smtp)),
-    (&[Word("resume"), Word("mda")], |_| Command::Resume(System::Mda)),
-    (&[Word("resume"), Word("mta")], |_| Command::Resume(System::Mta)),
-    (&[Word("resume"), Word("smtp")], |_| Command::Resume(System::Smtp)),
-    (&[Word("show"), Word("queue")], Command::ShowQueue),
-    (&[Word("show"), Word("queue"), Message], Command::ShowQueue),
-    (&[Word("show"), Word("stats")], |_| Command::ShowStatistics),
-    (&[Word("show"), Word("status")], |_| Command::ShowStatus),
+    (&[Word("log"), Word("brief")], |_| Some(Command::Log { verbose: false })),
+    (&[Word("log"), Word("verbose")], |_| Some(Command::Log { verbose: true })),
+    (&[Word("pause"), Word("mda")], |_| Some(Command::Pause(System::Mda))),
+    (&[Word("pause"), Word("mta")], |_| Some(Command::Pause(System::Mta))),
+    (&[Word("pause"), Word("smtp")], |_| Some(Command::Pause(System::Smtp))),
+    (&[Word("queue"), Word("export"), DIR], |given| given.path.map(Command::Export)),
+    (&[Word("resume"), Word("mda")], |_| Some(Command::Resume(System::Mda))),
+    (&[Word("resume"), Word("mta")], |_| Some(Command::Resume(System::Mta))),
+    (&[Word("resume"), Word("smtp")], |_| Some(Command::Resume(System::Smtp))),
+    (&[Word("show"), Word("envelope"), Envelope], |given| match given.subject? {
+        Subject::Envelope(id) => Some(Command::ShowEnvelope(id)),
+        Subject::Message(_) => None,
+    }),
+    (&[Word("show"), Word("message"), Envelope], Given::show_message),
+    (&[Word("show"), Word("message"), Message], Given::show_message),
+    (&[Word("show"), Word("queue")], |_| Some(Command::ShowQueue(None))),
+    (&[Word("show"), Word("queue"), Message], |given| {
+        given.subject.map(|subject| Command::ShowQueue(Some(subject.message())))
+    }),
+    (&[Word("show"), Word("stats")], |_| Some(Command::ShowStatistics)),
+    (&[Word("show"), Word("status")], |_| Some(Command::ShowStatus)),
 ];
+
+const DIR: Token = Path("<directory>");
+
+impl Given {
+    fn show_message(self) -> Option<Command> {
+        self.subject.map(|subject| Command::ShowMessage(subject.message()))
+    }
+
+    /// Notes the word that stood for a token.
+    fn note(&mut self, token: Token, word: &str) {
+        match token {
+            Word(_) => {}
+            Envelope => self.subject = word.parse().ok().map(Subject::Envelope),
+            Message => self.subject = word.parse().ok().map(Subject::Message),
+            Path(_) => self.path = Some(word.into()),
+        }
+    }
+}
 
 impl Token {
     /// How it is written in possibilities.
     fn shown(self) -> &'static str {
         match self {
-            Word(word) => word,
+            Word(word) | Path(word) => word,
+            Envelope => "<evpid>",
             Message => "<msgid>",
         }
     }
@@ -94,7 +161,7 @@ impl Token {
 /// [`Misunderstood`].
 pub fn parse<S: AsRef<str>>(words: &[S]) -> Result<Command, Misunderstood> {
     let mut path: Vec<Token> = Vec::new();
-    let mut message = None;
+    let mut given = Given::default();
     for word in words {
         let word = word.as_ref();
         let next = following(&path);
@@ -102,15 +169,12 @@ pub fn parse<S: AsRef<str>>(words: &[S]) -> Result<Command, Misunderstood> {
             return Err(Misunderstood::Excess);
         }
         let Some(token) = choose(&next, word) else { return Err(possibilities(&path, &next)) };
-        if token == Message {
-            message = word.parse().ok();
-        }
+        given.note(token, word);
         path.push(token);
     }
-    match COMMANDS.iter().find(|(command, _)| *command == path) {
-        Some((_, meaning)) => Ok(meaning(message)),
-        None => Err(possibilities(&path, &following(&path))),
-    }
+    let complete = COMMANDS.iter().find(|(command, _)| *command == path);
+    let command = complete.and_then(|(_, meaning)| meaning(given));
+    command.ok_or_else(|| possibilities(&path, &following(&path)))
 }
 
 /// The tokens that may follow a path, each once.
@@ -129,15 +193,22 @@ fn following(path: &[Token]) -> Vec<Token> {
 /// The token that a word stands for: the one that is spelt so, the only one that begins so, or a
 /// parameter of that form.
 fn choose(next: &[Token], word: &str) -> Option<Token> {
-    if next.contains(&Message) && word.parse::<MessageId>().is_ok() {
-        return Some(Message);
+    if word.is_empty() {
+        return None;
     }
     let begins = |token: &&Token| matches!(token, Word(full) if full.starts_with(word));
     let exact = next.iter().find(|token| matches!(token, Word(full) if *full == word));
     let mut candidates = next.iter().filter(begins);
+    let parameter = next.iter().find(|token| match token {
+        Word(_) => false,
+        Envelope => word.parse::<EnvelopeId>().is_ok(),
+        Message => word.parse::<MessageId>().is_ok(),
+        Path(_) => true,
+    });
     match (exact, candidates.next(), candidates.next()) {
-        (Some(token), ..) | (None, Some(token), None) if !word.is_empty() => Some(*token),
-        _ => None,
+        (Some(token), ..) | (None, Some(token), None) => Some(*token),
+        (None, None, _) => parameter.copied(),
+        (None, Some(_), Some(_)) => None,
     }
 }
 
@@ -159,16 +230,23 @@ mod tests {
 
     #[test]
     fn words_may_be_shortened_while_they_are_clear() {
-        let message = "0123abcd".parse().ok();
+        let message: MessageId = "0123abcd".parse().unwrap();
+        let envelope = EnvelopeId::new(message, 0);
+        let show_envelope = format!("sh e {envelope}");
+        let show_message = format!("sh m {envelope}");
         let cases = [
+            (show_envelope.as_str(), Command::ShowEnvelope(envelope)),
+            (show_message.as_str(), Command::ShowMessage(message)),
+            ("show message 0123abcd", Command::ShowMessage(message)),
+            ("queue export /a/b", Command::Export("/a/b".into())),
             ("log brief", Command::Log { verbose: false }),
             ("l v", Command::Log { verbose: true }),
             ("pause mda", Command::Pause(System::Mda)),
             ("p mt", Command::Pause(System::Mta)),
             ("res smtp", Command::Resume(System::Smtp)),
             ("show queue", Command::ShowQueue(None)),
-            ("sh q 0123abcd", Command::ShowQueue(message)),
-            ("s queue 0123ABCD", Command::ShowQueue(message)),
+            ("sh q 0123abcd", Command::ShowQueue(Some(message))),
+            ("s queue 0123ABCD", Command::ShowQueue(Some(message))),
             ("show stats", Command::ShowStatistics),
             ("show statu", Command::ShowStatus),
         ];
@@ -179,8 +257,9 @@ mod tests {
 
     #[test]
     fn otherwise_the_possibilities_are_shown() {
-        let show = "possibilities are:\nshow queue\nshow stats\nshow status";
-        let top = "possibilities are:\nlog\npause\nresume\nshow";
+        let show = "possibilities are:\nshow envelope\nshow message\nshow queue\nshow stats\n\
+                    show status";
+        let top = "possibilities are:\nlog\npause\nqueue\nresume\nshow";
         let cases = [
             ("", top),
             ("stop", top),
@@ -190,6 +269,7 @@ mod tests {
             ("sh stat", show),
             ("show nothing", show),
             ("pause m", "possibilities are:\npause mda\npause mta\npause smtp"),
+            ("show envelope 0123abcd", "possibilities are:\nshow envelope <evpid>"),
             ("log brief now", "invalid command"),
             ("show queue 0123abcd x", "invalid command"),
             ("show queue 0123abc", "possibilities are:\nshow queue <msgid>"),

@@ -1,88 +1,110 @@
-//! The program smtpctl: reads a command, asks the daemon, prints what it says.
+//! The program smtpctl: reads a command, asks the daemon, prints what it says. What is in the
+//! queue it reads by itself when the daemon is down.
 //!
 //! Exit status: 0 done, 1 refused or failed, 255 not understood.
 
+mod envelope;
+mod export;
 mod language;
+mod offline;
+mod online;
+mod place;
+mod queue;
 mod show;
 
 use std::ffi::OsString;
-use std::io::{self, Write};
-use std::path::PathBuf;
+use std::io::{self, Read, Write};
 use std::time::SystemTime;
 
 use getopts::ParsingStyle;
-use smtpd_queue::id::MessageId;
+use smtpd_queue::id::{EnvelopeId, MessageId};
 
-use crate::control::DEFAULT_SOCKET;
 use crate::control::client::{Client, Error};
 use crate::control::message::{Request, Response};
+use crate::options::definition;
 use language::Command;
+use offline::Offline;
+use online::Online;
+use place::Place;
+use queue::Queue;
 
-const USAGE: &str = "usage: smtpctl [-s socket] command [argument ...]";
+const USAGE: &str = "usage: smtpctl [-D macro=value] [-f file] [-q directory] [-s socket] \
+                     command [argument ...]";
 
 /// Exit status for words that are no command, as upstream.
 const NOT_UNDERSTOOD: u8 = 255;
 
 /// Runs smtpctl with the arguments behind its name; the exit status.
 pub fn run(arguments: &[OsString], out: &mut dyn Write, err: &mut dyn Write) -> u8 {
-    let mut options = getopts::Options::new();
-    options.parsing_style(ParsingStyle::StopAtFirstFree);
-    options.optopt("s", "", "", "");
-    let given = match options.parse(arguments) {
+    let (place, words) = match options(arguments) {
         Ok(given) => given,
-        Err(error) => {
-            let _ = writeln!(err, "smtpctl: {error}\n{USAGE}");
+        Err(complaint) => {
+            let _ = writeln!(err, "smtpctl: {complaint}");
             return 1;
         }
     };
-    let command = match language::parse(&given.free) {
+    let command = match language::parse(&words) {
         Ok(command) => command,
         Err(misunderstood) => {
             let _ = writeln!(err, "{misunderstood}");
             return NOT_UNDERSTOOD;
         }
     };
-    let socket = PathBuf::from(given.opt_str("s").unwrap_or_else(|| DEFAULT_SOCKET.to_owned()));
-    let result = Client::connect(&socket)
-        .map_err(Failure::from)
-        .and_then(|mut client| obey(command, &mut client, out));
-    match result {
+    match obey(command, &place, out, err) {
         Ok(()) => 0,
         // Whoever reads has seen enough: `smtpctl show queue | head`.
         Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => 0,
         Err(failure) => {
-            match failure {
-                Failure::Command(text) if text.is_empty() => {
-                    let _ = writeln!(out, "command failed");
-                }
-                Failure::Command(text) => {
-                    let _ = writeln!(out, "command failed: {text}");
-                }
-                Failure::Output(error) => {
-                    let _ = writeln!(err, "smtpctl: standard output: {error}");
-                }
-                Failure::Client(error) => {
-                    let _ = writeln!(err, "smtpctl: {error}");
-                    if let (Error::NotRunning, Command::ShowQueue(_)) = (&error, command) {
-                        let _ = writeln!(
-                            err,
-                            "smtpctl: the queue cannot be shown without the daemon yet"
-                        );
-                    }
-                }
-            }
+            let _ = match failure {
+                Failure::Command(text) if text.is_empty() => writeln!(out, "command failed"),
+                Failure::Command(text) => writeln!(out, "command failed: {text}"),
+                Failure::Output(error) => writeln!(err, "smtpctl: standard output: {error}"),
+                Failure::Client(error) => writeln!(err, "smtpctl: {error}"),
+                Failure::Queue(text) => writeln!(err, "smtpctl: {text}"),
+                Failure::Configuration(mistakes) => writeln!(err, "{mistakes}"),
+                Failure::Told => Ok(()),
+            };
             1
         }
     }
 }
 
+/// The options, and the words of the command behind them.
+fn options(arguments: &[OsString]) -> Result<(Place, Vec<String>), String> {
+    let mut options = getopts::Options::new();
+    options.parsing_style(ParsingStyle::StopAtFirstFree);
+    options.optmulti("D", "", "", "");
+    for option in ["f", "q", "s"] {
+        options.optopt(option, "", "", "");
+    }
+    let given = options.parse(arguments).map_err(|error| format!("{error}\n{USAGE}"))?;
+    let path = |option| given.opt_str(option).map(Into::into);
+    let macros = given.opt_strs("D").iter().map(|text| definition(text)).collect::<Result<_, _>>();
+    let macros = macros.map_err(|error| format!("{error}\n{USAGE}"));
+    let place = Place { socket: path("s"), file: path("f"), macros: macros?, directory: path("q") };
+    Ok((place, given.free))
+}
+
+/// Why a command was not carried out.
 enum Failure {
     /// The daemon was not reached or did not answer.
     Client(Error),
-    /// The daemon said no; its words.
+    /// The daemon said no, or the queue does not have it; in the words behind `command failed: `.
     Command(String),
-    /// What it said could not be printed.
+    /// The files of the queue, or of an export, and what is wrong with them.
+    Queue(String),
+    /// The configuration, with every mistake in it.
+    Configuration(String),
+    /// The result could not be printed.
     Output(io::Error),
+    /// It has been told already.
+    Told,
+}
+
+impl Failure {
+    fn absent(id: MessageId) -> Failure {
+        Failure::Command(format!("message {id} is not in the queue"))
+    }
 }
 
 impl From<Error> for Failure {
@@ -97,46 +119,100 @@ impl From<io::Error> for Failure {
     }
 }
 
-fn obey(command: Command, client: &mut Client, out: &mut dyn Write) -> Result<(), Failure> {
+fn obey(
+    command: Command,
+    place: &Place,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> Result<(), Failure> {
     let request = match command {
         Command::Log { verbose } => Request::Log { verbose },
         Command::Pause(system) => Request::Pause(system),
         Command::Resume(system) => Request::Resume(system),
-        Command::ShowQueue(message) => return show_queue(message, client, out),
         Command::ShowStatistics => Request::Statistics,
         Command::ShowStatus => Request::Status,
+        Command::ShowQueue(message) => return show_queue(message, &mut *queue(place, err)?, out),
+        Command::ShowEnvelope(id) => return show_envelope(id, &mut *queue(place, err)?, out),
+        Command::ShowMessage(id) => {
+            return queue(place, err)?.content(id, &mut show::WithLf::new(out));
+        }
+        Command::Export(directory) => {
+            return export::export(&mut *queue(place, err)?, &directory, out, err);
+        }
     };
-    match client.ask(&request)? {
+    match connect(place)?.ask(&request)? {
         Response::Done => Ok(writeln!(out, "command succeeded")?),
         Response::Status { version, status } => Ok(show::status(out, status, &version)?),
         Response::Statistics(values) => Ok(show::statistics(out, values)?),
-        Response::Failed(text) => Err(Failure::Command(text)),
         _ => Err(Error::Incompatible.into()),
     }
+}
+
+fn connect(place: &Place) -> Result<Online, Failure> {
+    Ok(Online(Client::connect(&place.socket()?)?))
+}
+
+/// The queue: through the daemon, or without one when none runs. What is unusual about the files
+/// is told.
+fn queue(place: &Place, err: &mut dyn Write) -> Result<Box<dyn Queue>, Failure> {
+    match connect(place) {
+        Err(Failure::Client(Error::NotRunning)) => {}
+        online => return online.map(|online| Box::new(online) as Box<dyn Queue>),
+    }
+    let offline = Offline::open(&place.directory()?)?;
+    for finding in &offline.recovered.findings {
+        let _ = writeln!(err, "smtpctl: warning: {finding}");
+    }
+    Ok(Box::new(offline))
 }
 
 /// Prints page by page, so that a long queue costs neither side memory.
 fn show_queue(
     message: Option<MessageId>,
-    client: &mut Client,
+    queue: &mut dyn Queue,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let mut after = None;
     loop {
-        let entries = match client.ask(&Request::QueuePage { after, message })? {
-            Response::Queue(entries) => entries,
-            Response::Failed(text) => return Err(Failure::Command(text)),
-            _ => return Err(Error::Incompatible.into()),
-        };
-        // Pages go upwards, or this would never end.
-        let Some(last) = entries.last().map(|entry| entry.id) else { return Ok(()) };
-        if after.is_some_and(|after| last <= after) {
-            return Err(Error::Incompatible.into());
-        }
-        after = Some(last);
-        let now = unix_seconds();
+        let entries = queue.page(after, message)?;
+        let Some(last) = entries.last() else { return Ok(()) };
+        after = Some(last.id);
+        let now = queue.is_running().then(unix_seconds);
         for entry in &entries {
             show::queue_entry(out, entry, now)?;
+        }
+    }
+}
+
+fn show_envelope(
+    id: EnvelopeId,
+    queue: &mut dyn Queue,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let document = queue.document(id.message())?;
+    let found = document.as_ref().and_then(|document| {
+        let part = document.envelopes.iter().find(|part| part.id == Some(id))?;
+        Some((document, part))
+    });
+    let Some((document, part)) = found else {
+        return Err(Failure::Command(format!("envelope {id} is not in the queue")));
+    };
+    Ok(envelope::show(out, document, part)?)
+}
+
+/// Copies content; `failure` says what to make of an error in reading it.
+fn copy(
+    from: &mut dyn Read,
+    to: &mut dyn Write,
+    failure: impl Fn(io::Error) -> Failure,
+) -> Result<(), Failure> {
+    let mut piece = vec![0; 64 << 10];
+    loop {
+        match from.read(&mut piece) {
+            Ok(0) => return Ok(()),
+            Ok(octets) => to.write_all(&piece[..octets])?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(failure(error)),
         }
     }
 }

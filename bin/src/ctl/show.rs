@@ -13,12 +13,12 @@ use crate::log::vis::vis;
 /// EVPID|SRC|AGENT|FLAGS|SENDER|RCPT|DEST|CTIME|EXPIRE|LASTTRY|RETRY|STATE|N|ERROR
 /// ```
 ///
-/// `now` is Unix seconds. A held envelope has the flag `hold` and, as upstream, counts as pending
+/// `now` is Unix seconds; `None` when no daemon schedules the envelope. A held envelope has the flag `hold` and, as upstream, counts as pending
 /// since then: its N is negative. One that was paused by hand has the flag `suspend`.
 ///
 /// # Errors
 /// Of the output.
-pub fn queue_entry(out: &mut dyn Write, entry: &QueueEntry, now: u64) -> io::Result<()> {
+pub fn queue_entry(out: &mut dyn Write, entry: &QueueEntry, now: Option<u64>) -> io::Result<()> {
     let source = match entry.origin {
         Origin::Local => "local",
         Origin::Inet4 => "inet4",
@@ -35,9 +35,12 @@ pub fn queue_entry(out: &mut dyn Write, entry: &QueueEntry, now: u64) -> io::Res
     ];
     let flags: Vec<_> = flags.into_iter().filter_map(|(set, flag)| set.then_some(flag)).collect();
     let flags = flags.join(",");
-    let (state, seconds) = match entry.situation {
-        Situation::Pending(at) | Situation::Held(at) => ("pending", difference(at, now)),
-        Situation::Inflight(since) => ("inflight", difference(now, since)),
+    let (state, seconds) = match (entry.situation, now) {
+        (_, None) => ("offline", String::new()),
+        (Situation::Pending(at) | Situation::Held(at), Some(now)) => {
+            ("pending", difference(at, now))
+        }
+        (Situation::Inflight(since), Some(now)) => ("inflight", difference(now, since)),
     };
     let sender = if entry.sender.is_empty() { "@" } else { &entry.sender };
     writeln!(
@@ -83,8 +86,42 @@ pub fn statistics(out: &mut dyn Write, mut values: Vec<(String, u64)>) -> io::Re
 }
 
 /// How much later `to` is, in seconds; negative when it is earlier.
-fn difference(to: u64, from: u64) -> i128 {
-    i128::from(to) - i128::from(from)
+fn difference(to: u64, from: u64) -> String {
+    (i128::from(to) - i128::from(from)).to_string()
+}
+
+/// Takes lines that end in CR LF and writes them with LF, as upstream keeps messages.
+pub struct WithLf<'a> {
+    out: &'a mut dyn Write,
+    /// The last octet was a CR, and has not been written.
+    held: bool,
+}
+
+impl<'a> WithLf<'a> {
+    /// Begins at the beginning of a line.
+    pub fn new(out: &'a mut dyn Write) -> WithLf<'a> {
+        WithLf { out, held: false }
+    }
+}
+
+impl Write for WithLf<'_> {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        let mut rest = octets;
+        while let Some(first) = rest.first() {
+            if std::mem::take(&mut self.held) && *first != b'\n' {
+                self.out.write_all(b"\r")?;
+            }
+            let end = memchr::memchr(b'\r', rest).unwrap_or(rest.len());
+            self.out.write_all(&rest[..end])?;
+            self.held = end < rest.len();
+            rest = rest.get(end + 1..).unwrap_or_default();
+        }
+        Ok(octets.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
 }
 
 #[cfg(test)]
@@ -120,7 +157,7 @@ mod tests {
     #[test]
     fn an_envelope_is_one_line_of_fourteen_fields() {
         let id = entry().id;
-        let line = shown(|out| queue_entry(out, &entry(), 1_000));
+        let line = shown(|out| queue_entry(out, &entry(), Some(1_000)));
         let expected = format!(
             "{id}|inet4|mda||a@example.org|b@example.net|user@example.net|\
              1000|346600|0|0|pending|400|\n"
@@ -139,7 +176,7 @@ mod tests {
             error: "451 try\nlater".to_owned(),
             ..entry()
         };
-        let line = shown(|out| queue_entry(out, &held, 1_600));
+        let line = shown(|out| queue_entry(out, &held, Some(1_600)));
         let expected = format!(
             "{id}|local|mta|auth,suspend,hold|@|b@example.net|user@example.net|\
              1000|346600|1500|3|pending|-100|451 try\\nlater\n"
@@ -148,9 +185,24 @@ mod tests {
 
         let inflight =
             QueueEntry { origin: Origin::Inet6, situation: Situation::Inflight(900), ..entry() };
-        let line = shown(|out| queue_entry(out, &inflight, 905));
+        let line = shown(|out| queue_entry(out, &inflight, Some(905)));
         assert!(line.starts_with(&format!("{id}|inet6|mda||")), "{line}");
         assert!(line.ends_with("|inflight|5|\n"), "{line}");
+        let line = shown(|out| queue_entry(out, &inflight, None));
+        assert!(line.ends_with("|offline||\n"), "{line}");
+    }
+
+    #[test]
+    fn lines_are_shown_with_lf_and_nothing_else_is_changed() {
+        let octets = b"a\r\n\r\nb\rc\r\r\nd\n";
+        for cut in 0..octets.len() {
+            let text = shown(|out| {
+                let mut lines = WithLf::new(out);
+                lines.write_all(&octets[..cut])?;
+                lines.write_all(&octets[cut..])
+            });
+            assert_eq!(text, "a\n\nb\rc\r\nd\n", "{cut}");
+        }
     }
 
     #[test]

@@ -1,22 +1,18 @@
 //! What an administrator's commands do: the control socket's side of the daemon.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::time::{Duration, Instant};
 
 use smtpd_queue::delivery::Kind;
-use smtpd_queue::envelope::{self, Due, Envelope, Source, State};
 use smtpd_queue::id::{EnvelopeId, MessageId};
-use smtpd_queue::reader::{Found, Reader};
-use smtpd_queue::schedule;
-use smtpd_queue::scheduler::InFlight;
 use smtpd_reactor::{self as reactor, Stats};
 
 use super::messages::{Message, Shown};
-use crate::control::entry::{Agent, Origin, QueueEntry, Situation};
-use crate::control::{Operator, Status, System};
+use super::reading::Reading;
+use crate::control::entry::QueueEntry;
+use crate::control::{Operator, Status, System, listing};
 use crate::log;
 use crate::log::life;
 
@@ -35,7 +31,7 @@ pub struct Commands {
     /// What the reactor counts.
     pub stats: Arc<Stats>,
     /// Reads the queue.
-    pub reader: Reader,
+    pub reading: Reading,
     /// When the daemon started.
     pub start: Instant,
 }
@@ -86,7 +82,7 @@ impl Operator for Commands {
         let shown = self.shown()?;
         let statistics = [
             ("scheduler.envelope.inflight", shown.in_flight.len() as u64),
-            ("queue.message", self.reader.messages() as u64),
+            ("queue.message", self.reading.reader.messages() as u64),
             ("smtp.session", self.stats.sessions()),
             ("smtp.session.accepted", self.stats.accepted()),
             ("smtp.session.refused.full", self.stats.refused_full()),
@@ -116,75 +112,18 @@ impl Operator for Commands {
         limit: usize,
     ) -> Result<Vec<QueueEntry>, String> {
         let in_flight = self.shown()?.in_flight;
-        let messages = match (message, after) {
-            (Some(message), _) => vec![message],
-            (None, None) => self.reader.behind(None, limit),
-            (None, Some(after)) => {
-                let mut messages = vec![after.message()];
-                messages.extend(self.reader.behind(Some(after.message()), limit));
-                messages
-            }
-        };
-        let mut page = Vec::new();
-        for message in messages {
-            match self.reader.message(message) {
-                Ok(Some(found)) => {
-                    let mut envelopes = entries(&found, &in_flight);
-                    envelopes.retain(|entry| after.is_none_or(|after| entry.id > after));
-                    envelopes.sort_by_key(|entry| entry.id);
-                    page.append(&mut envelopes);
-                }
-                Ok(None) => {}
-                Err(error) => return Err(format!("message {message}: {error}")),
-            }
-            if page.len() >= limit {
-                break;
-            }
-        }
-        page.truncate(limit);
-        Ok(page)
+        listing::page(&self.reading.reader, &in_flight, after, message, limit)
     }
-}
 
-/// The envelopes of a message as they are shown; times of the queue are microseconds.
-fn entries(found: &Found, in_flight: &InFlight) -> Vec<QueueEntry> {
-    let envelopes = found.message.envelopes.iter().zip(&found.states);
-    envelopes.map(|(envelope, state)| entry(&found.message, envelope, state, in_flight)).collect()
-}
+    fn message(
+        &mut self,
+        id: MessageId,
+        after: Option<EnvelopeId>,
+    ) -> Result<(Vec<u8>, bool), String> {
+        self.reading.message(id, after)
+    }
 
-fn entry(
-    message: &envelope::Message,
-    envelope: &Envelope,
-    state: &State,
-    in_flight: &InFlight,
-) -> QueueEntry {
-    let seconds = |micros: u64| micros / 1_000_000;
-    let situation = match (in_flight.get(&envelope.id), state.due) {
-        (Some(since), _) => Situation::Inflight(seconds(*since)),
-        (None, Due::At(due)) => Situation::Pending(seconds(due)),
-        (None, Due::Held) => Situation::Held(seconds(state.last_try)),
-    };
-    QueueEntry {
-        id: envelope.id,
-        origin: match message.source {
-            Source::Local => Origin::Local,
-            Source::Ip(IpAddr::V4(_)) => Origin::Inet4,
-            Source::Ip(IpAddr::V6(_)) => Origin::Inet6,
-        },
-        agent: match envelope.agent {
-            envelope::Agent::Mda { .. } => Agent::Mda,
-            envelope::Agent::Mta => Agent::Mta,
-        },
-        authenticated: message.username.is_some(),
-        sender: message.sender.to_string(),
-        rcpt: envelope.rcpt.to_string(),
-        dest: envelope.dest.to_string(),
-        created: seconds(message.ctime),
-        expires: seconds(schedule::expiry(message.ctime, envelope.ttl)),
-        last_try: seconds(state.last_try),
-        retries: state.tries,
-        situation,
-        suspended: state.suspended,
-        error: state.error.clone(),
+    fn content(&mut self, id: MessageId, offset: u64) -> Result<Vec<u8>, String> {
+        self.reading.content(id, offset)
     }
 }

@@ -35,6 +35,7 @@ use super::machine::Machine;
 use super::messages::{Errand, Message, Order, Request, Waiting};
 use super::operator::Commands;
 use super::pool::Pool;
+use super::reading::Reading;
 use super::scheduling::{self, Outlets};
 use super::sessions::{Channels, Sessions};
 use super::sockets::{self, system_text};
@@ -307,7 +308,7 @@ impl Parts {
             reactor: reactor.clone(),
             smtp_paused: Arc::new(AtomicBool::new(smtp_paused)),
             stats,
-            reader,
+            reading: Reading::new(reader),
             start: Instant::now(),
         }))?;
         Ok(Running {

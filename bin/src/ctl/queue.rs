@@ -1,0 +1,30 @@
+//! A queue that smtpctl looks into: through the daemon that has it, or its files when no daemon
+//! does.
+
+use std::io::Write;
+
+use smtpd_queue::id::{EnvelopeId, MessageId};
+
+use super::Failure;
+use crate::control::entry::QueueEntry;
+use crate::transfer::document::Document;
+
+/// See the module.
+pub trait Queue {
+    /// The next envelopes in the order of their ids, of all messages or of one, behind `after`;
+    /// none at the end.
+    fn page(
+        &mut self,
+        after: Option<EnvelopeId>,
+        message: Option<MessageId>,
+    ) -> Result<Vec<QueueEntry>, Failure>;
+
+    /// Whether a daemon schedules what is shown.
+    fn is_running(&self) -> bool;
+
+    /// What is known of a message; `None` when it is not in the queue.
+    fn document(&mut self, id: MessageId) -> Result<Option<Document>, Failure>;
+
+    /// Writes the content of a message, CR LF at the end of its lines.
+    fn content(&mut self, id: MessageId, out: &mut dyn Write) -> Result<(), Failure>;
+}
