@@ -5,10 +5,14 @@
 //! power goes ([`FaultDisk::after_crash`]), each sector of 512 octets that was written since
 //! the last sync of its file, and each name that was changed since the last sync of its
 //! directory, is kept or lost as the caller chooses, independently of all others: more
-//! disorder than any file system makes.
+//! disorder than any file system makes. A sector may also be torn ([`Left::Torn`]).
 //!
 //! A sync that is made to fail behaves as Linux does: what was written can still be read, but
-//! later syncs do not make it durable, and whether it is there after a crash is open.
+//! later syncs do not make it durable, and whether it is there after a crash is open. The system
+//! may forget it at any time ([`FaultDisk::evict`]).
+//!
+//! A device that goes bad flips bits ([`FaultDisk::flip`]) and cannot read sectors
+//! ([`FaultDisk::spoil`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -18,7 +22,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Disk, Entry, File};
+use node::Node;
 
+mod node;
 #[cfg(test)]
 mod tests;
 
@@ -37,6 +43,31 @@ pub enum Fault {
     NoSpace,
 }
 
+/// Which steps may fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Every kind.
+    Any,
+    /// Octets written to a file.
+    Write,
+    /// A sync of a file's octets.
+    Sync,
+    /// Names made, changed, taken away, or synced.
+    Name,
+}
+
+/// What is left of something unsynced when the power comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// It is as it was before.
+    Lost,
+    /// It is there.
+    Kept,
+    /// So many octets of a sector are there, and behind them what was there before. A name is
+    /// there.
+    Torn(usize),
+}
+
 #[derive(Clone, Default)]
 struct State {
     nodes: Vec<Node>,
@@ -47,7 +78,7 @@ struct State {
     steps: u64,
     /// The power goes after so many steps.
     stop: Option<u64>,
-    faults: Vec<(Range<u64>, Fault)>,
+    faults: Vec<(Range<u64>, Step, Fault)>,
     capacity: Option<u64>,
 }
 
@@ -56,19 +87,6 @@ enum Name {
     Directory,
     /// A file, by its place among the nodes.
     File(usize),
-}
-
-/// What a file holds.
-#[derive(Clone, Default)]
-struct Node {
-    /// As it is seen.
-    seen: Vec<u8>,
-    /// As it is on the disk.
-    durable: Vec<u8>,
-    /// Sectors written since the last sync.
-    dirty: BTreeSet<usize>,
-    /// Sectors of which a failed sync has left open whether they are on the disk.
-    open: BTreeMap<usize, Vec<u8>>,
 }
 
 impl FaultDisk {
@@ -99,7 +117,12 @@ impl FaultDisk {
 
     /// Makes the steps with these numbers fail, the first being zero.
     pub fn fail(&self, steps: Range<u64>, fault: Fault) {
-        self.lock().faults.push((steps, fault));
+        self.fail_some(steps, Step::Any, fault);
+    }
+
+    /// Makes those of these steps fail that are of one kind.
+    pub fn fail_some(&self, steps: Range<u64>, which: Step, fault: Fault) {
+        self.lock().faults.push((steps, which, fault));
     }
 
     /// Lets all steps from now on succeed.
@@ -110,6 +133,17 @@ impl FaultDisk {
     /// Lets the files hold no more than so many octets together.
     pub fn set_capacity(&self, octets: u64) {
         self.lock().capacity = Some(octets);
+    }
+
+    /// Octets of the files in a directory.
+    pub fn octets(&self, path: &Path) -> u64 {
+        let state = self.lock();
+        let within = state.names.iter().filter(|(name, _)| name.parent() == Some(path));
+        let sizes = within.filter_map(|(_, name)| match name {
+            Name::File(node) => Some(state.nodes[*node].seen.len() as u64),
+            Name::Directory => None,
+        });
+        sizes.sum()
     }
 
     /// How many decisions [`FaultDisk::after_crash`] would ask for.
@@ -125,8 +159,14 @@ impl FaultDisk {
     /// The disk as it is found when the power comes back. `keep` is asked about each sector
     /// and each name that was not synced. This disk stays as it is.
     pub fn after_crash(&self, mut keep: impl FnMut() -> bool) -> Self {
+        self.after_torn_crash(|| if keep() { Left::Kept } else { Left::Lost })
+    }
+
+    /// Likewise where sectors may be torn.
+    pub fn after_torn_crash(&self, mut left: impl FnMut() -> Left) -> Self {
         let state = self.lock();
-        let nodes = state.nodes.iter().map(|node| node.after_crash(&mut keep)).collect();
+        let nodes = state.nodes.iter().map(|node| node.after_crash(&mut left)).collect();
+        let mut keep = || left() != Left::Lost;
         let mut names = BTreeMap::new();
         let both: BTreeSet<&PathBuf> = state.names.keys().chain(state.durable.keys()).collect();
         for path in both {
@@ -152,15 +192,26 @@ impl FaultDisk {
         Self(Arc::new(Mutex::new(after)))
     }
 
+    /// Lets the system forget what failed syncs have left open, where `dropped` says so: from now
+    /// on what is on the disk is seen there.
+    pub fn evict(&self, mut dropped: impl FnMut() -> bool) {
+        self.lock().nodes.iter_mut().for_each(|node| node.evict(&mut dropped));
+    }
+
     /// Flips a bit of what a file holds, as a device does that has gone bad.
     pub fn flip(&self, path: &Path, bit: usize) {
+        self.change(path, |node| node.flip(bit));
+    }
+
+    /// Makes the sector of a file that holds this octet unreadable, until it is written as a whole.
+    pub fn spoil(&self, path: &Path, offset: usize) {
+        self.change(path, |node| node.spoil(offset));
+    }
+
+    fn change(&self, path: &Path, change: impl FnOnce(&mut Node)) {
         let mut state = self.lock();
-        let Some(Name::File(node)) = state.names.get(path).copied() else { return };
-        let node = &mut state.nodes[node];
-        for octets in [&mut node.seen, &mut node.durable] {
-            if let Some(octet) = octets.get_mut(bit / 8) {
-                *octet ^= 1 << (bit % 8);
-            }
+        if let Some(Name::File(node)) = state.names.get(path).copied() {
+            change(&mut state.nodes[node]);
         }
     }
 
@@ -168,55 +219,6 @@ impl FaultDisk {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-impl Node {
-    fn after_crash(&self, keep: &mut impl FnMut() -> bool) -> Self {
-        let mut octets = self.durable.clone();
-        for (sector, left) in &self.open {
-            if keep() {
-                put(&mut octets, *sector * SECTOR, left);
-            }
-        }
-        for sector in &self.dirty {
-            if keep() {
-                put(&mut octets, *sector * SECTOR, sector_of(&self.seen, *sector));
-            }
-        }
-        Self { seen: octets.clone(), durable: octets, ..Self::default() }
-    }
-
-    fn write(&mut self, octets: &[u8], offset: usize) {
-        put(&mut self.seen, offset, octets);
-        let sectors = offset / SECTOR..(offset + octets.len()).div_ceil(SECTOR);
-        self.dirty.extend(sectors);
-    }
-
-    fn sync(&mut self, fails: bool) {
-        for sector in std::mem::take(&mut self.dirty) {
-            let octets = sector_of(&self.seen, sector);
-            if fails {
-                self.open.insert(sector, octets.to_vec());
-            } else {
-                self.open.remove(&sector);
-                put(&mut self.durable, sector * SECTOR, octets);
-            }
-        }
-    }
-}
-
-fn sector_of(octets: &[u8], sector: usize) -> &[u8] {
-    let end = octets.len().min((sector + 1) * SECTOR);
-    &octets[sector * SECTOR..end]
-}
-
-/// Writes over octets, which grow as needed.
-fn put(into: &mut Vec<u8>, offset: usize, octets: &[u8]) {
-    let end = offset + octets.len();
-    if into.len() < end {
-        into.resize(end, 0);
-    }
-    into[offset..end].copy_from_slice(octets);
 }
 
 impl State {
@@ -229,16 +231,18 @@ impl State {
     }
 
     /// Counts a step. The inner error is that of a step that fails.
-    fn step(&mut self) -> io::Result<Result<(), ErrorKind>> {
+    fn step(&mut self, which: Step) -> io::Result<Result<(), ErrorKind>> {
         self.on()?;
         let step = self.steps;
         self.steps += 1;
-        let fault = self.faults.iter().find(|(steps, _)| steps.contains(&step));
+        let fault = self.faults.iter().find(|(steps, failing, _)| {
+            steps.contains(&step) && (*failing == which || *failing == Step::Any)
+        });
         Ok(match fault {
             None => Ok(()),
             // `EIO` has no kind of its own.
-            Some((_, Fault::Io)) => Err(ErrorKind::Other),
-            Some((_, Fault::NoSpace)) => Err(ErrorKind::StorageFull),
+            Some((.., Fault::Io)) => Err(ErrorKind::Other),
+            Some((.., Fault::NoSpace)) => Err(ErrorKind::StorageFull),
         })
     }
 
@@ -289,7 +293,7 @@ fn named(path: &Path, kind: ErrorKind) -> io::Error {
 impl Disk for FaultDisk {
     fn create(&self, path: &Path) -> io::Result<Box<dyn File>> {
         let mut state = self.lock();
-        state.step()?.map_err(|kind| named(path, kind))?;
+        state.step(Step::Name)?.map_err(|kind| named(path, kind))?;
         state.vacant(path)?;
         let node = state.nodes.len();
         state.nodes.push(Node::default());
@@ -310,7 +314,7 @@ impl Disk for FaultDisk {
 
     fn mkdir(&self, path: &Path) -> io::Result<()> {
         let mut state = self.lock();
-        state.step()?.map_err(|kind| named(path, kind))?;
+        state.step(Step::Name)?.map_err(|kind| named(path, kind))?;
         state.vacant(path)?;
         state.names.insert(path.to_owned(), Name::Directory);
         Ok(())
@@ -318,7 +322,7 @@ impl Disk for FaultDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.lock();
-        state.step()?.map_err(|kind| named(to, kind))?;
+        state.step(Step::Name)?.map_err(|kind| named(to, kind))?;
         let node = state.file(from)?;
         match state.vacant(to) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
@@ -333,7 +337,7 @@ impl Disk for FaultDisk {
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.lock();
-        state.step()?.map_err(|kind| named(to, kind))?;
+        state.step(Step::Name)?.map_err(|kind| named(to, kind))?;
         let node = state.file(from)?;
         state.vacant(to)?;
         state.names.insert(to.to_owned(), Name::File(node));
@@ -342,7 +346,7 @@ impl Disk for FaultDisk {
 
     fn unlink(&self, path: &Path) -> io::Result<()> {
         let mut state = self.lock();
-        state.step()?.map_err(|kind| named(path, kind))?;
+        state.step(Step::Name)?.map_err(|kind| named(path, kind))?;
         state.file(path)?;
         state.names.remove(path);
         Ok(())
@@ -362,7 +366,7 @@ impl Disk for FaultDisk {
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let mut state = self.lock();
-        state.step()?.map_err(|kind| named(path, kind))?;
+        state.step(Step::Name)?.map_err(|kind| named(path, kind))?;
         state.directory(path)?;
         let within = |name: &Path| name.parent() == Some(path);
         state.durable.retain(|name, _| !within(name));
@@ -388,7 +392,7 @@ struct Handle {
 impl File for Handle {
     fn write_at(&self, octets: &[u8], offset: u64) -> io::Result<()> {
         let mut state = self.disk.lock();
-        let fate = state.step()?;
+        let fate = state.step(Step::Write)?;
         let offset = offset as usize;
         let end = state.nodes[self.node].seen.len();
         let most = end.saturating_sub(offset) as u64;
@@ -398,25 +402,21 @@ impl File for Handle {
             Ok(()) if octets.len() > room => (room, Err(ErrorKind::StorageFull.into())),
             Ok(()) => (octets.len(), Ok(())),
         };
-        state.nodes[self.node].write(&octets[..written], offset);
+        state.nodes[self.node].write(&octets[..written], offset)?;
         result
     }
 
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
         let state = self.disk.lock();
         state.on()?;
-        let octets = &state.nodes[self.node].seen;
-        let left = octets.get(offset as usize..).unwrap_or_default();
-        let read = left.len().min(into.len());
-        into[..read].copy_from_slice(&left[..read]);
-        Ok(read)
+        state.nodes[self.node].read(into, offset as usize)
     }
 
     fn start_write_back(&self) {}
 
     fn sync_data(&self) -> io::Result<()> {
         let mut state = self.disk.lock();
-        let fate = state.step()?;
+        let fate = state.step(Step::Sync)?;
         state.nodes[self.node].sync(fate.is_err());
         Ok(fate?)
     }

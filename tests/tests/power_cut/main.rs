@@ -8,17 +8,28 @@
 //! by then is lost in turn (all sets when they are few, else sets drawn from a seed), and what
 //! the next start finds is held against what the peers were told. The same with the power
 //! going again during that start, with every step failing, and with disks that fill up.
-//! `HERMES_LONG=1` draws many more sets and runs.
+//!
+//! That is one run, written down, and every way to end it. `seeds` draws other runs: a thousand,
+//! each with all that may happen to a disk. `HERMES_LONG=1` draws many more sets
+//! and runs, `HERMES_SEED=N` is one of those runs alone.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `script` | what is asked of the queue |
+//! | `world` | a queue, its Maildirs, starts and checks |
+//! | `model` | what was told, and what must therefore be found |
+//! | `seeds` | runs from a seed: faults and power cuts |
 
 mod model;
 mod script;
+mod seeds;
 mod world;
 
 use smtpd_queue::disk::fault::{Fault, FaultDisk};
 use smtpd_tests::effort;
 use smtpd_tests::rng::Rng;
 
-use script::{random_run, run};
+use script::run;
 use world::World;
 
 /// How many unsynced sectors and names make few enough sets to try them all.
@@ -145,32 +156,5 @@ fn the_disk_is_full_at_any_size() {
         }
         world.disk.set_capacity(u64::MAX);
         world.live_on(&case);
-    }
-}
-
-#[test]
-fn random_runs() {
-    for seed in 0..250 * effort() as u64 {
-        let mut rng = Rng::new(seed);
-        let mut world = World::new(FaultDisk::new(&world::spool()));
-        // Several lives with a failing disk, each ended after some step by a power cut or by
-        // a signal.
-        for life in 0..4 {
-            let case = format!("seed {seed}, life {life}");
-            let steps = world.disk.steps();
-            world.disk.stop_after(steps + rng.below(250) as u64);
-            for _ in 0..rng.below(3) {
-                let fails = steps + rng.below(200) as u64;
-                let fault = *rng.pick(&[Fault::Io, Fault::NoSpace]);
-                world.disk.fail(fails..fails + 1 + rng.below(6) as u64, fault);
-            }
-            random_run(&mut world, &mut rng);
-            let disk = match rng.below(3) {
-                0 => world.disk.after_kill(),
-                _ => world.disk.after_crash(|| rng.one_in(2)),
-            };
-            world = world.restarted(disk, &case);
-        }
-        world.live_on(&format!("seed {seed}"));
     }
 }

@@ -53,34 +53,47 @@ fn settle(world: &mut World, ids: &[MessageId], nth: u32) {
     world.record(outcomes);
 }
 
+/// Outcomes in one record with a message, at the most.
+pub const CAUSES: usize = 3;
+
 /// Some of these things in any order, until the disk stops.
 pub fn random_run(world: &mut World, rng: &mut Rng) {
     while !world.disk.is_off() {
         let live = world.live();
         let all: Vec<MessageId> = live.iter().map(|found| found.message.id).collect();
-        match rng.below(8) {
+        let outcome = |world: &World, rng: &mut Rng| {
+            let envelopes = &rng.pick(&live).message.envelopes;
+            let verdict = verdict(rng);
+            let mut outcome = world.outcome(all[0], 0, verdict);
+            outcome.envelope = rng.pick(envelopes).id;
+            outcome
+        };
+        match rng.below(9) {
             0 => world.tidy(rng.below(4) as u64),
             1 => world.fill(),
-            2 if !all.is_empty() => {
+            2 if !all.is_empty() && !world.small => {
                 let some: BTreeSet<MessageId> = (0..3).map(|_| *rng.pick(&all)).collect();
                 world.deliver(&Vec::from_iter(some));
             }
             // What is in the queue now is settled more often than more is added.
             3..=5 if all.len() > 3 => {
-                let outcomes = (0..=rng.below(4)).map(|_| {
-                    let envelopes = &rng.pick(&live).message.envelopes;
-                    let verdict = verdict(rng);
-                    let mut outcome = world.outcome(all[0], 0, verdict);
-                    outcome.envelope = rng.pick(envelopes).id;
-                    outcome
-                });
-                let outcomes = outcomes.collect();
+                let outcomes = (0..=rng.below(4)).map(|_| outcome(world, rng)).collect();
                 world.record(outcomes);
             }
+            // A bounce, and what it speaks for.
+            6 if !all.is_empty() => {
+                let causes = (0..=rng.below(CAUSES)).map(|_| outcome(world, rng)).collect();
+                world.accept(&[Draft { causes, ..draft(rng) }]);
+            }
+            7 => world.disk.evict(|| rng.one_in(2)),
             _ => {
                 let drafts: Vec<Draft> = (0..=rng.below(4)).map(|_| draft(rng)).collect();
                 world.accept(&drafts);
             }
+        }
+        // Where space is short, the reserve is there for the outcomes of a second.
+        if world.small {
+            world.tidy(1);
         }
     }
 }

@@ -23,7 +23,10 @@ use smtpd_queue::spares::Filled;
 use crate::model::{Answer, Model};
 
 /// Small, so that a short run fills several.
-const SEGMENT: u64 = 4096;
+pub const SEGMENT: u64 = 4096;
+/// What the journal of an empty queue may have: four spare files, the segment in use, and one that
+/// only waits until the next has its header on disk. The last write to a segment may be large.
+const EMPTY: u64 = 6 * SEGMENT + 12_000;
 const HOST: &str = "mx.example.org";
 
 /// The queue directory, which is the administrator's and durable.
@@ -39,6 +42,8 @@ pub struct World {
     pub model: Model,
     pub now: Time,
     budget: Budget,
+    /// The disk is too small for Maildirs.
+    pub small: bool,
 }
 
 /// A message to be sent.
@@ -66,8 +71,15 @@ impl World {
     pub fn new(disk: FaultDisk) -> Self {
         let model = Model::default();
         let budget = Budget::new(1 << 20);
-        let mut world =
-            Self { disk, queue: None, maildirs: None, model, now: Time::default(), budget };
+        let mut world = Self {
+            disk,
+            queue: None,
+            maildirs: None,
+            model,
+            now: Time::default(),
+            budget,
+            small: false,
+        };
         if let Ok(opened) = world.start(&world.disk) {
             world.take(opened);
         }
@@ -89,23 +101,36 @@ impl World {
     /// The world after a start on a disk that a power cut has left, which must hold what this
     /// world was told.
     pub fn restarted(&self, disk: FaultDisk, case: &str) -> Self {
-        let Self { model, now, budget, .. } = self;
-        let (model, budget) = (model.clone(), budget.clone());
-        let mut after = Self { disk, queue: None, maildirs: None, model, now: *now, budget };
-        let opened = after.start(&after.disk).unwrap_or_else(|error| panic!("{case}: {error}"));
-        for finding in &opened.recovered.findings {
+        let (mut after, findings) = self.reopened(disk, case);
+        for finding in findings {
             let usual = matches!(finding, Finding::Torn { .. } | Finding::Removed(_));
             assert!(usual, "{case}: a power cut is no damage: {finding}");
         }
-        after.take(opened);
         after.check(case);
-        let live = after.live();
-        for entry in after.disk.list(&spool().join("content")).expect("made by the start") {
+        after.resume(case);
+        after
+    }
+
+    /// The world after a start on another disk, and what that start has found.
+    pub fn reopened(&self, disk: FaultDisk, case: &str) -> (Self, Vec<Finding>) {
+        let Self { model, now, budget, small, .. } = self;
+        let (model, budget) = (model.clone(), budget.clone());
+        let (now, small) = (*now, *small);
+        let mut after = Self { disk, queue: None, maildirs: None, model, now, budget, small };
+        let mut opened = after.start(&after.disk).unwrap_or_else(|error| panic!("{case}: {error}"));
+        let findings = std::mem::take(&mut opened.recovered.findings);
+        after.take(opened);
+        (after, findings)
+    }
+
+    /// Goes on from what a start has found and a check has found right.
+    pub fn resume(&mut self, case: &str) {
+        let live = self.live();
+        for entry in self.disk.list(&spool().join("content")).expect("made by the start") {
             let used = live.iter().any(|found| entry.name == *found.message.id.to_string());
             assert!(used, "{case}: {entry:?} is content of nothing");
         }
-        live.iter().for_each(|found| after.model.resume(found));
-        after
+        live.iter().for_each(|found| self.model.resume(found));
     }
 
     /// Holds the queue and the Maildirs against what was told.
@@ -140,8 +165,15 @@ impl World {
         self.tidy(60);
         assert!(self.live().is_empty(), "{case}: everything is delivered");
         self.check(case);
+        self.check_space(case);
         let after = self.restarted(self.disk.after_crash(|| false), case);
         assert!(after.live().is_empty(), "{case}: and stays so");
+    }
+
+    /// An empty queue has given back the disk.
+    fn check_space(&self, case: &str) {
+        let octets = self.disk.octets(&spool().join("journal"));
+        assert!(octets <= EMPTY, "{case}: {octets} octets of journal in an empty queue");
     }
 
     /// What is in the queue.

@@ -101,3 +101,52 @@ fn it_stops_fails_and_fills_up() {
     assert!(disk.is_off());
     assert!(disk.mkdir(&path("d")).is_err() && file.read_at(&mut [0], 0).is_err());
 }
+
+#[test]
+fn a_torn_sector_is_new_up_to_a_point_and_old_behind_it() {
+    let disk = disk();
+    let file = disk.create(&path("a")).unwrap();
+    disk.sync_dir(&path("")).unwrap();
+    file.write_at(&[1; 512], 0).unwrap();
+    file.sync_data().unwrap();
+    file.write_at(&[2; 512], 0).unwrap();
+    let found = read(&disk.after_torn_crash(|| Left::Torn(100)), "a").unwrap();
+    assert_eq!((found[99], found[100], found[511]), (2, 1, 1));
+}
+
+#[test]
+fn what_a_failed_sync_has_left_open_may_be_forgotten_while_it_is_used() {
+    let disk = disk();
+    let file = disk.create(&path("a")).unwrap();
+    file.write_at(&[1; 512], 0).unwrap();
+    file.sync_data().unwrap();
+    file.write_at(&[2; 512], 0).unwrap();
+    disk.fail_some(0..100, Step::Sync, Fault::Io);
+    file.sync_data().unwrap_err();
+    assert_eq!(read(&disk, "a").unwrap(), [2; 512]);
+    disk.evict(|| true);
+    assert_eq!(read(&disk, "a").unwrap(), [1; 512]);
+}
+
+#[test]
+fn only_steps_of_the_kind_fail() {
+    let disk = disk();
+    disk.fail_some(0..100, Step::Write, Fault::NoSpace);
+    let file = disk.create(&path("a")).unwrap();
+    assert_eq!(file.write_at(&[1; 512], 0).unwrap_err().kind(), ErrorKind::StorageFull);
+    file.sync_data().unwrap();
+}
+
+#[test]
+fn a_bad_sector_is_good_again_when_it_is_written_as_a_whole() {
+    let disk = disk();
+    let file = disk.create(&path("a")).unwrap();
+    file.write_at(&[1; 1024], 0).unwrap();
+    disk.spoil(&path("a"), 600);
+    let mut octet = [0];
+    assert_eq!(file.read_at(&mut octet, 511).unwrap(), 1);
+    file.read_at(&mut octet, 512).unwrap_err();
+    file.write_at(&[2; 10], 600).unwrap_err();
+    file.write_at(&[2; 512], 512).unwrap();
+    assert_eq!(file.read_at(&mut octet, 600).unwrap(), 1);
+}
