@@ -1,7 +1,7 @@
 #!/bin/bash
 # Measures this server alone: builds it and the load generator, starts it freshly for each
 # standard point on a temporary folder, and prints the medians. Traffic stays on loopback.
-# `peers/` beside this file compares it with other servers.
+# `peers/` beside this file compares it with other servers, `queue/` measures the queue when it is full.
 set -eu
 usage() {
 	cat <<-X
@@ -12,7 +12,8 @@ usage() {
 	  -j         JSON, one line for each point
 	  -q         a hundredth of the work: shows that it works, its figures mean nothing
 	  -s         count syncs too (needs strace, and the right to trace)
-	  POINT      disk open connections one large pipelined maildir idle (default: all)
+	  POINT      disk open connections one large pipelined maildir idle (default: all);
+	             queue: what queue-bench measures, more than ten minutes of it
 	X
 	exit "${1:-0}"
 }
@@ -33,14 +34,14 @@ done
 shift $((OPTIND - 1))
 [ $# -gt 0 ] || set -- disk open connections one large pipelined maildir idle
 for point; do
-	case $point in disk | open | connections | one | large | pipelined | maildir | idle) ;;
+	case $point in disk | open | connections | one | large | pipelined | maildir | idle | queue) ;;
 	*) echo "run.sh: no point $point" >&2; usage 2 >&2 ;; esac
 done
 here=$(cd "$(dirname "$0")" && pwd)
 if [ -z "$bin" ]; then
 	cd "$here/../.."
 	cargo build --release --quiet -p smtpd --bins
-	cargo build --release --quiet -p smtpd-tests --bin smtp-load
+	cargo build --release --quiet -p smtpd-tests --bins
 	bin=${CARGO_TARGET_DIR:-target}/release
 fi
 work=$(mktemp -d "$where/hermes-load.XXXXXX")
@@ -98,6 +99,12 @@ load() { # MODE SESSIONS MESSAGES [option ...]
 for point; do
 	if [ "$point" = disk ]; then
 		"$bin/smtp-load" disk $json --dir "$work" --runs "$runs" --seconds "$seconds"
+		continue
+	fi
+	if [ "$point" = queue ]; then
+		full=--full
+		[ "$part" = 1 ] || full=''
+		"$bin/queue-bench" $full --programs "$bin" --dir "$work" all
 		continue
 	fi
 	start

@@ -95,6 +95,9 @@ pub struct Server {
     pub address: SocketAddr,
     /// Its `dir`: spool, control socket and Maildirs are below.
     pub dir: PathBuf,
+    /// From its start to the first banner that was seen.
+    pub banner: Duration,
+    programs: Option<PathBuf>,
     log: Arc<Mutex<Vec<String>>>,
     _temporary: Option<TempDir>,
 }
@@ -110,6 +113,10 @@ pub struct Options {
     pub arguments: Vec<String>,
     /// Environment variables.
     pub environment: Vec<(String, String)>,
+    /// The folder of the programs; those that cargo builds when none.
+    pub programs: Option<PathBuf>,
+    /// How many lines of the log are kept; all when none.
+    pub lines: Option<usize>,
 }
 
 impl Server {
@@ -132,18 +139,21 @@ impl Server {
         // Another process may take the free port between our look and the bind: try again.
         for _ in 0..10 {
             let port = free_port();
-            let mut command = Command::new(program("smtpd"));
+            let mut command = Command::new(program_of(options.programs.as_deref(), "smtpd"));
             command.arg("-d").arg("-f").arg(&config);
             command.arg("-D").arg(format!("port={port}"));
             command.arg("-D").arg(format!("dir={}", dir.display()));
             command.args(&options.arguments).envs(options.environment.iter().cloned());
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+            let begun = Instant::now();
             let mut child = command.spawn().expect("smtpd starts");
-            let log = collect(&mut child);
+            let log = collect(&mut child, options.lines.unwrap_or(usize::MAX));
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
             match wait_for_banner(&mut child, address) {
                 None => {
-                    return Server { child, address, dir, log, _temporary: temporary };
+                    let (banner, programs) = (begun.elapsed(), options.programs);
+                    let _temporary = temporary;
+                    return Server { child, address, dir, banner, programs, log, _temporary };
                 }
                 Some(status) => {
                     thread::sleep(Duration::from_millis(50));
@@ -223,7 +233,7 @@ impl Server {
     /// Runs smtpctl against this server: exit status, standard output, standard error.
     #[must_use]
     pub fn smtpctl(&self, arguments: &[&str]) -> (ExitStatus, String, String) {
-        let output = Command::new(program("smtpctl"))
+        let output = Command::new(program_of(self.programs.as_deref(), "smtpctl"))
             .arg("-s")
             .arg(self.dir.join("smtpd.sock"))
             .args(arguments)
@@ -313,13 +323,22 @@ pub fn eventually(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-fn collect(child: &mut Child) -> Arc<Mutex<Vec<String>>> {
+fn program_of(folder: Option<&Path>, name: &str) -> PathBuf {
+    folder.map_or_else(|| program(name), |folder| folder.join(name))
+}
+
+fn collect(child: &mut Child, most: usize) -> Arc<Mutex<Vec<String>>> {
     let log = Arc::new(Mutex::new(Vec::new()));
     let stderr = child.stderr.take().expect("it is piped");
     let lines = log.clone();
     thread::spawn(move || {
         for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-            lines.lock().expect("the log").push(line);
+            let mut lines = lines.lock().expect("the log");
+            if lines.len() >= most {
+                // Half of it, so that this is rare.
+                lines.drain(..most.div_ceil(2));
+            }
+            lines.push(line);
         }
     });
     log
