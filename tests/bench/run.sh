@@ -6,7 +6,7 @@ set -eu
 usage() {
 	cat <<-X
 	usage: run.sh [-jqs] [-b FOLDER] [-d FOLDER] [-r RUNS] [POINT ...]
-	  -b FOLDER  programs smtpd, smtpctl and smtp-load, ready made  (default: a release build)
+	  -b FOLDER  our programs, ready made                          (default: a release build)
 	  -d FOLDER  the disk to measure: a folder of ours is made in it (default /var/tmp)
 	  -r RUNS    runs of each point, printed as medians              (default 5)
 	  -j         JSON, one line for each point
