@@ -27,6 +27,7 @@ pub mod scheduler;
 pub mod spares;
 pub mod spool;
 pub mod store;
+pub mod verify;
 pub mod waiting;
 
 mod encode;

@@ -29,10 +29,10 @@ const TOGETHER: usize = 256;
 /// See the module.
 #[derive(Clone)]
 pub struct Reader {
-    disk: Arc<dyn Disk>,
-    dir: Arc<Path>,
-    key: u64,
-    table: Shared,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) dir: Arc<Path>,
+    pub(crate) key: u64,
+    pub(crate) table: Shared,
     spool: Spool,
     keys: Keys,
 }

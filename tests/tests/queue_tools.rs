@@ -190,3 +190,64 @@ fn an_export_is_the_queue_and_overwrites_nothing() {
     assert_eq!(files(&down), exported);
     assert_eq!(listing(&dir.path().join("spool")), before);
 }
+
+/// The values of `queue verify` by their names.
+fn values(output: &str) -> BTreeMap<String, String> {
+    let pairs = output.lines().filter_map(|line| line.split_once('='));
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+#[test]
+fn verify_counts_everything_and_finds_a_flipped_bit() {
+    let dir = TempDir::new();
+    let mut server = server(dir.path());
+    let (status, out, err) = server.smtpctl(&["queue", "verify"]);
+    assert!(status.success() && err.is_empty(), "{err}");
+    let online = values(&out);
+    assert_eq!((online["messages"].as_str(), online["envelopes"].as_str()), ("3", "4"));
+    assert!(online["bytes"].parse::<u64>().expect("a number") > 1_000_000, "{out}");
+    assert!(online["oldest"].parse::<u64>().expect("a time") > 1_700_000_000, "{out}");
+    assert_eq!((online["damaged"].as_str(), online["keys"].as_str()), ("0", ""));
+    server.stop();
+
+    let before = listing(dir.path());
+    let down = values(&printed(&offline(dir.path(), &["queue", "verify"])));
+    for name in ["messages", "envelopes", "bytes", "oldest", "damaged"] {
+        assert_eq!(down[name], online[name], "{name}");
+    }
+    assert_eq!(listing(dir.path()), before);
+
+    let flip = |path: &Path, at: usize| {
+        let mut octets = fs::read(path).expect("read");
+        octets[at] ^= 0x10;
+        fs::write(path, octets).expect("written");
+    };
+    let damaged = |expected: &str, messages: &str| {
+        let output = offline(dir.path(), &["queue", "verify"]);
+        let (out, err) = (text(&output.stdout), text(&output.stderr));
+        assert_eq!(output.status.code(), Some(1), "{out}{err}");
+        assert!(err.contains(expected), "{err}");
+        let found = values(&out);
+        assert_eq!((found["damaged"].as_str(), found["messages"].as_str()), ("1", messages));
+    };
+    let content = fs::read_dir(dir.path().join("spool/content")).expect("read").next();
+    let content = content.expect("a file").expect("an entry").path();
+    flip(&content, 500_000);
+    damaged("is damaged", "3");
+    flip(&content, 500_000);
+    let segments = fs::read_dir(dir.path().join("spool/journal")).expect("read");
+    let segments = segments.map(|entry| entry.expect("an entry").path());
+    let holds = |path: &PathBuf, at: &mut usize| {
+        let octets = fs::read(path).expect("read");
+        let found = octets.windows(7).position(|octets| octets == b"octets ");
+        found.inspect(|found| *at = *found).is_some()
+    };
+    let mut at = 0;
+    let segment = segments.into_iter().find(|path| holds(path, &mut at)).expect("the message");
+    flip(&segment, at);
+    damaged("octets at", "2");
+    flip(&segment, at);
+    printed(&offline(dir.path(), &["queue", "verify"]));
+    fs::remove_file(&content).expect("removed");
+    damaged("No such file", "3");
+}

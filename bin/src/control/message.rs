@@ -1,13 +1,14 @@
 //! What is said over the control socket: one response for each request, in order.
 
 use smtpd_queue::id::{EnvelopeId, MessageId};
+use smtpd_queue::verify::Verified;
 
 use super::entry::QueueEntry;
 use super::frame::{self, Frame};
 use super::limits;
 pub use super::wire::Malformed;
 use super::wire::{Reader, put_text};
-use super::{Status, System};
+use super::{Status, System, verified};
 
 /// What smtpctl asks for. Every one of them needs privileges today.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +48,10 @@ pub enum Request {
         /// Where the piece begins, in octets.
         offset: u64,
     },
+    /// Checks the oldest segment of the journal behind this number.
+    Verify(u32),
+    /// The messages whose content is in a file of its own, behind this one.
+    InFiles(Option<MessageId>),
 }
 
 /// What the daemon answers.
@@ -82,6 +87,16 @@ pub enum Response {
     },
     /// To [`Request::Content`]; empty at the end.
     Content(Vec<u8>),
+    /// To [`Request::Verify`].
+    Verified {
+        /// The newest segment at this moment.
+        last: u32,
+        /// What was found; `None` when there is no segment left. Of very many lines about damage
+        /// only the first arrive, and how many there were.
+        found: Option<Verified>,
+    },
+    /// To [`Request::InFiles`]; empty at the end.
+    InFiles(Vec<MessageId>),
 }
 
 impl Request {
@@ -108,6 +123,12 @@ impl Request {
                 out.extend_from_slice(&id.as_u32().to_be_bytes());
                 out.extend_from_slice(&offset.to_be_bytes());
             }),
+            Request::Verify(after) => {
+                frame::put(out, 22, |out| out.extend_from_slice(&after.to_be_bytes()));
+            }
+            Request::InFiles(after) => frame::put(out, 23, |out| {
+                out.extend_from_slice(&after.map_or(0, MessageId::as_u32).to_be_bytes());
+            }),
         }
     }
 
@@ -129,6 +150,8 @@ impl Request {
             6 => Request::Log { verbose: payload.bool()? },
             20 => Request::Message { id: message(&mut payload)?, after: envelope(&mut payload)? },
             21 => Request::Content { id: message(&mut payload)?, offset: payload.u64()? },
+            22 => Request::Verify(payload.u32()?),
+            23 => Request::InFiles(MessageId::from_u32(payload.u32()?)),
             _ => return Err(Malformed),
         };
         payload.end()?;
@@ -163,6 +186,15 @@ impl Response {
             Response::Content(octets) => {
                 frame::put(out, 21, |out| out.extend_from_slice(octets));
             }
+            Response::Verified { last, found } => frame::put(out, 22, |out| {
+                out.extend_from_slice(&last.to_be_bytes());
+                if let Some(found) = found {
+                    verified::encode(found, out);
+                }
+            }),
+            Response::InFiles(messages) => frame::put(out, 23, |out| {
+                fill(out, messages, |id, out| out.extend_from_slice(&id.as_u32().to_be_bytes()));
+            }),
         }
     }
 
@@ -189,6 +221,14 @@ impl Response {
             7 => Response::Queue(list(&mut payload, QueueEntry::decode)?),
             20 => Response::Message { more: payload.bool()?, document: payload.rest().to_owned() },
             21 => Response::Content(payload.rest().to_owned()),
+            22 => Response::Verified {
+                last: payload.u32()?,
+                found: match payload.0 {
+                    [] => None,
+                    _ => Some(verified::decode(&mut payload)?),
+                },
+            },
+            23 => Response::InFiles(list(&mut payload, message)?),
             _ => return Err(Malformed),
         };
         payload.end()?;
@@ -296,6 +336,9 @@ mod tests {
             Request::Message { id: id(0).message(), after: None },
             Request::Message { id: id(0).message(), after: Some(id(3)) },
             Request::Content { id: id(0).message(), offset: u64::MAX },
+            Request::Verify(7),
+            Request::InFiles(None),
+            Request::InFiles(Some(id(0).message())),
         ];
         all.extend(System::ALL.map(Request::Pause));
         all.extend(System::ALL.map(Request::Resume));
@@ -315,6 +358,12 @@ mod tests {
             Response::Queue((0..6).map(entry).collect()),
             Response::Message { more: true, document: b"{}".to_vec() },
             Response::Content(vec![0; 3]),
+            Response::Verified { last: 9, found: None },
+            Response::Verified {
+                last: 9,
+                found: Some(Verified { segment: 8, ..Verified::default() }),
+            },
+            Response::InFiles(vec![id(0).message(); 2]),
         ]
     }
 
@@ -352,6 +401,8 @@ mod tests {
                     | Response::Statistics(_)
                     | Response::Message { .. }
                     | Response::Content(_)
+                    | Response::Verified { .. }
+                    | Response::InFiles(_)
             );
             check(&response, Response::encode, Response::decode, has_any_length);
         }

@@ -16,11 +16,13 @@ pub mod limits;
 pub mod listing;
 pub mod message;
 pub mod server;
+mod verified;
 mod wire;
 
 use std::fmt::{self, Display, Formatter};
 
 use smtpd_queue::id::{EnvelopeId, MessageId};
+use smtpd_queue::verify::Verified;
 
 use entry::QueueEntry;
 
@@ -133,4 +135,16 @@ pub trait Operator: Send {
     /// At most [`limits::CONTENT`] octets of a message's content, beginning at `offset`; none at
     /// its end.
     fn content(&mut self, id: MessageId, offset: u64) -> Result<Vec<u8>, String>;
+
+    /// Checks the oldest segment of the journal behind that number: the number of the newest, and
+    /// what was found, or `None` when there is none left.
+    fn verify(&mut self, after: u32) -> Result<(u32, Option<Verified>), String>;
+
+    /// At most `limit` of the messages whose content is in a file of its own, in the order of
+    /// their ids, behind `after`.
+    fn in_files(
+        &mut self,
+        after: Option<MessageId>,
+        limit: usize,
+    ) -> Result<Vec<MessageId>, String>;
 }

@@ -264,6 +264,10 @@ fn answer(request: Request, operator: &mut dyn Operator) -> Response {
             operator.message(id, after).map(|(document, more)| Response::Message { more, document })
         }
         Request::Content { id, offset } => operator.content(id, offset).map(Response::Content),
+        Request::Verify(after) => {
+            operator.verify(after).map(|(last, found)| Response::Verified { last, found })
+        }
+        Request::InFiles(after) => operator.in_files(after, limits::PAGE).map(Response::InFiles),
         Request::Pause(system) => operator.pause(system).map(|()| Response::Done),
         Request::Resume(system) => operator.resume(system).map(|()| Response::Done),
         Request::Log { verbose } => operator.set_verbose(verbose).map(|()| Response::Done),

@@ -22,6 +22,8 @@ pub enum Command {
     Pause(System),
     /// `queue export DIR`
     Export(PathBuf),
+    /// `queue verify`
+    Verify,
     /// `resume mda|mta|smtp`
     Resume(System),
     /// `show envelope evpid`
@@ -109,6 +111,7 @@ const COMMANDS: &[(&[Token], Meaning)] = &[
     (&[Word("pause"), Word("mta")], |_| Some(Command::Pause(System::Mta))),
     (&[Word("pause"), Word("smtp")], |_| Some(Command::Pause(System::Smtp))),
     (&[Word("queue"), Word("export"), DIR], |given| given.path.map(Command::Export)),
+    (&[Word("queue"), Word("verify")], |_| Some(Command::Verify)),
     (&[Word("resume"), Word("mda")], |_| Some(Command::Resume(System::Mda))),
     (&[Word("resume"), Word("mta")], |_| Some(Command::Resume(System::Mta))),
     (&[Word("resume"), Word("smtp")], |_| Some(Command::Resume(System::Smtp))),
@@ -238,6 +241,7 @@ mod tests {
             (show_envelope.as_str(), Command::ShowEnvelope(envelope)),
             (show_message.as_str(), Command::ShowMessage(message)),
             ("show message 0123abcd", Command::ShowMessage(message)),
+            ("queue verify", Command::Verify),
             ("queue export /a/b", Command::Export("/a/b".into())),
             ("log brief", Command::Log { verbose: false }),
             ("l v", Command::Log { verbose: true }),

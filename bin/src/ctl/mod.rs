@@ -11,6 +11,7 @@ mod online;
 mod place;
 mod queue;
 mod show;
+mod verify;
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
@@ -136,6 +137,8 @@ fn obey(
         Command::ShowMessage(id) => {
             return queue(place, err)?.content(id, &mut show::WithLf::new(out));
         }
+        // It tells by itself what is unusual.
+        Command::Verify => return verify::verify(&mut *queue(place, &mut io::sink())?, out, err),
         Command::Export(directory) => {
             return export::export(&mut *queue(place, err)?, &directory, out, err);
         }

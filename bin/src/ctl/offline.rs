@@ -15,6 +15,7 @@ use smtpd_queue::lock;
 use smtpd_queue::reader::Reader;
 use smtpd_queue::recovery::Recovered;
 use smtpd_queue::scheduler::InFlight;
+use smtpd_queue::verify::Verified;
 
 use super::Failure;
 use super::queue::Queue;
@@ -98,6 +99,18 @@ impl Queue for Offline {
         let found = self.reader.message(id);
         let found = found.map_err(|error| self.failure(format!("message {id}: {error}")))?;
         Ok(found.as_ref().map(Document::of))
+    }
+
+    fn verify(&mut self, after: u32) -> Result<(u32, Option<Verified>), Failure> {
+        Ok((self.reader.last_segment().unwrap_or_default(), self.reader.verify(after)))
+    }
+
+    fn in_files(&mut self, after: Option<MessageId>) -> Result<Vec<MessageId>, Failure> {
+        Ok(self.reader.in_files(after, PAGE))
+    }
+
+    fn ensure_undisturbed(&self) -> Result<(), Failure> {
+        ensure_free(&self.directory)
     }
 
     fn content(&mut self, id: MessageId, out: &mut dyn Write) -> Result<(), Failure> {

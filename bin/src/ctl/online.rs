@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use smtpd_queue::id::{EnvelopeId, MessageId};
+use smtpd_queue::verify::Verified;
 
 use super::Failure;
 use super::queue::Queue;
@@ -72,6 +73,31 @@ impl Queue for Online {
             }
             after = last;
         }
+    }
+
+    fn verify(&mut self, after: u32) -> Result<(u32, Option<Verified>), Failure> {
+        match self.ask(&Request::Verify(after))? {
+            // Numbers go upwards, or this would never end.
+            Response::Verified { last, found }
+                if found.as_ref().is_none_or(|found| found.segment > after) =>
+            {
+                Ok((last, found))
+            }
+            _ => Err(Error::Incompatible.into()),
+        }
+    }
+
+    fn in_files(&mut self, after: Option<MessageId>) -> Result<Vec<MessageId>, Failure> {
+        match self.ask(&Request::InFiles(after))? {
+            Response::InFiles(files) if files.last().is_none_or(|last| Some(*last) > after) => {
+                Ok(files)
+            }
+            _ => Err(Error::Incompatible.into()),
+        }
+    }
+
+    fn ensure_undisturbed(&self) -> Result<(), Failure> {
+        Ok(())
     }
 
     fn content(&mut self, id: MessageId, out: &mut dyn Write) -> Result<(), Failure> {

@@ -4,6 +4,7 @@
 use std::io::Write;
 
 use smtpd_queue::id::{EnvelopeId, MessageId};
+use smtpd_queue::verify::Verified;
 
 use super::Failure;
 use crate::control::entry::QueueEntry;
@@ -24,6 +25,17 @@ pub trait Queue {
 
     /// What is known of a message; `None` when it is not in the queue.
     fn document(&mut self, id: MessageId) -> Result<Option<Document>, Failure>;
+
+    /// Checks the oldest segment of the journal behind that number: the number of the newest, and
+    /// what was found, or `None` when there is none left.
+    fn verify(&mut self, after: u32) -> Result<(u32, Option<Verified>), Failure>;
+
+    /// Some of the messages whose content is in a file of its own, in the order of their ids,
+    /// behind `after`; none at the end.
+    fn in_files(&mut self, after: Option<MessageId>) -> Result<Vec<MessageId>, Failure>;
+
+    /// Fails when the files were somebody else's meanwhile, so that what was read means nothing.
+    fn ensure_undisturbed(&self) -> Result<(), Failure>;
 
     /// Writes the content of a message, CR LF at the end of its lines.
     fn content(&mut self, id: MessageId, out: &mut dyn Write) -> Result<(), Failure>;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use smtpd_queue::delivery::Kind;
 use smtpd_queue::id::{EnvelopeId, MessageId};
+use smtpd_queue::verify::Verified;
 use smtpd_reactor::{self as reactor, Stats};
 
 use super::messages::{Message, Shown};
@@ -125,5 +126,18 @@ impl Operator for Commands {
 
     fn content(&mut self, id: MessageId, offset: u64) -> Result<Vec<u8>, String> {
         self.reading.content(id, offset)
+    }
+
+    fn verify(&mut self, after: u32) -> Result<(u32, Option<Verified>), String> {
+        let reader = &self.reading.reader;
+        Ok((reader.last_segment().unwrap_or_default(), reader.verify(after)))
+    }
+
+    fn in_files(
+        &mut self,
+        after: Option<MessageId>,
+        limit: usize,
+    ) -> Result<Vec<MessageId>, String> {
+        Ok(self.reading.reader.in_files(after, limit))
     }
 }
