@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use smtpd_config::{Diagnostic, Files, Host, load};
+use smtpd_queue::id::EnvelopeId;
 
 fn page(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../man").join(name);
@@ -130,17 +131,25 @@ fn every_command_has_its_place() {
     let text = page("smtpctl.8");
     let mut commands = vec![String::new()];
     let mut complete = 0;
+    let envelope = EnvelopeId::new("0123abcd".parse().unwrap(), 0).to_string();
     // From "" to "show" to "show queue": what smtpctl itself offers.
     while let Some(words) = commands.pop() {
-        let mut arguments = vec!["-s".into(), "/nonexistent/socket".into()];
-        arguments.extend(words.split_whitespace().map(Into::into));
+        let mut arguments = ["-s", "/nonexistent/socket", "-q", "/nonexistent"].to_vec();
+        arguments.extend(words.split_whitespace().map(|word| match word {
+            "<evpid>" => envelope.as_str(),
+            "<msgid>" => "0123abcd",
+            "<directory>" | "<file>" => "/nonexistent/directory",
+            word => word,
+        }));
+        let arguments: Vec<_> = arguments.into_iter().map(Into::into).collect();
         let (mut out, mut err) = (Vec::new(), Vec::new());
         if smtpd::ctl::run(&arguments, &mut out, &mut err) == 255 {
             let offered = String::from_utf8(err).unwrap();
             commands.extend(offered.lines().skip(1).map(str::to_owned));
         } else {
             complete += 1;
-            let places = [format!(".It Ic {words}"), format!("| {words}")];
+            let words = words.split(" <").next().unwrap();
+            let places = [format!(".It Ic {words}"), format!("| {words}"), format!("| Ic {words}")];
             assert!(places.iter().any(|place| text.contains(place)), "{words}");
         }
     }
