@@ -3,10 +3,12 @@
 //! `transcript` reads and plays the conversations of `fixtures/smtp/server` (their format is
 //! described in `fixtures/README.md`), `rng` is the one source of randomness of all tests,
 //! `noise` makes input that nobody should send. `program` runs the real programs, `load` sends
-//! them mail and keeps books of it, `mount` makes disks that may fill up or lose their power.
+//! them mail and keeps books of it, `mount` makes disks that may fill up or lose their power,
+//! `crash` ends the real daemon in the middle of its work and looks at what is left.
 
 #![forbid(unsafe_code)]
 
+pub mod crash;
 pub mod load;
 pub mod mount;
 pub mod noise;

@@ -142,6 +142,8 @@ struct Entry {
     fate: Fate,
     /// The name of the file, without what a reader adds to it.
     found: Option<String>,
+    /// A reader has removed it, and that is on disk.
+    taken: bool,
 }
 
 /// How many letters there are of each kind.
@@ -162,7 +164,7 @@ pub struct Sums {
 impl Books {
     /// Notes what a client was told.
     pub fn note(&self, letter: Letter, fate: Fate) {
-        let before = self.lock().insert(letter.name, Entry { fate, found: None });
+        let before = self.lock().insert(letter.name, Entry { fate, found: None, taken: false });
         assert!(before.is_none(), "letters have names of their own");
     }
 
@@ -187,6 +189,21 @@ impl Books {
             return Err(wrong(format!("it is there as {first} too")));
         }
         Ok(letter.name)
+    }
+
+    /// Notes that a letter which was found has been taken away for good.
+    pub fn take(&self, name: &str) {
+        if let Some(entry) = self.lock().get_mut(name) {
+            entry.taken = true;
+        }
+    }
+
+    /// Whether it had been taken away when it was found now: it has come twice. From now on it
+    /// counts as being there.
+    #[must_use]
+    pub fn take_back(&self, name: &str) -> bool {
+        let mut books = self.lock();
+        books.get_mut(name).is_some_and(|entry| std::mem::take(&mut entry.taken))
     }
 
     /// Those that were answered with 250 and have not been found.
@@ -217,7 +234,7 @@ impl Books {
     #[must_use]
     pub fn sums(&self) -> Sums {
         let mut sums = Sums::default();
-        for Entry { fate, found } in self.lock().values() {
+        for Entry { fate, found, .. } in self.lock().values() {
             let found = usize::from(found.is_some());
             match fate {
                 Fate::Accepted => {

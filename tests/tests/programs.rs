@@ -1,18 +1,15 @@
 //! The real programs on loopback: what a client and an administrator would see.
 
-use std::collections::HashSet;
 use std::fs;
-use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use smtpd_tests::crash::{End, World};
 use smtpd_tests::program::{
-    Client, Options, PATIENCE, Server, TempDir, eventually, free_port, messages, program,
-    repository,
+    Client, Server, TempDir, eventually, free_port, messages, program, repository,
 };
 
 /// Splits a stored message behind the header fields that the server added.
@@ -184,81 +181,20 @@ fn resident(id: u32) -> u64 {
     line.and_then(|l| l.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
+/// A few rounds of what the program `crash-test` does a hundred times.
 #[test]
 fn kill_9_under_load_loses_nothing_that_was_acknowledged() {
-    let dir = TempDir::new();
-    let on_dir = || Options { dir: Some(dir.path().to_owned()), ..Options::default() };
-    let acknowledged = Arc::new(Mutex::new(Vec::new()));
-    for round in 0..3 {
-        let mut server = Server::start(on_dir());
-        let address = server.address;
-        let senders: Vec<_> = (0..8)
-            .map(|sender| {
-                let acknowledged = acknowledged.clone();
-                let name = format!("{round}.{sender}");
-                thread::spawn(move || send_until_cut(address, &name, &acknowledged))
-            })
-            .collect();
-        thread::sleep(Duration::from_millis(700));
-        server.kill();
-        for sender in senders {
-            sender.join().expect("a sender");
-        }
+    let parent = TempDir::new();
+    let dir = parent.path().join("world");
+    let world = World::new(End::Kill, dir, None, std::process::id().into());
+    let mut world = world.expect("a daemon");
+    for _ in 0..4 {
+        world.round(150);
     }
-    let acknowledged = acknowledged.lock().expect("the list");
-    assert!(acknowledged.len() > 50, "only {} messages: no load", acknowledged.len());
-    let server = Server::start(on_dir());
-    eventually("an empty queue", || server.smtpctl(&["show", "queue"]).1.is_empty());
-    let mut found = HashSet::new();
-    for path in server.maildir("load") {
-        let (_, content) = split(&path);
-        let content = String::from_utf8(content).expect("our own content");
-        let subject = content.lines().next().expect("our own content").to_owned();
-        assert!(found.insert(subject.clone()), "{subject:?} is there under two names");
-    }
-    let lost: Vec<_> = acknowledged.iter().filter(|sent| !found.contains(*sent)).collect();
-    let (some, all) = (&lost[..lost.len().min(5)], acknowledged.len());
-    assert!(lost.is_empty(), "{} of {all} lost, such as {some:?}", lost.len());
-}
-
-/// Sends messages until the server goes and notes those that were answered with 250.
-fn send_until_cut(address: SocketAddr, name: &str, acknowledged: &Mutex<Vec<String>>) {
-    for session in 0.. {
-        let Ok(mut stream) = TcpStream::connect(address) else { return };
-        let _ = stream.set_read_timeout(Some(PATIENCE));
-        let mut exchange = |octets: &[u8], last: &str| {
-            stream.write_all(octets).is_ok() && reads_up_to(&mut stream, last)
-        };
-        if !exchange(b"", "220 ") || !exchange(b"EHLO load.example\r\n", "250 ") {
-            return;
-        }
-        // As many as a session may send (smtp limit max-mails).
-        for n in 0..100 {
-            let subject = format!("Subject: {name}.{session}.{n}");
-            let sent = exchange(b"MAIL FROM:<>\r\nRCPT TO:<load@localhost>\r\nDATA\r\n", "354 ")
-                && exchange(format!("{subject}\r\n.\r\n").as_bytes(), "250 ");
-            if !sent {
-                return;
-            }
-            acknowledged.lock().expect("the list").push(subject);
-        }
-    }
-}
-
-/// Reads until a whole line begins with `last`.
-fn reads_up_to(stream: &mut TcpStream, last: &str) -> bool {
-    let mut buffer = [0; 4096];
-    let mut replies = Vec::new();
-    loop {
-        match stream.read(&mut buffer) {
-            Ok(0) | Err(_) => return false,
-            Ok(n) => replies.extend_from_slice(&buffer[..n]),
-        }
-        let text = String::from_utf8_lossy(&replies);
-        if text.ends_with("\r\n") && text.lines().last().is_some_and(|l| l.starts_with(last)) {
-            return true;
-        }
-    }
+    world.check();
+    world.round(150);
+    world.check();
+    eprintln!("{:?}, {:?}", world.sums(), world.tally());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What a file on the fault disk holds: as it is seen, and as the device has it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, ErrorKind};
+use std::io;
 
 use super::{Left, SECTOR};
 
@@ -70,7 +70,7 @@ impl Node {
             offset <= sector * SECTOR && (sector + 1) * SECTOR <= end.max(self.seen.len())
         };
         if self.bad.range(sectors.clone()).any(|sector| !whole(*sector)) {
-            return Err(ErrorKind::Other.into());
+            return Err(unreadable());
         }
         self.bad.retain(|sector| !sectors.contains(sector));
         put(&mut self.seen, offset, octets);
@@ -83,7 +83,7 @@ impl Node {
         let read = left.len().min(into.len());
         let sectors = offset / SECTOR..(offset + read).div_ceil(SECTOR);
         if self.bad.range(sectors).next().is_some() {
-            return Err(io::Error::other("a sector cannot be read"));
+            return Err(unreadable());
         }
         into[..read].copy_from_slice(&left[..read]);
         Ok(read)
@@ -114,6 +114,11 @@ impl Node {
     pub(super) fn spoil(&mut self, offset: usize) {
         self.bad.insert(offset / SECTOR);
     }
+}
+
+/// What the system says of a sector that the device cannot read.
+fn unreadable() -> io::Error {
+    io::Error::from_raw_os_error(rustix::io::Errno::IO.raw_os_error())
 }
 
 fn sector_of(octets: &[u8], sector: usize) -> &[u8] {
