@@ -3,9 +3,11 @@
 pub mod control;
 pub mod ctl;
 pub mod daemon;
+pub mod keys;
 pub mod log;
 pub mod options;
 pub mod sys;
+pub mod terminal;
 pub mod transfer;
 
 /// Name and version, as `-h`, the log's first line and `show status` say them.

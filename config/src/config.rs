@@ -109,24 +109,27 @@ pub struct Queue {
     pub ttl: Duration,
     /// `queue compression`.
     pub compression: bool,
-    /// `queue encryption`.
-    pub encryption: Option<QueueKey>,
+    /// `queue encryption`: the first key encrypts, all of them decrypt.
+    pub encryption: Vec<QueueKey>,
 }
 
-/// Where the key of the queue comes from.
+/// Where a key of the queue comes from.
 #[derive(Clone, PartialEq, Eq)]
 pub enum QueueKey {
+    /// No key, always the first one: the others only decrypt.
+    None,
     /// Asked for on the terminal at start.
     Prompt,
     /// A line of standard input.
     Stdin,
-    /// Written in the file: 32 octets.
+    /// Written in the file: 32 ASCII characters.
     Key(String),
 }
 
 impl std::fmt::Debug for QueueKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
+            QueueKey::None => "None",
             QueueKey::Prompt => "Prompt",
             QueueKey::Stdin => "Stdin",
             QueueKey::Key(_) => "Key(***)",
@@ -327,7 +330,7 @@ impl Config {
                 directory: PathBuf::from(limits::QUEUE_DIRECTORY),
                 ttl: limits::QUEUE_TTL,
                 compression: false,
-                encryption: None,
+                encryption: Vec::new(),
             },
             smtp: Smtp {
                 max_rcpt: limits::MAX_RCPT,

@@ -53,6 +53,8 @@ pub struct Diagnostic {
     pub expected: Vec<String>,
     /// What to write, in a sentence.
     pub help: Option<String>,
+    /// The line holds a secret.
+    pub(crate) secret: bool,
 }
 
 impl Diagnostic {
@@ -66,6 +68,7 @@ impl Diagnostic {
             width: 1,
             expected: Vec::new(),
             help: None,
+            secret: false,
         }
     }
 
@@ -87,6 +90,12 @@ impl Diagnostic {
     pub(crate) fn shows(mut self, line: Arc<str>, width: u32) -> Diagnostic {
         self.line = Some(line);
         self.width = width.max(1);
+        self
+    }
+
+    /// Its line is never shown, since there is a secret in it.
+    pub(crate) fn secret(mut self) -> Diagnostic {
+        self.secret = true;
         self
     }
 

@@ -21,6 +21,13 @@ pub const INCLUDED_FILES: usize = 1_000;
 /// Octets of one word or quoted string (upstream's token buffer).
 pub const WORD: usize = 8_096;
 
+/// Characters of a key of the queue.
+pub const QUEUE_KEY: usize = 32;
+
+/// Keys of the queue: the one of today and those of mail that still waits. Whoever needs more
+/// changes keys faster than mail expires.
+pub const QUEUE_KEYS: usize = 8;
+
 /// Diagnostics of one run; after that many a reader corrects and runs again.
 pub const DIAGNOSTICS: usize = 100;
 

@@ -16,6 +16,15 @@ pub mod program;
 pub mod rng;
 pub mod transcript;
 
+/// What is printed of a configuration, with keys of the queue, which are not printed.
+#[must_use]
+pub fn with_queue_keys(printed: &str) -> String {
+    let mut parts = printed.split("queue encryption \"KEY\"");
+    let first = parts.next().unwrap_or_default().to_owned();
+    let key = |nth: usize| format!("queue encryption \"{nth:032}\"");
+    parts.enumerate().fold(first, |text, (nth, part)| text + &key(nth) + part)
+}
+
 /// How much more than usual a test shall do: 1, or `HERMES_LONG` from the environment
 /// (`HERMES_LONG=1` means 50 times as much, a larger number that many times).
 #[must_use]

@@ -9,6 +9,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use smtpd_config::{Config, Diagnostic, Files, Host, load, print};
+use smtpd_tests::with_queue_keys;
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -97,7 +98,7 @@ fn the_printed_configuration_is_one() {
         let text = fs::read_to_string(path).expect("a fixture");
         let Ok((config, _)) = read(&text, &[]) else { continue };
         let printed = print::config(&config);
-        match read(&printed, &[]) {
+        match read(&with_queue_keys(&printed), &[]) {
             Ok((again, _)) => assert_eq!(print::config(&again), printed, "{name}"),
             Err(diagnostics) => panic!("{name} is printed as\n{printed}{}", shown(&diagnostics)),
         }

@@ -1,7 +1,7 @@
 //! smtpd(8): from the command line to the end.
 //!
-//! Order of the start: the configuration is read and checked; the queue's lock is taken before
-//! anything is bound; sockets are bound before privileges are dropped; the journal is read before
+//! Order of the start: the configuration is read and checked; the queue's lock is taken, and its
+//! keys are asked for, before anything is bound; sockets are bound before privileges are dropped; the journal is read before
 //! anything is accepted. The index is opened meanwhile, on the store's thread, and nobody waits
 //! for it.
 //!
@@ -34,7 +34,7 @@ mod reading;
 pub mod replies;
 mod scheduling;
 mod sessions;
-mod sockets;
+pub(crate) mod sockets;
 mod spooler;
 mod start;
 mod threads;

@@ -43,6 +43,7 @@ use super::spooler::{self, Spooler};
 use super::users::{Remembered, System};
 use super::{destination, lookup, replies, threads};
 use crate::control::server::Socket;
+use crate::keys;
 use crate::log;
 use crate::log::life;
 use crate::log::topic::Topic;
@@ -77,6 +78,7 @@ pub fn daemon(options: &Options, config: Config, machine: &Machine) -> Result<()
         }
         _ => system_text(&error),
     })?;
+    let codec = keys::codec(&config)?;
     // What is traced must be told; else what the log has a line for.
     let traced = options.topics.contains(Topic::Smtp);
     let report = if traced { Report::All } else { Report::Failures };
@@ -87,7 +89,8 @@ pub fn daemon(options: &Options, config: Config, machine: &Machine) -> Result<()
     }
     let sessions = session_limits(&config);
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    let opened = Commit::open(disk.clone(), &queue, &commit::Options::new(random()))
+    let opening = commit::Options { codec, ..commit::Options::new(random()) };
+    let opened = Commit::open(disk.clone(), &queue, &opening)
         .map_err(|error| format!("queue: {}", system_text(&error)))?;
     let signals = Signals::block().map_err(|error| format!("signals: {error}"))?;
     if options.mode == Mode::Daemon {

@@ -3,7 +3,7 @@
 //! All three generations are read at once: where a later one has more, a file of an earlier one
 //! does not use it. Rules are in [`super::legacy_rule`].
 
-use crate::config::{Dialect, QueueKey};
+use crate::config::Dialect;
 use crate::diagnostic::Diagnostic;
 use crate::listen::Tls;
 use crate::rules::{From, Test};
@@ -93,23 +93,10 @@ impl Reader<'_> {
     }
 
     fn legacy_queue(&mut self, cursor: &mut Cursor<'_>) -> Parse<()> {
-        let (word, at) = cursor.needed_word(&["compression", "encryption", "directory"])?;
-        match word {
+        match cursor.needed_word(&["compression", "encryption", "directory"])?.0 {
             "directory" => self.queue_directory(cursor),
-            "compression" => {
-                self.config.queue.compression = true;
-                self.inactive(at, "compression of the queue does not work yet");
-                cursor.finish()
-            }
-            _ => {
-                self.config.queue.encryption = Some(QueueKey::Prompt);
-                self.inactive(at, "encryption of the queue does not work yet");
-                if cursor.at_end() {
-                    return Ok(());
-                }
-                cursor.needed_word(&["key"])?;
-                self.queue_key(cursor)
-            }
+            "compression" => self.queue_compression(cursor),
+            _ => self.queue_encryption(cursor),
         }
     }
 

@@ -136,7 +136,8 @@ fn dialect_of(statement: &Statement) -> Option<Dialect> {
             has(&["mask-src", "protocols", "proxy-v2"]),
         ),
         "pki" | "ca" => (has(&["certificate", "dhparams"]), has(&["cert"])),
-        "queue" => (has(&["key"]), has(&["ttl"])),
+        // A key may be any word.
+        "queue" => (rest.get(1).is_some_and(|token| token.is("key")), has(&["ttl"])),
         word => (
             words::ONLY_LEGACY.iter().any(|(known, _)| *known == word),
             words::ONLY_MODERN.iter().any(|(known, _)| *known == word),

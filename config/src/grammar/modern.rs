@@ -1,6 +1,6 @@
 //! The statements of the grammar since 6.4 (reference: smtpd.conf(5)).
 
-use crate::config::{QueueKey, Srs};
+use crate::config::Srs;
 use crate::diagnostic::Diagnostic;
 use crate::value;
 use crate::words;
@@ -114,23 +114,14 @@ impl Reader<'_> {
 
     fn queue(&mut self, cursor: &mut Cursor<'_>) -> Parse<()> {
         let known = ["compression", "encryption", "ttl", "directory"];
-        let (word, at) = cursor.needed_word(&known)?;
-        match word {
+        match cursor.needed_word(&known)?.0 {
             "directory" => self.queue_directory(cursor),
             "ttl" => {
                 self.config.queue.ttl = cursor.delay("ttl delay")?;
                 cursor.finish()
             }
-            "compression" => {
-                self.config.queue.compression = true;
-                self.inactive(at, "compression of the queue does not work yet");
-                cursor.finish()
-            }
-            _ => {
-                self.config.queue.encryption = Some(QueueKey::Prompt);
-                self.inactive(at, "encryption of the queue does not work yet");
-                if cursor.at_end() { Ok(()) } else { self.queue_key(cursor) }
-            }
+            "compression" => self.queue_compression(cursor),
+            _ => self.queue_encryption(cursor),
         }
     }
 

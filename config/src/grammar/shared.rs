@@ -39,19 +39,59 @@ impl Reader<'_> {
         cursor.finish()
     }
 
-    /// The key of `queue encryption`.
-    pub(super) fn queue_key(&mut self, cursor: &mut Cursor<'_>) -> Parse<()> {
-        let token = cursor.string("the key")?;
-        self.config.queue.encryption = Some(match &*token.text {
-            "stdin" | "-" => QueueKey::Stdin,
-            key if key.len() == 32 && key.is_ascii() => QueueKey::Key(key.to_owned()),
-            _ => {
-                let diagnostic = Diagnostic::error("the key of the queue has 32 characters")
-                    .help("write 32 ASCII characters, or stdin to read them at start");
-                return Err(Fault::new(token.place, diagnostic));
-            }
-        });
+    /// `queue compression`.
+    pub(super) fn queue_compression(&mut self, cursor: &mut Cursor<'_>) -> Parse<()> {
+        self.config.queue.compression = true;
         cursor.finish()
+    }
+
+    /// `queue encryption [[key] KEY]`, a line for each key. No diagnostic shows a key.
+    pub(super) fn queue_encryption(&mut self, cursor: &mut Cursor<'_>) -> Parse<()> {
+        let at = cursor.place();
+        let secret = |place, message: String, help: &str| {
+            Err(Fault::new(place, Diagnostic::error(message).help(help).secret()))
+        };
+        // The grammar of before 2018 has the word, and nobody has a key of three letters.
+        let named = cursor.eat("key");
+        let (key, place) = if cursor.at_end() && !named {
+            (QueueKey::Prompt, at)
+        } else {
+            let token = cursor.string("the key")?;
+            let key = match &*token.text {
+                "stdin" | "-" => QueueKey::Stdin,
+                "none" => QueueKey::None,
+                key if key.len() == limits::QUEUE_KEY && key.is_ascii() => {
+                    QueueKey::Key(key.to_owned())
+                }
+                _ => {
+                    let message =
+                        format!("the key of the queue has {} characters", limits::QUEUE_KEY);
+                    let help = "write 32 ASCII characters, stdin to read them at start, or none";
+                    return secret(token.place, message, help);
+                }
+            };
+            (key, token.place)
+        };
+        if !cursor.at_end() {
+            let message = "there is one key in a line".to_owned();
+            let help = "a key with blanks stands in quotes, a further key in a line of its own";
+            return secret(cursor.place(), message, help);
+        }
+        let keys = &mut self.config.queue.encryption;
+        if matches!(key, QueueKey::Key(_) | QueueKey::None) && keys.contains(&key) {
+            let message = "this stands above already".to_owned();
+            return secret(place, message, "the first key encrypts, all of them decrypt");
+        }
+        if key == QueueKey::None && !keys.is_empty() {
+            let message = "none stands in front of all keys".to_owned();
+            return secret(place, message, "move this line up");
+        }
+        if keys.len() == limits::QUEUE_KEYS {
+            let message = format!("only {} keys are kept", limits::QUEUE_KEYS);
+            return secret(place, message, "take away those that no mail is encrypted with");
+        }
+        keys.push(key);
+        Ok(())
     }
 
     /// The ages of `bounce warn-interval` and `bounce-warn`.

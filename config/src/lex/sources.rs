@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use crate::diagnostic::{Diagnostic, Position, shown_line};
 
+/// The word behind which the keys of the queue stand.
+const SECRET: &[u8] = b"encryption";
+
 /// A place in one of the [`Sources`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
@@ -81,9 +84,13 @@ impl Sources {
         at.unwrap_or(usize::MAX - 1)
     }
 
-    /// Puts the place, its line and the caret to a diagnostic.
+    /// Puts the place, its line and the caret to a diagnostic. A line that may hold a key of the
+    /// queue is not shown.
     pub fn locate(&self, place: Place, diagnostic: Diagnostic) -> Diagnostic {
         let line = self.line(place);
+        if diagnostic.secret || line.windows(SECRET.len()).any(|word| word == SECRET) {
+            return diagnostic.at(self.position(place));
+        }
         let from = line.len().min(place.offset as usize);
         let to = line.len().min(from + place.width as usize);
         let width = String::from_utf8_lossy(&line[from..to]).chars().count() as u32;

@@ -1,7 +1,9 @@
 //! The configuration in today's words (`smtpd -n -v`), also of a file of before 2018.
 //!
 //! What is printed means what was read. Defaults are left out; tables that were written where
-//! they are used stay there. Words of ours (`queue directory`, ...) are printed as such.
+//! they are used stay there. Words of ours (`queue directory`, ...) are printed as such. Keys of
+//! the queue are not printed: in their place stands a word that is no key, so that what is
+//! printed has to be completed before it is used.
 
 mod filter;
 mod listen;
@@ -14,6 +16,9 @@ use crate::config::{Config, Family, MtaLimits, QueueKey};
 use crate::limits;
 use crate::table::{Backend, Operand, Shape, TableId};
 use crate::value::{delay_text, size_text};
+
+/// Stands for a key, and is none.
+const NO_KEY: &str = "KEY";
 
 /// In quotes, so that the lexer gives the same text back.
 fn quote(text: &str) -> String {
@@ -108,11 +113,13 @@ impl Printer<'_> {
         if queue.compression {
             self.line("queue compression");
         }
-        match &queue.encryption {
-            None => {}
-            Some(QueueKey::Prompt) => self.line("queue encryption"),
-            Some(QueueKey::Stdin) => self.line("queue encryption stdin"),
-            Some(QueueKey::Key(key)) => self.line(format!("queue encryption {}", quote(key))),
+        for key in &queue.encryption {
+            self.line(match key {
+                QueueKey::None => "queue encryption none".to_owned(),
+                QueueKey::Prompt => "queue encryption".to_owned(),
+                QueueKey::Stdin => "queue encryption stdin".to_owned(),
+                QueueKey::Key(_) => format!("queue encryption {}", quote(NO_KEY)),
+            });
         }
         if let Some(admd) = &config.admd {
             self.line(format!("admd {}", quote(admd)));

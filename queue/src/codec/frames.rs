@@ -121,3 +121,101 @@ fn nonce(frame: u64) -> [u8; NONCE] {
     nonce[..8].copy_from_slice(&frame.to_le_bytes());
     nonce
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::disk::Disk;
+    use crate::disk::fault::FaultDisk;
+    use crate::wire::tests::Noise;
+
+    fn key(octet: u8) -> FileKey {
+        FileKey::new([octet; Key::OCTETS])
+    }
+
+    /// The frames of a file whose content comes in these pieces.
+    fn sealed(compress: bool, key: Option<&FileKey>, pieces: &[&[u8]]) -> Vec<u8> {
+        let mut sealer = Sealer::new(compress, key);
+        pieces.iter().flat_map(|piece| sealer.seal(piece)).collect()
+    }
+
+    /// The first `length` octets of content, or the error on the way there.
+    fn opened(octets: &[u8], key: Option<&FileKey>, length: usize) -> io::Result<Vec<u8>> {
+        let disk = FaultDisk::new(Path::new("/"));
+        let file = disk.create(Path::new("/file")).unwrap();
+        file.write_at(octets, 0).unwrap();
+        let mut opener = Opener::new(key);
+        let mut content = Vec::new();
+        while content.len() < length {
+            content.extend(opener.frame(&*file)?);
+        }
+        Ok(content)
+    }
+
+    fn fails(octets: &[u8], key: Option<&FileKey>, length: usize) -> bool {
+        opened(octets, key, length).is_err_and(|e| e.kind() == io::ErrorKind::InvalidData)
+    }
+
+    #[test]
+    fn content_of_any_size_comes_back() {
+        let text: Vec<u8> = b"a line of text\r\n".iter().copied().cycle().take(900_000).collect();
+        let noise = Noise::new(1).octets(900_000);
+        for content in [text, noise] {
+            for compress in [false, true] {
+                for key in [None, Some(&key(1))] {
+                    for pieces in [vec![&content[..]], content.chunks(131_072).collect()] {
+                        let octets = sealed(compress, key, &pieces);
+                        assert_eq!(opened(&octets, key, content.len()).unwrap(), content);
+                        assert!(octets.len() < content.len() + 500);
+                    }
+                }
+            }
+        }
+        assert!(sealed(true, None, &[&[b'x'; 900_000]]).len() < 9000);
+        assert!(sealed(true, None, &[b""]).is_empty());
+    }
+
+    #[test]
+    fn no_frame_can_be_changed_moved_left_out_or_cut_off() {
+        let (one, two, text) = (key(1), key(2), [b'x'; 300]);
+        let key = Some(&one);
+        let octets = sealed(false, key, &[&text, &text, &text]);
+        let frame = octets.len() / 3;
+        let frames: Vec<_> = octets.chunks(frame).collect();
+        assert!(opened(&octets, key, 900).is_ok());
+        for wrong in [
+            frames[1..].concat(),
+            [frames[0], frames[2], frames[1]].concat(),
+            [frames[0], frames[0], frames[2]].concat(),
+            frames[..2].concat(),
+            octets[..octets.len() - 1].to_vec(),
+            sealed(false, Some(&two), &[&text, &text, &text]),
+            sealed(false, None, &[&text, &text, &text]),
+        ] {
+            assert!(fails(&wrong, key, 900));
+        }
+        for at in 0..octets.len() {
+            let mut octets = octets.clone();
+            octets[at] ^= 1 << (at % 8);
+            assert!(fails(&octets, key, 900), "octet {at}");
+        }
+    }
+
+    #[test]
+    fn noise_is_malformed_and_costs_no_memory() {
+        let mut noise = Noise::new(3);
+        for round in 0..2000 {
+            let mut octets = noise.octets(100);
+            // Lengths that are nearly possible.
+            octets[3] = 0;
+            octets[6..8].copy_from_slice(&[0, if round % 2 == 0 { 0x80 } else { 0 }]);
+            assert!(fails(&octets, Some(&key(1)), 1));
+            let _ = opened(&octets, None, 1);
+        }
+        let mut lie = [0xff; 1000];
+        lie[4..8].copy_from_slice(&(COMPRESSED | (FRAME as u32 + 1)).to_le_bytes());
+        assert!(fails(&lie, None, 1));
+    }
+}

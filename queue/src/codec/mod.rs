@@ -15,7 +15,7 @@
 //! message it belongs to: a content cannot be put into the record of another message. Content
 //! files are sealed in frames (`frames.rs`).
 //!
-//! Several keys can be given: the first one seals, every one opens. A record names its key by
+//! Several keys can be given: the first one encrypts, every one opens. A record names its key by
 //! a number derived from it.
 
 mod frames;
@@ -51,7 +51,9 @@ const SHORT: usize = 256;
 pub struct Options {
     /// Compress what becomes smaller by it.
     pub compress: bool,
-    /// The first one seals what is written, all open what is read. None: nothing is encrypted.
+    /// Encrypt, with the first key.
+    pub encrypt: bool,
+    /// All of them open what is read.
     pub keys: Vec<Key>,
 }
 
@@ -64,7 +66,7 @@ pub struct Keys(Arc<[Key]>);
 pub struct Codec {
     compress: bool,
     keys: Keys,
-    /// There is one when there is a key.
+    /// There is one when the first key encrypts.
     fresh: Option<Arc<Fresh>>,
 }
 
@@ -150,8 +152,8 @@ impl Codec {
     /// start: nonces and the keys of content files come from it. From the same seed come the
     /// same nonces, which is for tests alone.
     pub fn new(options: Options, seed: &[u8; 32]) -> Self {
-        let Options { compress, keys } = options;
-        let fresh = (!keys.is_empty()).then(|| Arc::new(Fresh::new(seed)));
+        let Options { compress, encrypt, keys } = options;
+        let fresh = (encrypt && !keys.is_empty()).then(|| Arc::new(Fresh::new(seed)));
         Self { compress, keys: Keys::new(keys), fresh }
     }
 
@@ -162,7 +164,7 @@ impl Codec {
 
     /// The name of the key it seals with; zero when there is none.
     pub(crate) fn key_id(&self) -> u32 {
-        self.keys.0.first().map_or(0, Key::id)
+        self.fresh.as_ref().and(self.keys.0.first()).map_or(0, Key::id)
     }
 
     /// What a new content file is sealed with, and the key of its own that its facts must keep;

@@ -19,7 +19,7 @@ fn key(letter: char) -> Key {
 
 fn codec(compress: bool, keys: &[char]) -> Codec {
     let keys = keys.iter().copied().map(key).collect();
-    Codec::new(Options { compress, keys }, &[7; 32])
+    Codec::new(Options { compress, encrypt: true, keys }, &[7; 32])
 }
 
 /// Every way to write.
@@ -160,6 +160,13 @@ fn the_first_key_writes_and_all_read() {
     assert_eq!(read(old.keys(), &record(&both, &text)).err(), Some(Malformed));
     assert_eq!(read(&Keys::default(), &record(&both, &text)).err(), Some(Malformed));
     assert_eq!(read(both.keys(), &record(&Codec::default(), &text)).unwrap().1, text);
+    let none = Options { compress: false, encrypt: false, keys: vec![key('b')] };
+    let none = Codec::new(none, &[7; 32]);
+    assert_eq!(
+        (none.key_id(), record(&none, b"secret")),
+        (0, record(&Codec::default(), b"secret"))
+    );
+    assert_eq!(read(none.keys(), &record(&both, &text)).unwrap().1, text);
     assert!(both.keys().has(old.key_id()) && both.keys().has(0));
     assert!(!new.keys().has(old.key_id()));
 }
