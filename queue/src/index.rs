@@ -27,8 +27,8 @@ use crate::ordered::{Changes, Ordered, Seal};
 /// Octets of memory for pages. Each turn of the store touches few of them.
 const CACHE: u64 = 16 << 20;
 
-/// Where the mark of an orderly end stands: before all keys of the waiting room.
-const CLOSED: &[u8] = b"closed";
+/// Where the mark of an orderly end stands: behind all keys of the waiting room.
+const CLOSED: &[u8] = b"~closed";
 
 /// An index that is open.
 #[derive(Debug)]
@@ -84,8 +84,11 @@ impl Index {
 }
 
 impl Ordered for Index {
-    fn get(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
-        guarded(|| Ok(self.db.get(key)?.map(|value| value.to_vec())))
+    fn floor(&self, key: &[u8]) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
+        guarded(|| {
+            let last = self.db.range(..=key).next_back().transpose()?;
+            Ok(last.map(|(key, value)| (key.to_vec(), value.to_vec())))
+        })
     }
 
     fn walk(
@@ -280,7 +283,7 @@ pub(crate) mod tests {
         let dir = Dir::closed("trust");
         let (index, why) = dir.open(SEAL);
         assert_eq!(why, None);
-        assert_eq!(index.get(b"e4711").unwrap(), Some(vec![b'v'; 20]));
+        assert_eq!(index.floor(b"e4711+").unwrap(), Some((b"e4711".to_vec(), vec![b'v'; 20])));
         drop(index);
         let (index, why) = dir.open(SEAL);
         assert!(why.is_some() && is_empty(&index), "the process had ended without closing it");
@@ -341,7 +344,7 @@ pub(crate) mod tests {
             }
             let (mut index, _) = dir.open(SEAL);
             index.apply(vec![(b"e1".to_vec(), Some(b"new".to_vec()))]).unwrap();
-            assert_eq!(index.get(b"e1").unwrap().unwrap(), b"new");
+            assert_eq!(index.floor(b"e1").unwrap().unwrap().1, b"new");
             Box::new(index).close(SEAL).unwrap();
             assert_eq!(dir.open(SEAL).1, None, "round {round}");
         }

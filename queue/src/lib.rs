@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod blocks;
 pub mod bounce;
 pub mod budget;
 pub mod codec;

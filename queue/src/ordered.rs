@@ -1,4 +1,5 @@
-//! An ordered map of octets: all that the [waiting room](crate::waiting) asks of what holds it.
+//! An ordered map of octets: all that the [waiting room](crate::waiting) asks of what holds its
+//! [blocks](crate::blocks).
 //!
 //! On disk it is sled (`index.rs`); in memory it is the `BTreeMap` here, for tests and for a
 //! queue whose index cannot be used.
@@ -22,14 +23,14 @@ pub struct Seal {
 impl Seal {
     /// The last number is that of the format of keys and values.
     pub fn encode(self) -> Vec<u8> {
-        [self.sequence.to_be_bytes(), self.lanes.to_be_bytes(), 1_u64.to_be_bytes()].concat()
+        [self.sequence.to_be_bytes(), self.lanes.to_be_bytes(), 2_u64.to_be_bytes()].concat()
     }
 }
 
 /// An ordered map. Errors are those of the disk below it.
 pub trait Ordered {
-    /// What `key` maps to.
-    fn get(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>>;
+    /// The last entry whose key is not behind `key`.
+    fn floor(&self, key: &[u8]) -> io::Result<Option<(Vec<u8>, Vec<u8>)>>;
 
     /// Shows the entries from key `from` to before key `to`, in order, until `each` says false.
     fn walk(
@@ -50,8 +51,8 @@ pub trait Ordered {
 pub type Map = Box<dyn Ordered + Send>;
 
 impl Ordered for Map {
-    fn get(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
-        (**self).get(key)
+    fn floor(&self, key: &[u8]) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
+        (**self).floor(key)
     }
 
     fn walk(
@@ -76,8 +77,10 @@ impl Ordered for Map {
 pub type Memory = BTreeMap<Vec<u8>, Vec<u8>>;
 
 impl Ordered for Memory {
-    fn get(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
-        Ok(BTreeMap::get(self, key).cloned())
+    fn floor(&self, key: &[u8]) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
+        let range = (Bound::Unbounded, Bound::Included(key));
+        let last = self.range::<[u8], _>(range).next_back();
+        Ok(last.map(|(key, value)| (key.clone(), value.clone())))
     }
 
     fn walk(

@@ -1,8 +1,9 @@
 //! The waiting room: envelopes that are not in the scheduler's memory, by id, by destination
 //! and by due time.
 //!
-//! Of an envelope it knows ids, times and a keyed hash of its destination, in 53 octets of
-//! keys and values; addresses and texts are in the journal alone. Only the earliest envelope
+//! Of an envelope it knows ids, times and a keyed hash of its destination; addresses and texts
+//! are in the journal alone. All of it is a set of keys: one by the envelope's id, and for one
+//! that waits one by lane and due time. Only the earliest envelope
 //! of each lane stands in the order of due times, so a hundred thousand envelopes for one
 //! destination are one entry there, and passing them over costs one step.
 //!
@@ -10,14 +11,16 @@
 //! is not here until it is put back. A claim ends with the process, so what was lent by one that
 //! died is found by rebuilding.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::io;
 
+use crate::blocks::Blocks;
 use crate::delivery::Kind;
 use crate::envelope::Due;
 use crate::id::EnvelopeId;
 use crate::lanes::LaneId;
-use crate::ordered::{Changes, Ordered};
+use crate::ordered::Ordered;
 use crate::schedule::{LONGEST_WAIT, micros};
 
 /// A change in the waiting room.
@@ -72,18 +75,18 @@ pub struct Claimed {
 /// The waiting room, kept in an ordered map.
 #[derive(Debug)]
 pub struct Room<M> {
-    map: M,
+    keys: Blocks<M>,
 }
 
 impl<M: Ordered> Room<M> {
     /// The room that is in `map`.
     pub fn new(map: M) -> Self {
-        Self { map }
+        Self { keys: Blocks::new(map) }
     }
 
     /// The map, to be put away.
     pub fn into_map(self) -> M {
-        self.map
+        self.keys.into_map()
     }
 
     /// Makes the changes. Of several for one envelope the last one counts; removing one that
@@ -134,7 +137,7 @@ impl<M: Ordered> Room<M> {
 
     /// Whether the envelope waits or is held here.
     pub fn has(&self, id: EnvelopeId) -> io::Result<bool> {
-        Ok(self.map.get(&envelope_key(id))?.is_some())
+        Ok(self.slot(id)?.is_some())
     }
 
     /// Moves up to `most` envelopes of a lane with due times in `from..=to` to `lent`.
@@ -152,7 +155,7 @@ impl<M: Ordered> Room<M> {
         }
         let full = lent.len() + most;
         let (from, to) = (lane_key(kind, lane, from, 0), lane_key(kind, lane, to, u64::MAX));
-        self.map.walk(&from, &successor(&to), &mut |key, _| {
+        self.keys.walk(&from, &successor(&to), &mut |key| {
             if let Some(id) = id_in_lane_key(key) {
                 lent.insert(id, None);
             }
@@ -168,7 +171,7 @@ impl<M: Ordered> Room<M> {
         each: &mut dyn FnMut(u64, LaneId) -> bool,
     ) -> io::Result<()> {
         let to = [HEAD, kind as u8 + 1];
-        self.map.walk(&head_key(kind, from, 0), &to, &mut |key, _| {
+        self.keys.walk(&head_key(kind, from, 0), &to, &mut |key| {
             number(key, 2).zip(number(key, 10)).is_none_or(|(due, lane)| each(due, lane))
         })
     }
@@ -176,41 +179,51 @@ impl<M: Ordered> Room<M> {
     /// Gives envelopes their new slots (or none) and puts right which envelope is the earliest
     /// of each lane concerned.
     fn write(&mut self, slots: BTreeMap<EnvelopeId, Option<Slot>>) -> io::Result<()> {
-        let mut changes = Changes::new();
+        let mut changes = BTreeMap::new();
         let mut lanes = BTreeMap::new();
-        for (id, slot) in slots {
-            let key = envelope_key(id);
-            let old = self.map.get(&key)?.and_then(|octets| Slot::decode(&octets));
-            for (slot, value) in [(old, None), (slot, Some(Vec::new()))] {
-                let Some(Slot { kind, lane, standing: Standing::Waiting(due) }) = slot else {
-                    continue;
-                };
-                if let std::collections::btree_map::Entry::Vacant(place) = lanes.entry((kind, lane))
-                {
+        for (id, new) in slots {
+            let old = self.slot(id)?;
+            if old == new {
+                continue;
+            }
+            for (slot, here) in [(old, false), (new, true)] {
+                let Some(slot) = slot else { continue };
+                changes.insert(slot.key(id), here);
+                let Slot { kind, lane, standing: Standing::Waiting(due) } = slot else { continue };
+                if let Entry::Vacant(place) = lanes.entry((kind, lane)) {
                     place.insert(self.earliest(kind, lane)?);
                 }
-                changes.push((lane_key(kind, lane, due, id.as_u64()), value));
+                changes.insert(lane_key(kind, lane, due, id.as_u64()), here);
             }
-            changes.push((key, slot.map(Slot::encode)));
         }
-        self.map.apply(changes)?;
+        self.keys.apply(changes)?;
 
-        let mut changes = Changes::new();
+        let mut changes = BTreeMap::new();
         for ((kind, lane), before) in lanes {
             let now = self.earliest(kind, lane)?;
             if before != now {
-                changes.extend(before.map(|due| (head_key(kind, due, lane), None)));
-                changes.extend(now.map(|due| (head_key(kind, due, lane), Some(Vec::new()))));
+                changes.extend(before.map(|due| (head_key(kind, due, lane), false)));
+                changes.extend(now.map(|due| (head_key(kind, due, lane), true)));
             }
         }
-        self.map.apply(changes)
+        self.keys.apply(changes)
+    }
+
+    fn slot(&self, id: EnvelopeId) -> io::Result<Option<Slot>> {
+        let from = join(&[ENVELOPE], &[id.as_u64()]);
+        let mut slot = None;
+        self.keys.walk(&from, &[&from[..], &[u8::MAX]].concat(), &mut |key| {
+            slot = Slot::decode(&key[from.len()..]);
+            false
+        })?;
+        Ok(slot)
     }
 
     fn earliest(&self, kind: Kind, lane: LaneId) -> io::Result<Option<u64>> {
         let from = lane_key(kind, lane, 0, 0);
         let to = successor(&lane_key(kind, lane, u64::MAX, u64::MAX));
         let mut due = None;
-        self.map.walk(&from, &to, &mut |key, _| {
+        self.keys.walk(&from, &to, &mut |key| {
             due = number(key, 10);
             false
         })?;
@@ -241,12 +254,14 @@ impl Slot {
         Self { kind: place.kind, lane: place.lane, standing }
     }
 
-    fn encode(self) -> Vec<u8> {
+    /// The key by the envelope's id; what follows the id is the slot.
+    fn key(self, id: EnvelopeId) -> Vec<u8> {
         let (tag, due) = match self.standing {
             Standing::Waiting(due) => (b'w', due),
             Standing::Held => (b'h', 0),
         };
-        join(&[self.kind as u8, tag], &[self.lane, due])
+        let slot = join(&[self.kind as u8, tag], &[self.lane, due]);
+        [join(&[ENVELOPE], &[id.as_u64()]), slot].concat()
     }
 
     fn decode(octets: &[u8]) -> Option<Self> {
@@ -263,10 +278,6 @@ impl Slot {
 const ENVELOPE: u8 = b'e';
 const LANE: u8 = b'l';
 const HEAD: u8 = b'd';
-
-fn envelope_key(id: EnvelopeId) -> Vec<u8> {
-    join(&[ENVELOPE], &[id.as_u64()])
-}
 
 fn lane_key(kind: Kind, lane: LaneId, due: u64, id: u64) -> Vec<u8> {
     join(&[LANE, kind as u8], &[lane, due, id])
@@ -330,7 +341,14 @@ pub(crate) mod tests {
         assert_eq!(room.claim(&claim(20, 9)).unwrap().envelopes.len(), 2);
         room.apply(&[Change::Remove(id(1)), Change::Remove(id(2))]).unwrap();
         assert_eq!(room.claim(&claim(99, 9)).unwrap(), Claimed::default());
-        assert_eq!(room.map.len(), 1, "only the held one is left");
+        let mut keys = 0;
+        room.keys
+            .walk(&[], &[u8::MAX], &mut |_| {
+                keys += 1;
+                true
+            })
+            .unwrap();
+        assert_eq!(keys, 1, "only the held one is left");
     }
 
     #[test]

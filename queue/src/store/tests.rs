@@ -252,7 +252,7 @@ fn without_a_directory_for_the_index_it_works_in_memory() {
 struct Broken;
 
 impl Ordered for Broken {
-    fn get(&self, _: &[u8]) -> io::Result<Option<Vec<u8>>> {
+    fn floor(&self, _: &[u8]) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
         Ok(None)
     }
 

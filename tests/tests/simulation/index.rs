@@ -27,9 +27,9 @@ impl Index {
 }
 
 impl Ordered for Index {
-    fn get(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
+    fn floor(&self, key: &[u8]) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
         self.called()?;
-        Ordered::get(&self.map, key)
+        self.map.floor(key)
     }
 
     fn walk(
