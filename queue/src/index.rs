@@ -12,6 +12,9 @@
 //!   in memory until the next start;
 //! * every new index has a directory of its own, `index/N`, so that one that hangs in the old
 //!   directory can do no harm to it.
+//!
+//! Its files grow as entries change, and never shrink by themselves. What it holds is small, so
+//! when they have grown past a bound it is copied into a new directory, between two changes.
 
 use std::fs::{self, DirBuilder};
 use std::io::{self, ErrorKind};
@@ -30,10 +33,33 @@ const CACHE: u64 = 16 << 20;
 /// Where the mark of an orderly end stands: behind all keys of the waiting room.
 const CLOSED: &[u8] = b"~closed";
 
+/// Octets on disk that are never too many.
+const ALLOWED: u64 = 32 << 20;
+/// And so many times the octets that it holds.
+const ALLOWED_TIMES: u64 = 4;
+/// Changes between two looks at the size.
+const LOOK: usize = 10_000;
+/// Entries copied in one batch.
+const TOGETHER: usize = 256;
+
 /// An index that is open.
 #[derive(Debug)]
 pub struct Index {
     db: sled::Db,
+    /// The directory with those of all indices.
+    dir: PathBuf,
+    /// Which of them is this one's.
+    number: u64,
+    /// How long opening a new one may take.
+    limit: Duration,
+    /// Octets of keys and values.
+    held: u64,
+    /// Changes since its size was looked at.
+    changes: usize,
+    /// Octets on disk that are never too many.
+    allowed: u64,
+    /// It could not be copied, and somebody has been told.
+    stuck: bool,
 }
 
 /// How an index was found.
@@ -53,7 +79,7 @@ pub fn open(dir: &Path, seal: Seal, limit: Duration) -> io::Result<Opened> {
     let last = numbers.iter().max().copied();
     let reason = match last {
         None => "there is none".to_owned(),
-        Some(number) => match open_within(dir.join(number.to_string()), limit) {
+        Some(number) => match Index::open(dir, number, limit) {
             Ok(mut index) => match index.unseal(seal) {
                 Ok(true) => {
                     remove(dir, numbers.into_iter().filter(|one| *one != number));
@@ -66,20 +92,91 @@ pub fn open(dir: &Path, seal: Seal, limit: Duration) -> io::Result<Opened> {
         },
     };
     let number = last.map_or(0, |number| number + 1);
-    let index = open_within(dir.join(number.to_string()), limit)?;
+    let index = Index::open(dir, number, limit)?;
     remove(dir, numbers);
     Ok(Opened::Fresh(index, reason))
 }
 
 impl Index {
+    fn open(dir: &Path, number: u64, limit: Duration) -> io::Result<Self> {
+        let db = open_within(dir.join(number.to_string()), limit)?;
+        let dir = dir.to_owned();
+        let (held, changes, allowed, stuck) = (0, 0, ALLOWED, false);
+        Ok(Self { db, dir, number, limit, held, changes, allowed, stuck })
+    }
+
     /// Whether it was closed with this seal. From now on it is open: should the process end
     /// without closing it, it will not be trusted.
     fn unseal(&mut self, seal: Seal) -> io::Result<bool> {
         guarded(|| {
             let found = self.db.remove(CLOSED)?;
             self.db.flush()?;
-            Ok(found.is_some_and(|found| *found == *seal.encode()))
+            let trusted = found.is_some_and(|found| *found == *seal.encode());
+            if trusted {
+                for entry in self.db.iter() {
+                    let (key, value) = entry?;
+                    self.held += octets(&key, &value);
+                }
+            }
+            Ok(trusted)
         })
+    }
+
+    /// Makes it small again when it has grown too much. When that cannot be, as on a full disk,
+    /// it goes on as it is.
+    fn tend(&mut self) {
+        let size = guarded(|| self.db.size_on_disk());
+        let bound = self.allowed + ALLOWED_TIMES * self.held;
+        let Some(size) = size.ok().filter(|size| *size > bound) else { return };
+        match self.renew() {
+            Ok(()) => {
+                let (size, held) = (size >> 20, self.held >> 20);
+                log::info!("info: queue: index: {size} MiB for {held}: copied into a new one");
+                self.stuck = false;
+            }
+            Err(error) if !std::mem::replace(&mut self.stuck, true) => {
+                log::warn!("warn: queue: index: {} MiB, and not copied: {error}", size >> 20);
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Copies everything into a new directory, and goes on there.
+    fn renew(&mut self) -> io::Result<()> {
+        let new = Self::open(&self.dir, self.number + 1, self.limit);
+        let new = new.and_then(|new| {
+            guarded(|| {
+                let mut entries = self.db.iter();
+                loop {
+                    let mut batch = sled::Batch::default();
+                    let mut many = 0;
+                    for entry in entries.by_ref().take(TOGETHER) {
+                        let (key, value) = entry?;
+                        batch.insert(key, value);
+                        many += 1;
+                    }
+                    new.db.apply_batch(batch)?;
+                    if many < TOGETHER {
+                        break;
+                    }
+                }
+                // An error of the disk is seen here at the latest.
+                new.db.flush()?;
+                Ok(())
+            })?;
+            Ok(new)
+        });
+        match new {
+            Ok(new) => {
+                (self.db, self.number) = (new.db, new.number);
+                remove(&self.dir, [self.number - 1]);
+                Ok(())
+            }
+            Err(error) => {
+                remove(&self.dir, [self.number + 1]);
+                Err(error)
+            }
+        }
     }
 }
 
@@ -109,16 +206,28 @@ impl Ordered for Index {
     }
 
     fn apply(&mut self, changes: Changes) -> io::Result<()> {
+        self.changes += changes.len();
         guarded(|| {
             let mut batch = sled::Batch::default();
             for (key, value) in changes {
+                let old = self.db.get(&key)?;
+                let old = old.map_or(0, |old| octets(&key, &old));
+                self.held = self.held.saturating_sub(old);
                 match value {
-                    Some(value) => batch.insert(key, value),
+                    Some(value) => {
+                        self.held += octets(&key, &value);
+                        batch.insert(key, value);
+                    }
                     None => batch.remove(key),
                 }
             }
             self.db.apply_batch(batch)
-        })
+        })?;
+        if self.changes >= LOOK {
+            self.changes = 0;
+            self.tend();
+        }
+        Ok(())
     }
 
     fn close(self: Box<Self>, seal: Seal) -> io::Result<()> {
@@ -131,6 +240,10 @@ impl Ordered for Index {
     }
 }
 
+fn octets(key: &[u8], value: &[u8]) -> u64 {
+    (key.len() + value.len()) as u64
+}
+
 /// A panic of sled leaves its own state broken, not ours; it is not used again afterwards.
 fn guarded<T>(call: impl FnOnce() -> sled::Result<T>) -> io::Result<T> {
     match catch_unwind(AssertUnwindSafe(call)) {
@@ -140,14 +253,14 @@ fn guarded<T>(call: impl FnOnce() -> sled::Result<T>) -> io::Result<T> {
 }
 
 /// Opens sled, unless it takes longer than `limit`.
-fn open_within(path: PathBuf, limit: Duration) -> io::Result<Index> {
+fn open_within(path: PathBuf, limit: Duration) -> io::Result<sled::Db> {
     within(limit, move || {
         let config = sled::Config::new()
             .path(path)
             .cache_capacity(CACHE)
             .mode(sled::Mode::LowSpace)
             .flush_every_ms(None);
-        Ok(Index { db: config.open()? })
+        config.open()
     })
 }
 
@@ -348,6 +461,52 @@ pub(crate) mod tests {
             Box::new(index).close(SEAL).unwrap();
             assert_eq!(dir.open(SEAL).1, None, "round {round}");
         }
+    }
+
+    #[test]
+    fn one_that_has_grown_is_copied_and_holds_the_same() {
+        let dir = Dir::new("grown");
+        let (mut index, _) = dir.open(SEAL);
+        index.allowed = 1 << 20;
+        let entry = |n: u64| (n % 2000).to_be_bytes().to_vec();
+        let mut next = 0;
+        while index.number < 3 {
+            assert!(next < 2_000_000, "it grows");
+            let changes = next..next + 100;
+            let changes =
+                changes.map(|n| (entry(n), (n % 7 > 0).then(|| n.to_be_bytes().to_vec())));
+            index.apply(changes.collect()).unwrap();
+            next += 100;
+        }
+        let all = (next - 2000..next).filter(|n| n % 7 > 0);
+        let mut all: Vec<_> = all.map(|n| (entry(n), n.to_be_bytes().to_vec())).collect();
+        all.sort();
+        assert_eq!(index.held, 16 * all.len() as u64);
+        Box::new(index).close(SEAL).unwrap();
+        let (index, why) = dir.open(SEAL);
+        assert_eq!((why, index.held), (None, 16 * all.len() as u64));
+        let mut found = Vec::new();
+        let mut each = |key: &[u8], value: &[u8]| {
+            found.push((key.to_vec(), value.to_vec()));
+            true
+        };
+        index.walk(b"", b"~", &mut each).unwrap();
+        assert!(found == all);
+        assert_eq!(fs::read_dir(&dir.0).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn one_that_cannot_be_copied_goes_on() {
+        let dir = Dir::new("stuck");
+        let (mut index, _) = dir.open(SEAL);
+        index.allowed = 0;
+        fs::write(dir.0.join("1"), b"in the way").unwrap();
+        index.dir = dir.0.join("1");
+        let changes = (0..LOOK as u64).map(|n| (n.to_be_bytes().to_vec(), Some(vec![])));
+        index.apply(changes.collect()).unwrap();
+        assert!(index.stuck);
+        let last = (LOOK as u64 - 1).to_be_bytes().to_vec();
+        assert_eq!(index.floor(b"x").unwrap(), Some((last, vec![])));
     }
 
     #[test]
