@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use smtpd::control::entry::{Agent, Origin, QueueEntry, Situation};
 use smtpd::control::message::{Request, Response};
+use smtpd::control::order::{Action, Selection, Step};
 use smtpd::control::server::{Server, Socket};
 use smtpd::control::{Operator, Status, System, limits};
 use smtpd_queue::id::{EnvelopeId, MessageId};
@@ -89,6 +90,28 @@ impl Operator for Hand {
 
     fn message(&mut self, _: MessageId, _: Option<EnvelopeId>) -> Result<(Vec<u8>, bool), String> {
         Ok((Vec::new(), false))
+    }
+
+    /// Three steps, each of which changes two hundred; of one envelope, one.
+    fn order(
+        &mut self,
+        _: Action,
+        selection: &Selection,
+        after: Option<EnvelopeId>,
+    ) -> Result<Step, String> {
+        let nth = after.map_or(1, |after| after.message().as_u32() + 1);
+        let message = MessageId::from_u32(nth).unwrap();
+        Ok(match selection {
+            Selection::Envelope(_) => Step { changed: 1, next: None },
+            Selection::Message(id) => return Err(format!("message {id}: damaged")),
+            Selection::Domain(domain) if domain == "loop.example" => {
+                Step { changed: 1, next: Some(EnvelopeId::new(MessageId::from_u32(1).unwrap(), 0)) }
+            }
+            Selection::Domain(_) | Selection::All => {
+                let next = (nth < 3).then_some(EnvelopeId::new(message, 0));
+                Step { changed: 200, next }
+            }
+        })
     }
 
     fn content(&mut self, _: MessageId, _: u64) -> Result<Vec<u8>, String> {
@@ -229,6 +252,20 @@ fn commands_are_obeyed_and_answered_as_ever() {
     assert_eq!(daemon.lock().unwrap().verbose, Some(true));
     assert_eq!(smtpctl(&socket, "log b"), success("command succeeded\n"));
     assert_eq!(daemon.lock().unwrap().verbose, Some(false));
+    let envelope = EnvelopeId::new(MessageId::from_u32(2).unwrap(), 0);
+    let orders = [
+        (format!("remove {envelope}"), success("1 envelope removed\n")),
+        ("schedule all".to_owned(), success("600 envelopes scheduled\n")),
+        ("hold domain example.org".to_owned(), success("600 envelopes paused\n")),
+        ("resume envelope domain example.org".to_owned(), success("600 envelopes resumed\n")),
+    ];
+    for (words, expected) in orders {
+        assert_eq!(smtpctl(&socket, &words), expected);
+    }
+    let (status, out, err) = smtpctl(&socket, "remove 00000002");
+    assert_eq!((status, out.as_str()), (1, "command failed: message 00000002: damaged\n"), "{err}");
+    let endless = "smtpctl: incompatible smtpctl and smtpd\n".to_owned();
+    assert_eq!(smtpctl(&socket, "remove domain loop.example"), (1, String::new(), endless));
     let statistics = success("smtp.session=3\nuptime=61\nuptime.human=1m1s\n");
     assert_eq!(smtpctl(&socket, "show stats"), statistics);
 
@@ -255,7 +292,8 @@ fn commands_are_obeyed_and_answered_as_ever() {
     assert!(fields[12].parse::<i64>().is_ok_and(|seconds| seconds < -1_000_000), "{out}");
     assert_eq!(fields[13], "relaying does not work yet");
 
-    let shown = "possibilities are:\nlog\npause\nqueue\nresume\nshow\n";
+    let shown =
+        "possibilities are:\nhold\nlog\npause\nqueue\nrelease\nremove\nresume\nschedule\nshow\n";
     assert_eq!(smtpctl(&socket, "stop"), (255, String::new(), shown.to_owned()));
     let (status, _, err) = run(Command::new(env!("CARGO_BIN_EXE_smtpctl")));
     assert_eq!((status, err.as_str()), (255, shown));

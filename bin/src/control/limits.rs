@@ -19,6 +19,9 @@ pub const PAGE: usize = 256;
 /// (RFC 5321 section 4.5.3.1 has less).
 pub const ADDRESS: u16 = 1 << 10;
 
+/// Octets of a domain (RFC 5321 section 4.5.3.1.2).
+pub const DOMAIN: u16 = 255;
+
 /// Octets of the error text in an entry of the queue; more is cut.
 pub const ERROR: u16 = 2 << 10;
 

@@ -6,6 +6,7 @@ use smtpd_queue::verify::Verified;
 use super::entry::QueueEntry;
 use super::frame::{self, Frame};
 use super::limits;
+use super::order::{self, Action, Selection, Step};
 pub use super::wire::Malformed;
 use super::wire::{Reader, put_text};
 use super::{Status, System, verified};
@@ -33,6 +34,15 @@ pub enum Request {
     Log {
         /// Debug lines are wanted.
         verbose: bool,
+    },
+    /// `schedule`, `remove`, `pause envelope`, `resume envelope`: one step of it.
+    Order {
+        /// What is to be done.
+        action: Action,
+        /// With which envelopes.
+        selection: Selection,
+        /// Where the step before ended.
+        after: Option<EnvelopeId>,
     },
     /// What the queue knows of a message: as many of its envelopes as fit into a frame.
     Message {
@@ -77,6 +87,8 @@ pub enum Response {
     /// To [`Request::QueuePage`]; empty at the end. When encoded it is cut after the last entry
     /// that fits into a frame; the next page then begins behind that one.
     Queue(Vec<QueueEntry>),
+    /// To [`Request::Order`].
+    Step(Step),
     /// To [`Request::Message`]: JSON as [`Document`](crate::transfer::document::Document) reads
     /// it; nothing at all when the message is not in the queue.
     Message {
@@ -106,18 +118,22 @@ impl Request {
             Request::Status => frame::put(out, 1, |_| {}),
             Request::Statistics => frame::put(out, 2, |_| {}),
             Request::QueuePage { after, message } => frame::put(out, 3, |out| {
+                put_envelope(out, *after);
                 // No id is zero.
-                let after = after.map_or(0, EnvelopeId::as_u64);
                 let message = message.map_or(0, MessageId::as_u32);
-                out.extend_from_slice(&after.to_be_bytes());
                 out.extend_from_slice(&message.to_be_bytes());
             }),
             Request::Pause(system) => frame::put(out, 4, |out| out.push(system_octet(*system))),
             Request::Resume(system) => frame::put(out, 5, |out| out.push(system_octet(*system))),
             Request::Log { verbose } => frame::put(out, 6, |out| out.push(u8::from(*verbose))),
+            Request::Order { action, selection, after } => frame::put(out, 10, |out| {
+                order::put_action(out, *action);
+                put_envelope(out, *after);
+                selection.encode(out);
+            }),
             Request::Message { id, after } => frame::put(out, 20, |out| {
                 out.extend_from_slice(&id.as_u32().to_be_bytes());
-                out.extend_from_slice(&after.map_or(0, EnvelopeId::as_u64).to_be_bytes());
+                put_envelope(out, *after);
             }),
             Request::Content { id, offset } => frame::put(out, 21, |out| {
                 out.extend_from_slice(&id.as_u32().to_be_bytes());
@@ -148,6 +164,11 @@ impl Request {
             4 => Request::Pause(system(&mut payload)?),
             5 => Request::Resume(system(&mut payload)?),
             6 => Request::Log { verbose: payload.bool()? },
+            10 => Request::Order {
+                action: order::action(&mut payload)?,
+                after: envelope(&mut payload)?,
+                selection: Selection::decode(&mut payload)?,
+            },
             20 => Request::Message { id: message(&mut payload)?, after: envelope(&mut payload)? },
             21 => Request::Content { id: message(&mut payload)?, offset: payload.u64()? },
             22 => Request::Verify(payload.u32()?),
@@ -179,6 +200,10 @@ impl Response {
             Response::Queue(entries) => {
                 frame::put(out, 7, |out| fill(out, entries, QueueEntry::encode));
             }
+            Response::Step(Step { changed, next }) => frame::put(out, 10, |out| {
+                out.extend_from_slice(&changed.to_be_bytes());
+                put_envelope(out, *next);
+            }),
             Response::Message { more, document } => frame::put(out, 20, |out| {
                 out.push(u8::from(*more));
                 out.extend_from_slice(document);
@@ -219,6 +244,7 @@ impl Response {
             }
             6 => Response::Statistics(list(&mut payload, statistic)?),
             7 => Response::Queue(list(&mut payload, QueueEntry::decode)?),
+            10 => Response::Step(Step { changed: payload.u32()?, next: envelope(&mut payload)? }),
             20 => Response::Message { more: payload.bool()?, document: payload.rest().to_owned() },
             21 => Response::Content(payload.rest().to_owned()),
             22 => Response::Verified {
@@ -271,6 +297,10 @@ fn statistic(from: &mut Reader<'_>) -> Result<(String, u64), Malformed> {
 
 fn message(from: &mut Reader<'_>) -> Result<MessageId, Malformed> {
     MessageId::from_u32(from.u32()?).ok_or(Malformed)
+}
+
+fn put_envelope(out: &mut Vec<u8>, id: Option<EnvelopeId>) {
+    out.extend_from_slice(&id.map_or(0, EnvelopeId::as_u64).to_be_bytes());
 }
 
 /// An envelope's id, or zero for none: no id is zero.
@@ -340,6 +370,16 @@ mod tests {
             Request::InFiles(None),
             Request::InFiles(Some(id(0).message())),
         ];
+        let selections = [
+            (Action::Schedule, Selection::Envelope(id(2))),
+            (Action::Hold, Selection::Message(id(2).message())),
+            (Action::Resume, Selection::Domain("example.org".to_owned())),
+            (Action::Remove, Selection::All),
+        ];
+        for (action, selection) in selections {
+            let after = (action == Action::Hold).then_some(id(1));
+            all.push(Request::Order { action, selection, after });
+        }
         all.extend(System::ALL.map(Request::Pause));
         all.extend(System::ALL.map(Request::Resume));
         all
@@ -364,6 +404,8 @@ mod tests {
                 found: Some(Verified { segment: 8, ..Verified::default() }),
             },
             Response::InFiles(vec![id(0).message(); 2]),
+            Response::Step(Step { changed: u32::MAX, next: None }),
+            Response::Step(Step { changed: 0, next: Some(id(1)) }),
         ]
     }
 

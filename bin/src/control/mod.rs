@@ -15,6 +15,7 @@ pub mod frame;
 pub mod limits;
 pub mod listing;
 pub mod message;
+pub mod order;
 pub mod server;
 mod verified;
 mod wire;
@@ -25,6 +26,7 @@ use smtpd_queue::id::{EnvelopeId, MessageId};
 use smtpd_queue::verify::Verified;
 
 use entry::QueueEntry;
+use order::{Action, Selection, Step};
 
 /// Where the socket is unless the configuration says `control socket PATH`.
 pub const DEFAULT_SOCKET: &str = "/var/run/smtpd.sock";
@@ -122,6 +124,15 @@ pub trait Operator: Send {
         message: Option<MessageId>,
         limit: usize,
     ) -> Result<Vec<QueueEntry>, String>;
+
+    /// Does something with envelopes: as many of the selection, behind `after` and in the order of
+    /// their ids, as can be done within a second or so. What has been changed is on disk.
+    fn order(
+        &mut self,
+        action: Action,
+        selection: &Selection,
+        after: Option<EnvelopeId>,
+    ) -> Result<Step, String>;
 
     /// What the queue knows of a message, as JSON: at most [`limits::RESPONSE`] octets with the
     /// envelopes behind `after` that fit, and whether there are more. Nothing at all when the

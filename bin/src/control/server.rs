@@ -260,6 +260,9 @@ fn answer(request: Request, operator: &mut dyn Operator) -> Response {
         Request::QueuePage { after, message } => {
             operator.queue_page(after, message, limits::PAGE).map(Response::Queue)
         }
+        Request::Order { action, selection, after } => {
+            operator.order(action, &selection, after).map(Response::Step)
+        }
         Request::Message { id, after } => {
             operator.message(id, after).map(|(document, more)| Response::Message { more, document })
         }

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 
 use smtpd_queue::id::{EnvelopeId, MessageId};
 
-use crate::control::System;
+use crate::control::order::{Action, Selection};
+use crate::control::{System, limits};
 
 /// A complete command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub enum Command {
     },
     /// `pause mda|mta|smtp`
     Pause(System),
+    /// `pause envelope`, `resume envelope`, `schedule`, `remove`, `hold`, `release`
+    Order(Action, Selection),
     /// `queue export DIR`
     Export(PathBuf),
     /// `queue verify`
@@ -87,16 +90,19 @@ enum Token {
     Envelope,
     /// A message id: 8 hexadecimal digits, not all zero.
     Message,
+    /// A domain: anything that is no longer than one may be.
+    Domain,
     /// The name of a directory or file: anything but nothing.
     Path(&'static str),
 }
 
-use Token::{Envelope, Message, Path, Word};
+use Token::{Domain, Envelope, Message, Path, Word};
 
 /// The parameters along a path.
 #[derive(Default)]
 struct Given {
     subject: Option<Subject>,
+    domain: Option<String>,
     path: Option<PathBuf>,
 }
 
@@ -105,16 +111,36 @@ type Meaning = fn(Given) -> Option<Command>;
 
 /// Every command, in the order in which possibilities are shown.
 const COMMANDS: &[(&[Token], Meaning)] = &[
+    (&[Word("hold"), Word("domain"), Domain], |given| given.order(Action::Hold)),
     (&[Word("log"), Word("brief")], |_| Some(Command::Log { verbose: false })),
     (&[Word("log"), Word("verbose")], |_| Some(Command::Log { verbose: true })),
+    (&[Word("pause"), Word("envelope"), Envelope], |given| given.order(Action::Hold)),
+    (&[Word("pause"), Word("envelope"), Message], |given| given.order(Action::Hold)),
+    (&[Word("pause"), Word("envelope"), Word("all")], |given| given.order(Action::Hold)),
+    (&[Word("pause"), Word("envelope"), Word("domain"), Domain], |given| given.order(Action::Hold)),
     (&[Word("pause"), Word("mda")], |_| Some(Command::Pause(System::Mda))),
     (&[Word("pause"), Word("mta")], |_| Some(Command::Pause(System::Mta))),
     (&[Word("pause"), Word("smtp")], |_| Some(Command::Pause(System::Smtp))),
     (&[Word("queue"), Word("export"), DIR], |given| given.path.map(Command::Export)),
     (&[Word("queue"), Word("verify")], |_| Some(Command::Verify)),
+    (&[Word("release"), Word("domain"), Domain], |given| given.order(Action::Resume)),
+    (&[Word("remove"), Envelope], |given| given.order(Action::Remove)),
+    (&[Word("remove"), Message], |given| given.order(Action::Remove)),
+    (&[Word("remove"), Word("all")], |given| given.order(Action::Remove)),
+    (&[Word("remove"), Word("domain"), Domain], |given| given.order(Action::Remove)),
+    (&[Word("resume"), Word("envelope"), Envelope], |given| given.order(Action::Resume)),
+    (&[Word("resume"), Word("envelope"), Message], |given| given.order(Action::Resume)),
+    (&[Word("resume"), Word("envelope"), Word("all")], |given| given.order(Action::Resume)),
+    (&[Word("resume"), Word("envelope"), Word("domain"), Domain], |given| {
+        given.order(Action::Resume)
+    }),
     (&[Word("resume"), Word("mda")], |_| Some(Command::Resume(System::Mda))),
     (&[Word("resume"), Word("mta")], |_| Some(Command::Resume(System::Mta))),
     (&[Word("resume"), Word("smtp")], |_| Some(Command::Resume(System::Smtp))),
+    (&[Word("schedule"), Envelope], |given| given.order(Action::Schedule)),
+    (&[Word("schedule"), Message], |given| given.order(Action::Schedule)),
+    (&[Word("schedule"), Word("all")], |given| given.order(Action::Schedule)),
+    (&[Word("schedule"), Word("domain"), Domain], |given| given.order(Action::Schedule)),
     (&[Word("show"), Word("envelope"), Envelope], |given| match given.subject? {
         Subject::Envelope(id) => Some(Command::ShowEnvelope(id)),
         Subject::Message(_) => None,
@@ -136,12 +162,24 @@ impl Given {
         self.subject.map(|subject| Command::ShowMessage(subject.message()))
     }
 
+    /// All, when nothing less was named.
+    fn order(self, action: Action) -> Option<Command> {
+        let selection = match (self.subject, self.domain) {
+            (Some(Subject::Envelope(id)), _) => Selection::Envelope(id),
+            (Some(Subject::Message(id)), _) => Selection::Message(id),
+            (None, Some(domain)) => Selection::Domain(domain),
+            (None, None) => Selection::All,
+        };
+        Some(Command::Order(action, selection))
+    }
+
     /// Notes the word that stood for a token.
     fn note(&mut self, token: Token, word: &str) {
         match token {
             Word(_) => {}
             Envelope => self.subject = word.parse().ok().map(Subject::Envelope),
             Message => self.subject = word.parse().ok().map(Subject::Message),
+            Domain => self.domain = Some(word.to_owned()),
             Path(_) => self.path = Some(word.into()),
         }
     }
@@ -152,6 +190,7 @@ impl Token {
     fn shown(self) -> &'static str {
         match self {
             Word(word) | Path(word) => word,
+            Domain => "<str>",
             Envelope => "<evpid>",
             Message => "<msgid>",
         }
@@ -206,6 +245,7 @@ fn choose(next: &[Token], word: &str) -> Option<Token> {
         Word(_) => false,
         Envelope => word.parse::<EnvelopeId>().is_ok(),
         Message => word.parse::<MessageId>().is_ok(),
+        Domain => word.len() <= usize::from(limits::DOMAIN),
         Path(_) => true,
     });
     match (exact, candidates.next(), candidates.next()) {
@@ -237,7 +277,16 @@ mod tests {
         let envelope = EnvelopeId::new(message, 0);
         let show_envelope = format!("sh e {envelope}");
         let show_message = format!("sh m {envelope}");
+        let remove = format!("rem {envelope}");
+        let paused = Selection::Domain("example.org".to_owned());
         let cases = [
+            (remove.as_str(), Command::Order(Action::Remove, Selection::Envelope(envelope))),
+            ("sch 0123abcd", Command::Order(Action::Schedule, Selection::Message(message))),
+            ("pause env all", Command::Order(Action::Hold, Selection::All)),
+            ("p e d example.org", Command::Order(Action::Hold, paused.clone())),
+            ("hold domain example.org", Command::Order(Action::Hold, paused.clone())),
+            ("rel d example.org", Command::Order(Action::Resume, paused)),
+            ("res e 0123abcd", Command::Order(Action::Resume, Selection::Message(message))),
             (show_envelope.as_str(), Command::ShowEnvelope(envelope)),
             (show_message.as_str(), Command::ShowMessage(message)),
             ("show message 0123abcd", Command::ShowMessage(message)),
@@ -250,7 +299,7 @@ mod tests {
             ("res smtp", Command::Resume(System::Smtp)),
             ("show queue", Command::ShowQueue(None)),
             ("sh q 0123abcd", Command::ShowQueue(Some(message))),
-            ("s queue 0123ABCD", Command::ShowQueue(Some(message))),
+            ("sho queue 0123ABCD", Command::ShowQueue(Some(message))),
             ("show stats", Command::ShowStatistics),
             ("show statu", Command::ShowStatus),
         ];
@@ -263,7 +312,10 @@ mod tests {
     fn otherwise_the_possibilities_are_shown() {
         let show = "possibilities are:\nshow envelope\nshow message\nshow queue\nshow stats\n\
                     show status";
-        let top = "possibilities are:\nlog\npause\nqueue\nresume\nshow";
+        let top = "possibilities are:\nhold\nlog\npause\nqueue\nrelease\nremove\nresume\n\
+                   schedule\nshow";
+        let remove = "possibilities are:\nremove <evpid>\nremove <msgid>\nremove all\n\
+                      remove domain";
         let cases = [
             ("", top),
             ("stop", top),
@@ -272,7 +324,13 @@ mod tests {
             ("show", show),
             ("sh stat", show),
             ("show nothing", show),
-            ("pause m", "possibilities are:\npause mda\npause mta\npause smtp"),
+            ("re all", top),
+            ("s queue", top),
+            ("remove", remove),
+            ("remove 0123", remove),
+            ("remove all now", "invalid command"),
+            ("remove domain", "possibilities are:\nremove domain <str>"),
+            ("pause m", "possibilities are:\npause envelope\npause mda\npause mta\npause smtp"),
             ("show envelope 0123abcd", "possibilities are:\nshow envelope <evpid>"),
             ("log brief now", "invalid command"),
             ("show queue 0123abcd x", "invalid command"),

@@ -22,6 +22,7 @@ use smtpd_queue::id::{EnvelopeId, MessageId};
 
 use crate::control::client::{Client, Error};
 use crate::control::message::{Request, Response};
+use crate::control::order::{Action, Selection, Step};
 use crate::options::definition;
 use language::Command;
 use offline::Offline;
@@ -132,6 +133,9 @@ fn obey(
         Command::Resume(system) => Request::Resume(system),
         Command::ShowStatistics => Request::Statistics,
         Command::ShowStatus => Request::Status,
+        Command::Order(action, selection) => {
+            return order(action, selection, &mut connect(place)?, out);
+        }
         Command::ShowQueue(message) => return show_queue(message, &mut *queue(place, err)?, out),
         Command::ShowEnvelope(id) => return show_envelope(id, &mut *queue(place, err)?, out),
         Command::ShowMessage(id) => {
@@ -167,6 +171,30 @@ fn queue(place: &Place, err: &mut dyn Write) -> Result<Box<dyn Queue>, Failure> 
         let _ = writeln!(err, "smtpctl: warning: {finding}");
     }
     Ok(Box::new(offline))
+}
+
+/// Goes through the queue step by step; what was done before a step that fails stays done.
+fn order(
+    action: Action,
+    selection: Selection,
+    online: &mut Online,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let mut changed = 0;
+    let mut after = None;
+    loop {
+        let request = Request::Order { action, selection: selection.clone(), after };
+        let Response::Step(step) = online.ask(&request)? else {
+            return Err(Error::Incompatible.into());
+        };
+        changed += u64::from(step.changed);
+        match step {
+            Step { next: None, .. } => return Ok(show::ordered(out, action, changed)?),
+            // Steps go upwards, or this would never end.
+            Step { next, .. } if next <= after => return Err(Error::Incompatible.into()),
+            Step { next, .. } => after = next,
+        }
+    }
 }
 
 /// Prints page by page, so that a long queue costs neither side memory.

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use crate::control::entry::{Agent, Origin, QueueEntry, Situation};
+use crate::control::order::Action;
 use crate::control::{Status, System};
 use crate::log::span::Span;
 use crate::log::vis::vis;
@@ -68,6 +69,21 @@ pub fn status(out: &mut dyn Write, status: Status, version: &str) -> io::Result<
         writeln!(out, "{} {state}", system.word().to_uppercase())?;
     }
     writeln!(out, "{}", vis(version.as_bytes()))
+}
+
+/// What an order has done: `N envelope(s) removed`, with a plural above one.
+///
+/// # Errors
+/// Of the output.
+pub fn ordered(out: &mut dyn Write, action: Action, changed: u64) -> io::Result<()> {
+    let plural = if changed > 1 { "s" } else { "" };
+    let done = match action {
+        Action::Schedule => "scheduled",
+        Action::Hold => "paused",
+        Action::Resume => "resumed",
+        Action::Remove => "removed",
+    };
+    writeln!(out, "{changed} envelope{plural} {done}")
 }
 
 /// `show stats`: `key=value`, the keys in order; the uptime also for people.
@@ -210,6 +226,19 @@ mod tests {
         let paused = Status { mta_paused: true, ..Status::default() };
         let text = shown(|out| status(out, paused, "Hermes 1.2.3"));
         assert_eq!(text, "MDA running\nMTA paused\nSMTP running\nHermes 1.2.3\n");
+    }
+
+    #[test]
+    fn an_order_tells_how_many_it_has_changed() {
+        let text = shown(|out| {
+            ordered(out, Action::Hold, 0)?;
+            ordered(out, Action::Resume, 1)?;
+            ordered(out, Action::Schedule, 2)?;
+            ordered(out, Action::Remove, 1_000_000)
+        });
+        let expected = "0 envelope paused\n1 envelope resumed\n2 envelopes scheduled\n\
+                        1000000 envelopes removed\n";
+        assert_eq!(text, expected);
     }
 
     #[test]

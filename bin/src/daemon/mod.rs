@@ -29,6 +29,7 @@ pub mod lookup;
 pub(crate) mod machine;
 pub mod messages;
 mod operator;
+mod orders;
 mod pool;
 mod reading;
 pub mod replies;

@@ -11,8 +11,10 @@ use smtpd_queue::verify::Verified;
 use smtpd_reactor::{self as reactor, Stats};
 
 use super::messages::{Message, Shown};
+use super::orders;
 use super::reading::Reading;
 use crate::control::entry::QueueEntry;
+use crate::control::order::{Action, Selection, Step};
 use crate::control::{Operator, Status, System, listing};
 use crate::log;
 use crate::log::life;
@@ -114,6 +116,15 @@ impl Operator for Commands {
     ) -> Result<Vec<QueueEntry>, String> {
         let in_flight = self.shown()?.in_flight;
         listing::page(&self.reading.reader, &in_flight, after, message, limit)
+    }
+
+    fn order(
+        &mut self,
+        action: Action,
+        selection: &Selection,
+        after: Option<EnvelopeId>,
+    ) -> Result<Step, String> {
+        orders::step(&self.reading.reader, &self.scheduler, (action, selection), after)
     }
 
     fn message(
