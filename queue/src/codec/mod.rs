@@ -256,4 +256,6 @@ pub fn key_ids(disk: &dyn Disk, dir: &Path) -> io::Result<BTreeSet<u32>> {
 }
 
 #[cfg(test)]
+mod life;
+#[cfg(test)]
 mod tests;

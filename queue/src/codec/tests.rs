@@ -13,17 +13,17 @@ use crate::wire::tests::Noise;
 
 const GENERATION: u64 = 99;
 
-fn key(letter: char) -> Key {
+pub(super) fn key(letter: char) -> Key {
     Key::parse(&letter.to_string().repeat(Key::OCTETS)).unwrap()
 }
 
-fn codec(compress: bool, keys: &[char]) -> Codec {
+pub(super) fn codec(compress: bool, keys: &[char]) -> Codec {
     let keys = keys.iter().copied().map(key).collect();
     Codec::new(Options { compress, encrypt: true, keys }, &[7; 32])
 }
 
 /// Every way to write.
-fn codecs() -> [Codec; 4] {
+pub(super) fn codecs() -> [Codec; 4] {
     [(false, ""), (true, ""), (false, "k"), (true, "k")]
         .map(|(compress, keys)| codec(compress, &keys.chars().collect::<Vec<_>>()))
 }
@@ -46,7 +46,7 @@ fn read(keys: &Keys, octets: &[u8]) -> Result<(Facts, Vec<u8>), Malformed> {
 }
 
 /// Gives a record whose octets were changed the checksums that fit.
-fn with_fitting_sums(octets: &mut [u8]) {
+pub(super) fn with_fitting_sums(octets: &mut [u8]) {
     let length = |at: usize| u32::from_le_bytes(octets[at..at + 4].try_into().unwrap()) as usize;
     let (facts, content) = (length(4), length(32));
     let body = &octets[HEADER..];
