@@ -31,11 +31,16 @@ impl Message {
         let _ = write!(head, "From: <{}>\r\nTo: <{to}>\r\nSubject: load\r\n", options.from);
         head += "Date: Tue, 01 Jan 2030 00:00:00 +0000\r\nMessage-ID: <";
         let mut tail = b"@client.test>\r\n\r\n".to_vec();
+        let mut text = options.text.iter().copied().cycle();
         let mut left = options.size.saturating_sub(head.len() + DIGITS + tail.len());
         while left > 0 {
             // The last line takes what is left, and never leaves less than a CR LF behind it.
             let line = if left < LINE + 3 { left } else { LINE };
-            tail.resize(tail.len() + line.saturating_sub(2), b'x');
+            for nth in 0..line.saturating_sub(2) {
+                // A dot in front would end the message or have to be doubled.
+                let octet = text.next().filter(|octet| nth > 0 || *octet != b'.');
+                tail.push(octet.unwrap_or(b'x'));
+            }
             tail.extend_from_slice(b"\r\n");
             left -= line;
         }

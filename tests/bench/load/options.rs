@@ -24,6 +24,8 @@ the work
   --sessions N       sessions at once                    (default 10)
   --messages N       messages in each run                (default 1000)
   --size N           octets of a message, header and all (default 1024)
+  --text FILE        its words, over and over; without it a message is full of the
+                     letter x, which is no measure of what compression costs
   --per-session N    messages on a connection, then QUIT; 0 keeps it (default 0)
   --pipeline         MAIL, RCPT and DATA in one write (RFC 2920)
   --from ADDRESS     reverse-path                        (default bench@client.test)
@@ -63,6 +65,7 @@ pub struct Options {
     pub sessions: usize,
     pub messages: usize,
     pub size: usize,
+    pub text: Vec<u8>,
     pub per_session: usize,
     pub pipeline: bool,
     pub from: String,
@@ -86,6 +89,7 @@ impl Default for Options {
             sessions: 10,
             messages: 1000,
             size: 1024,
+            text: vec![b'x'],
             per_session: 0,
             pipeline: false,
             from: "bench@client.test".into(),
@@ -126,6 +130,7 @@ impl Options {
                 "--sessions" => options.sessions = number(&name, &value()?)?,
                 "--messages" => options.messages = number(&name, &value()?)?,
                 "--size" => options.size = number(&name, &value()?)?,
+                "--text" => options.text = words(&value()?)?,
                 "--per-session" => options.per_session = number(&name, &value()?)?,
                 "--pipeline" => options.pipeline = true,
                 "--from" => options.from = value()?,
@@ -188,6 +193,13 @@ fn number<T: FromStr>(name: &str, text: &str) -> Result<T, String> {
 
 fn seconds(name: &str, text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(number(name, text)?).map_err(|error| format!("{name}: {error}"))
+}
+
+/// The graphic characters of a file, and blanks between them.
+fn words(path: &str) -> Result<Vec<u8>, String> {
+    let mut text = std::fs::read(path).map_err(|error| format!("--text {path}: {error}"))?;
+    text.iter_mut().filter(|octet| !octet.is_ascii_graphic()).for_each(|octet| *octet = b' ');
+    if text.is_empty() { Err(format!("--text {path}: there is nothing in it")) } else { Ok(text) }
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
