@@ -2,6 +2,7 @@
 //! keys.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -157,5 +158,57 @@ fn a_key_from_standard_input_has_32_characters() {
         let text = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{text}");
         assert!(text.contains(told) && !text.contains("short"), "{text}");
+    }
+}
+
+/// What the terminal shows when this is typed at the prompt, and how that ends.
+fn typed(config: &Path, dir: &Path, text: &str) -> String {
+    let (program, config) = (program("smtpd"), config.display());
+    let command = format!("{} -d -D dir={} -f {config}", program.display(), dir.display());
+    let mut script = Command::new("script")
+        .args(["-qec", &command, "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("script runs");
+    let mut input = script.stdin.take().expect("it is piped");
+    let mut output = script.stdout.take().expect("it is piped");
+    let mut shown = Vec::new();
+    // What is typed before the prompt does not count.
+    while !shown.ends_with(b"queue key: ") {
+        let mut octet = [0];
+        output.read_exact(&mut octet).expect("a prompt");
+        shown.push(octet[0]);
+    }
+    input.write_all(text.as_bytes()).expect("a terminal");
+    output.read_to_end(&mut shown).expect("an end");
+    drop(input);
+    assert!(!script.wait().expect("our child").success());
+    String::from_utf8_lossy(&shown).into_owned()
+}
+
+#[test]
+fn the_key_is_asked_for_on_the_terminal_and_not_shown() {
+    if !Command::new("script").arg("--version").output().is_ok_and(|found| found.status.success()) {
+        eprintln!("SKIPPED: there is no script(1) of util-linux here");
+        return;
+    }
+    let temporary = TempDir::new();
+    let dir = temporary.path();
+    let mut server = start(dir, &[OLD], false);
+    send(&server);
+    assert!(server.stop().success());
+    let asking = fs::read_to_string(configured(dir, &[])).expect("written");
+    let config = dir.join("asking.conf");
+    fs::write(&config, asking.replace("queue compression\n", "queue encryption\n"))
+        .expect("written");
+    for (text, told) in [
+        ("too short\n", "32 characters are needed, 9 were given on the terminal"),
+        ("too short\u{3}", "queue key: none was given"),
+        (&format!("{NEW}\n"), "encrypted with a key that is not configured"),
+    ] {
+        let shown = typed(&config, dir, text);
+        assert!(shown.contains(told), "{shown}");
+        assert!(!shown.contains("short") && !shown.contains(NEW), "{shown}");
     }
 }
