@@ -13,7 +13,8 @@ usage() {
 	  -q         a hundredth of the work: shows that it works, its figures mean nothing
 	  -s         count syncs too (needs strace, and the right to trace)
 	  POINT      disk open connections one large pipelined maildir idle (default: all);
-	             queue: what queue-bench measures, more than ten minutes of it
+	             queue: what queue-bench measures, more than ten minutes of it;
+	             sealed: what compression and encryption of the queue cost, 10 KiB of text
 	X
 	exit "${1:-0}"
 }
@@ -34,7 +35,7 @@ done
 shift $((OPTIND - 1))
 [ $# -gt 0 ] || set -- disk open connections one large pipelined maildir idle
 for point; do
-	case $point in disk | open | connections | one | large | pipelined | maildir | idle | queue) ;;
+	case $point in disk | open | connections | one | large | pipelined | maildir | idle | queue | sealed) ;;
 	*) echo "run.sh: no point $point" >&2; usage 2 >&2 ;; esac
 done
 here=$(cd "$(dirname "$0")" && pwd)
@@ -62,14 +63,15 @@ banner() {
 	[ "${line:0:3}" = 220 ]
 } 2>/dev/null
 
-# Starts the server on an empty queue; another process may take the port we chose, so try again.
+# Starts the server on an empty queue, with further lines of configuration; another process may take the port we chose, so try again.
 start() {
 	local i
 	for _ in 1 2 3 4 5; do
 		port=$((20000 + RANDOM % 10000))
 		rm -rf "$work/server"
 		mkdir "$work/server"
-		"$bin/smtpd" -d -f "$here/peers/hermes/smtpd.conf" -D "port=$port" -D "dir=$work/server" \
+		{ echo "${1:-}"; cat "$here/peers/hermes/smtpd.conf"; } >"$work/smtpd.conf"
+		"$bin/smtpd" -d -f "$work/smtpd.conf" -D "port=$port" -D "dir=$work/server" \
 			>"$work/log" 2>&1 </dev/null &
 		server=$!
 		for ((i = 0; i < 200; i++)); do
@@ -105,6 +107,20 @@ for point; do
 		full=--full
 		[ "$part" = 1 ] || full=''
 		"$bin/queue-bench" $full --programs "$bin" --dir "$work" all
+		continue
+	fi
+	if [ "$point" = sealed ]; then
+		compressed='queue compression'
+		encrypted="queue encryption \"$(printf %032d 7)\""
+		# In turns, so that what else the machine does falls on all alike.
+		for ((run = 0; run < runs; run++)); do
+			for lines in '' "$compressed" "$encrypted" "$compressed"$'\n'"$encrypted"; do
+				start "$lines"
+				echo "${lines:-plain}"
+				load send 50 8000 --rcpt u@relay.test --size 10240 --text "$here/../../ARCHITECTURE.md"
+				stop
+			done
+		done
 		continue
 	fi
 	start
