@@ -41,6 +41,8 @@ pub(crate) struct Replayed {
     pub(crate) ids: u64,
     /// The highest number of a segment file.
     pub(crate) last: u32,
+    /// The segments and the keys they are written under.
+    pub(crate) sealed: Vec<(u32, u32)>,
     /// What the record of an orderly end says about the next step of the id counter, if the
     /// journal ends with one.
     pub(crate) closed: Option<u64>,
@@ -78,6 +80,8 @@ pub(crate) fn replay(disk: &dyn Disk, dir: &Path, keys: &Keys) -> io::Result<Rep
     let mut replayed = Replayed { key, ..Replayed::default() };
     let ids = outlines.iter().filter_map(|outline| Some(outline.header?.ids)).max();
     replayed.ids = ids.unwrap_or_default();
+    let sealed = |outline: &Outline| Some((outline.number, outline.header?.sealed));
+    replayed.sealed = outlines.iter().filter_map(sealed).collect();
     replayed.last = numbers.last().copied().unwrap_or_default();
 
     for (nth, outline) in outlines.iter().enumerate() {

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use smtpd_engine::time::Time;
 
-use super::Codec;
-use super::tests::{codec, codecs, with_fitting_sums};
+use super::tests::{codec, codecs, key, with_fitting_sums};
+use super::{Codec, Options, key_ids};
 use crate::budget::Budget;
 use crate::commit::{Commit, Opened, Options as QueueOptions};
 use crate::disk::fault::FaultDisk;
@@ -200,6 +200,28 @@ fn a_large_message_is_copied_with_all_it_has() {
 }
 
 #[test]
+fn mail_that_waits_is_sealed_again_until_the_old_key_is_not_needed() {
+    let [old, both, new] = [&['a'][..], &['b', 'a'], &['b']].map(|keys| codec(true, keys));
+    let none = Options { compress: false, encrypt: false, keys: vec![key('b')] };
+    let none = Codec::new(none, &[7; 32]);
+    let mut queue = Queue::new(&Codec::default());
+    queue.accept(1, false);
+    queue.attempt(1);
+    for (codec, after, number) in [(&old, &old, 2), (&both, &new, 3), (&none, &Codec::default(), 4)]
+    {
+        queue = queue.again(codec);
+        queue.accept(number, true);
+        queue.attempt(number);
+        assert!(queue.tidy().is_empty());
+        assert_eq!(key_ids(&queue.disk, root()).unwrap(), [codec.key_id()].into());
+        queue = queue.again(after);
+        assert_eq!(queue.findings, []);
+        queue.check(1, false);
+        (2..=number).for_each(|number| queue.check(number, true));
+    }
+}
+
+#[test]
 fn facts_that_were_changed_are_damage() {
     let codec = codec(false, &['k']);
     let mut queue = Queue::new(&codec);
@@ -224,7 +246,12 @@ fn content_that_was_changed_is_never_given() {
     queue.accept(2, false);
     queue.attempt(2);
     queue.tamper(|body, header| body[header.facts as usize + 3] ^= 1);
-    let queue = queue.again(&codec);
+    let mut queue = queue.again(&codec);
     assert_eq!(queue.content(1).unwrap_err().kind(), ErrorKind::InvalidData);
+    queue.check(2, false);
+    // Sealed under another key, it is found and set aside.
+    queue = queue.again(&super::tests::codec(true, &['n', 'k']));
+    let done = queue.tidy();
+    assert!(matches!(done[..], [Done::Damaged(message)] if message == id(1)), "{done:?}");
     queue.check(2, false);
 }

@@ -127,6 +127,8 @@ impl Commit {
             None => (options.random as u64, (options.random >> 96) as u64),
         };
         let ids = Ids::new(first, first);
+        let stale = |(_, sealed): &&(u32, u32)| *sealed != options.codec.key_id();
+        let stale = replayed.sealed.iter().rfind(stale).map_or(0, |(number, _)| *number);
         let spares = Spares::find(disk.clone(), &layout.journal, options.segment)?;
         let spares = Arc::new(spares);
         let table = Shared::new(replayed.table);
@@ -172,7 +174,7 @@ impl Commit {
             uncertain: Vec::new(),
             retry: Time::default(),
             trouble: Refusal::Failed,
-            tidy: Tidy::default(),
+            tidy: Tidy::new(stale),
         };
         Ok(Opened { commit, recovered, ids, reader, spool, filler })
     }

@@ -41,6 +41,9 @@ const UNLINKED: Duration = Duration::from_millis(500);
 /// What is being tidied up.
 #[derive(Default)]
 pub(super) struct Tidy {
+    /// The last segment that was written under another key than the one of today: up to there
+    /// all are emptied, so that the other key is not needed any more in time.
+    stale: u32,
     /// A message found no room since the journal was last made smaller.
     pub(super) full: bool,
     copying: Option<Copying>,
@@ -50,6 +53,13 @@ pub(super) struct Tidy {
     copy: Time,
     /// Until then no file is removed.
     unlink: Time,
+}
+
+impl Tidy {
+    /// Tidies a journal whose segments up to `stale` are written under another key.
+    pub(super) fn new(stale: u32) -> Self {
+        Self { stale, ..Self::default() }
+    }
 }
 
 /// A segment that is being emptied.
@@ -110,7 +120,7 @@ impl Commit {
         if now < self.tidy.copy {
             return Ok(self.tidy.copy.saturating_since(now));
         }
-        if self.tidy.copying.is_none() && !self.is_wasteful() {
+        if self.tidy.copying.is_none() && !self.is_wasteful() && !self.is_stale() {
             return Ok(IDLE);
         }
         self.tidy.copy = now + PAUSE;
@@ -156,6 +166,12 @@ impl Commit {
             return unused > 2 * active;
         }
         unused > active + table.octets().max(2 * self.capacity)
+    }
+
+    /// Whether the oldest segment is written under another key.
+    fn is_stale(&self) -> bool {
+        let table = self.table.lock();
+        table.segments().next().is_some_and(|(number, _)| number <= self.tidy.stale)
     }
 
     /// Reads a piece of the segment that is being emptied, or copies what counts in a piece.
