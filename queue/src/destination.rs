@@ -25,8 +25,13 @@ impl Destinations {
     pub fn lane(&self, envelope: &Envelope) -> LaneId {
         match &envelope.agent {
             Agent::Mda { user } => self.hash(b'u', user.as_bytes()),
-            Agent::Mta => self.hash(b'd', envelope.dest.domain().to_ascii_lowercase().as_bytes()),
+            Agent::Mta => self.domain(envelope.dest.domain()),
         }
+    }
+
+    /// The lane of what is relayed to a domain.
+    pub fn domain(&self, domain: &str) -> LaneId {
+        self.hash(b'd', domain.to_ascii_lowercase().as_bytes())
     }
 
     /// A number by which it is seen that lanes were made with another key, or by a standard

@@ -62,7 +62,10 @@ pub(super) struct Memory {
     flying: BTreeMap<EnvelopeId, u64>,
     /// Envelopes whose outcome is on its way to the disk.
     recording: usize,
-    of_kind: [usize; 2],
+    /// Envelopes of each kind that came from a commit, and from the store.
+    of_kind: [[usize; 2]; 2],
+    /// Of the former, those on their way to the store.
+    leaving: [usize; 2],
     /// Octets of content held, counted once for each envelope.
     content: u64,
 }
@@ -71,7 +74,7 @@ impl Memory {
     /// False, and nothing changes, when it is here already.
     pub(super) fn insert(&mut self, id: EnvelopeId, entry: Entry) -> bool {
         let Slot::Vacant(slot) = self.entries.entry(id) else { return false };
-        self.of_kind[entry.kind as usize] += 1;
+        self.of_kind[entry.kind as usize][usize::from(entry.is_lent)] += 1;
         self.content += held(&entry);
         slot.insert(entry);
         true
@@ -80,7 +83,7 @@ impl Memory {
     pub(super) fn remove(&mut self, id: EnvelopeId) -> Option<Entry> {
         self.leave_phase(id);
         let entry = self.entries.remove(&id)?;
-        self.of_kind[entry.kind as usize] -= 1;
+        self.of_kind[entry.kind as usize][usize::from(entry.is_lent)] -= 1;
         self.content -= held(&entry);
         Some(entry)
     }
@@ -108,6 +111,7 @@ impl Memory {
             Phase::Near(due) => drop(self.near.insert((due, id))),
             Phase::InFlight { since } => drop(self.flying.insert(id, since)),
             Phase::Recording | Phase::Obeying => self.recording += 1,
+            Phase::Leaving if !entry.is_lent => self.leaving[entry.kind as usize] += 1,
             Phase::New | Phase::Due | Phase::Leaving => {}
         }
         entry.phase = phase;
@@ -120,6 +124,7 @@ impl Memory {
             Phase::Near(due) => drop(self.near.remove(&(due, id))),
             Phase::InFlight { .. } => drop(self.flying.remove(&id)),
             Phase::Recording | Phase::Obeying => self.recording -= 1,
+            Phase::Leaving if !entry.is_lent => self.leaving[entry.kind as usize] -= 1,
             Phase::New | Phase::Due | Phase::Leaving => {}
         }
     }
@@ -146,7 +151,22 @@ impl Memory {
     }
 
     pub(super) fn len(&self, kind: Kind) -> usize {
-        self.of_kind[kind as usize]
+        self.of_kind[kind as usize].iter().sum()
+    }
+
+    /// Envelopes that came from a commit and are not about to go to the store.
+    pub(super) fn staying(&self, kind: Kind) -> usize {
+        self.of_kind[kind as usize][0] - self.leaving[kind as usize]
+    }
+
+    /// Envelopes that came from the store.
+    pub(super) fn lent(&self, kind: Kind) -> usize {
+        self.of_kind[kind as usize][1]
+    }
+
+    /// How many envelopes are being tried.
+    pub(super) fn flying(&self) -> usize {
+        self.flying.len()
     }
 
     pub(super) fn content(&self) -> u64 {

@@ -44,7 +44,7 @@ use crate::delivery::{Attempt, Batch, Failure, Job, Kind, Report, envelope};
 use crate::destination::Destinations;
 use crate::envelope::{Due, Message, Outcome, State, Verdict};
 use crate::id::{EnvelopeId, MessageId};
-use crate::lanes::{BatchId, Lanes, Limits};
+use crate::lanes::{BatchId, Lanes, Limits, Share};
 use crate::request::Stored;
 use crate::schedule;
 use crate::store::{Answer, Lent, Request};
@@ -154,6 +154,12 @@ impl Scheduler {
         }
     }
 
+    /// Gives relaying to one domain limits of its own.
+    pub fn limit_domain(&mut self, domain: &str, share: Share) {
+        let lane = self.destinations.domain(domain);
+        self.agent_mut(Kind::Mta).lanes.limit(lane, share);
+    }
+
     /// Takes in what has happened and adds to `outputs` what is to be done.
     pub fn turn(&mut self, now: Clock, inputs: &mut Vec<Input>, outputs: &mut Vec<Output>) {
         self.notice_steps(now);
@@ -239,8 +245,10 @@ impl Scheduler {
         for envelope in &message.envelopes {
             let kind = envelope.agent.kind();
             let lane = self.destinations.lane(envelope);
-            let fits = self.memory.len(kind) < self.options.memory
-                && self.agent(kind).lanes.waiting(lane) < self.options.per_lane;
+            // A lane may have half as much as is left, so something is always left.
+            let left = self.options.memory.saturating_sub(self.memory.staying(kind));
+            let most = self.options.per_lane.min(left.div_ceil(2));
+            let fits = self.agent(kind).lanes.waiting(lane) < most;
             let entry = Entry {
                 message: Arc::clone(&message),
                 content: content.clone(),
@@ -422,7 +430,9 @@ impl Scheduler {
     fn begin(&mut self, kind: Kind, now: Clock, outputs: &mut Vec<Output>) {
         while !self.agent(kind).paused {
             let id = self.next_batch;
-            let Some(envelopes) = self.agent_mut(kind).lanes.begin(id, now.mono) else { break };
+            let most = self.options.inflight.saturating_sub(self.memory.flying());
+            let lanes = &mut self.agent_mut(kind).lanes;
+            let Some(envelopes) = lanes.begin(id, now.mono, most) else { break };
             self.next_batch += 1;
             let jobs: Vec<_> = envelopes.into_iter().filter_map(|id| self.job(id, now)).collect();
             if jobs.is_empty() {
@@ -443,7 +453,7 @@ impl Scheduler {
     /// Asks the store for what is due, when there is room for it.
     fn claim(&mut self, kind: Kind, now: Clock, outputs: &mut Vec<Output>) {
         let room = self.room(kind);
-        let many = self.options.per_lane / 2;
+        let many = (self.options.per_lane / 2).min(room / 8).max(1);
         let agent = self.agent_mut(kind);
         // What was on its way to the store when the clock was set back comes there with a due
         // time of the old one.
@@ -461,9 +471,9 @@ impl Scheduler {
         outputs.push(Output::Store(Request::Claim(claim)));
     }
 
-    /// How many envelopes may come from the store: the other half is for new ones.
+    /// How many envelopes may come from the store.
     fn room(&self, kind: Kind) -> usize {
-        (self.options.memory / 2).saturating_sub(self.memory.len(kind))
+        (self.options.memory / 2).saturating_sub(self.memory.lent(kind))
     }
 
     /// Sees a step of the wall clock, by comparison with the monotonic one.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use smtpd_engine::time::Time;
 
-use crate::lanes::Limits;
+use crate::lanes::{Limits, Share};
 
 /// Both clocks at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,11 +19,16 @@ pub struct Clock {
 /// The bounds of a scheduler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Envelopes of each kind in memory. One takes about a kilobyte with its message.
+    /// Envelopes of each kind in memory that came from a commit; half as many may come from the
+    /// store beside them, so that neither keeps the other out. One takes about a kilobyte with
+    /// its message.
     pub memory: usize,
     /// Envelopes of one destination that may wait in memory for their turn, so that a flood
-    /// for one leaves room for the others.
+    /// for one leaves room for the others. As memory fills it is less: whatever many floods take,
+    /// the next destination finds some room.
     pub per_lane: usize,
+    /// Envelopes of both kinds that are being tried at once.
+    pub inflight: usize,
     /// Octets of content kept in memory from the commit to the first attempt. Behind more than
     /// that the disk's cache is as good, and the budget is there for the sessions.
     pub content: u64,
@@ -38,18 +43,20 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        // A batch of 32 takes 3 ms on an ordinary disk, and a larger one gains nothing.
+        // A batch of 32 takes 3 ms on an ordinary disk, and a larger one gains nothing. One that
+        // is not back after 25 ms has met something slow.
         let limits = Limits {
             batches: 8,
             brisk: 2,
-            batches_per_lane: 2,
             batch: 32,
             turn: 8,
-            late: Duration::from_secs(1),
+            late: Duration::from_millis(25),
+            lane: Share { batches: 2, batch: 32 },
         };
         Self {
             memory: 8192,
             per_lane: 4096,
+            inflight: 5000,
             content: 16 << 20,
             near: Duration::from_secs(60),
             mda: limits,

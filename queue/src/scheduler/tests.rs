@@ -1,5 +1,6 @@
 //! The scheduler alone, with a test in the place of commit, store and workers.
 
+mod fair;
 mod orders;
 mod whole;
 
