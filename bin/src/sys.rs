@@ -100,6 +100,37 @@ pub fn become_user(user: &User) -> io::Result<()> {
     Ok(())
 }
 
+/// Another user's rights for a root process, until the value is dropped. Call it while the process
+/// has one thread.
+#[derive(Debug)]
+pub struct Assumed {
+    gid: u32,
+}
+
+impl Assumed {
+    /// Takes on the effective ids of `user`.
+    ///
+    /// # Errors
+    /// The system's; the rights are then those of before.
+    pub fn new(user: &User) -> io::Result<Assumed> {
+        // SAFETY: reads an id.
+        let assumed = Assumed { gid: unsafe { libc::getegid() } };
+        // SAFETY: plain values; the group first, as that takes root's rights.
+        check(unsafe { libc::setegid(user.gid) })?;
+        // SAFETY: as above. An error drops `assumed`, which puts the group back.
+        check(unsafe { libc::seteuid(user.uid) })?;
+        Ok(assumed)
+    }
+}
+
+impl Drop for Assumed {
+    fn drop(&mut self) {
+        // SAFETY: plain values; root is the process's real and saved user.
+        let back = unsafe { libc::seteuid(0) == 0 && libc::setegid(self.gid) == 0 };
+        assert!(back, "root's rights are the process's own and cannot be refused");
+    }
+}
+
 /// Leaves the terminal and the caller: fork, new session, standard streams to /dev/null. The
 /// working directory stays, as relative paths of the configuration are relative to it. Call it
 /// while the process has one thread.

@@ -25,6 +25,15 @@ pub enum Command {
     Order(Action, Selection),
     /// `queue export DIR`
     Export(PathBuf),
+    /// `queue import DIR`
+    Import(PathBuf),
+    /// `queue import --opensmtpd [--key FILE] DIR`
+    MoveIn {
+        /// The spool directory of OpenSMTPD.
+        from: PathBuf,
+        /// The file with the key of its queue; `-` asks for it.
+        key: Option<PathBuf>,
+    },
     /// `queue verify`
     Verify,
     /// `resume mda|mta|smtp`
@@ -103,7 +112,7 @@ use Token::{Domain, Envelope, Message, Path, Word};
 struct Given {
     subject: Option<Subject>,
     domain: Option<String>,
-    path: Option<PathBuf>,
+    paths: Vec<PathBuf>,
 }
 
 /// What a path means; `None` never comes of a path that was followed to its end.
@@ -121,7 +130,18 @@ const COMMANDS: &[(&[Token], Meaning)] = &[
     (&[Word("pause"), Word("mda")], |_| Some(Command::Pause(System::Mda))),
     (&[Word("pause"), Word("mta")], |_| Some(Command::Pause(System::Mta))),
     (&[Word("pause"), Word("smtp")], |_| Some(Command::Pause(System::Smtp))),
-    (&[Word("queue"), Word("export"), DIR], |given| given.path.map(Command::Export)),
+    (&[Word("queue"), Word("export"), DIR], |given| given.path().map(Command::Export)),
+    (
+        &[Word("queue"), Word("import"), Word("--opensmtpd"), Word("--key"), FILE, DIR],
+        |mut given| {
+            let from = given.paths.pop()?;
+            Some(Command::MoveIn { from, key: Some(given.path()?) })
+        },
+    ),
+    (&[Word("queue"), Word("import"), Word("--opensmtpd"), DIR], |given| {
+        Some(Command::MoveIn { from: given.path()?, key: None })
+    }),
+    (&[Word("queue"), Word("import"), DIR], |given| given.path().map(Command::Import)),
     (&[Word("queue"), Word("verify")], |_| Some(Command::Verify)),
     (&[Word("release"), Word("domain"), Domain], |given| given.order(Action::Resume)),
     (&[Word("remove"), Envelope], |given| given.order(Action::Remove)),
@@ -156,8 +176,13 @@ const COMMANDS: &[(&[Token], Meaning)] = &[
 ];
 
 const DIR: Token = Path("<directory>");
+const FILE: Token = Path("<file>");
 
 impl Given {
+    fn path(mut self) -> Option<PathBuf> {
+        self.paths.pop()
+    }
+
     fn show_message(self) -> Option<Command> {
         self.subject.map(|subject| Command::ShowMessage(subject.message()))
     }
@@ -180,7 +205,7 @@ impl Given {
             Envelope => self.subject = word.parse().ok().map(Subject::Envelope),
             Message => self.subject = word.parse().ok().map(Subject::Message),
             Domain => self.domain = Some(word.to_owned()),
-            Path(_) => self.path = Some(word.into()),
+            Path(_) => self.paths.push(word.into()),
         }
     }
 }
@@ -291,6 +316,15 @@ mod tests {
             (show_message.as_str(), Command::ShowMessage(message)),
             ("show message 0123abcd", Command::ShowMessage(message)),
             ("queue verify", Command::Verify),
+            ("queue import dir", Command::Import("dir".into())),
+            (
+                "queue import --opensmtpd /var/spool/smtpd",
+                Command::MoveIn { from: "/var/spool/smtpd".into(), key: None },
+            ),
+            (
+                "q imp --o --key - spool",
+                Command::MoveIn { from: "spool".into(), key: Some("-".into()) },
+            ),
             ("queue export /a/b", Command::Export("/a/b".into())),
             ("log brief", Command::Log { verbose: false }),
             ("l v", Command::Log { verbose: true }),
@@ -332,6 +366,10 @@ mod tests {
             ("remove domain", "possibilities are:\nremove domain <str>"),
             ("pause m", "possibilities are:\npause envelope\npause mda\npause mta\npause smtp"),
             ("show envelope 0123abcd", "possibilities are:\nshow envelope <evpid>"),
+            (
+                "queue import",
+                "possibilities are:\nqueue import --opensmtpd\nqueue import <directory>",
+            ),
             ("log brief now", "invalid command"),
             ("show queue 0123abcd x", "invalid command"),
             ("show queue 0123abc", "possibilities are:\nshow queue <msgid>"),

@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use smtpd_queue::codec::Keys;
+use smtpd_config::Config;
 use smtpd_queue::disk::RealDisk;
 use smtpd_queue::id::{EnvelopeId, MessageId};
 use smtpd_queue::lock;
@@ -21,6 +21,7 @@ use super::Failure;
 use super::queue::Queue;
 use crate::control::entry::QueueEntry;
 use crate::control::listing;
+use crate::keys;
 use crate::transfer::document::Document;
 
 /// Envelopes that are read before they are printed.
@@ -35,11 +36,12 @@ pub struct Offline {
 }
 
 impl Offline {
-    /// Reads the journal in a queue directory.
+    /// Reads the journal in a queue directory. Keys that it needs and that are not in the
+    /// configuration are asked for.
     ///
     /// # Errors
     /// When there is no queue, it may not be read, or a daemon has it.
-    pub fn open(directory: &Path) -> Result<Offline, Failure> {
+    pub fn open(directory: &Path, config: Option<&Config>) -> Result<Offline, Failure> {
         let shown = directory.display();
         if let Err(error) = std::fs::read_dir(directory.join("journal")) {
             return Err(Failure::Queue(match error.kind() {
@@ -51,7 +53,8 @@ impl Offline {
             }));
         }
         ensure_free(directory)?;
-        let (reader, recovered) = Reader::offline(Arc::new(RealDisk), directory, &Keys::default())
+        let keys = keys::offline(config, &RealDisk, directory).map_err(Failure::Queue)?;
+        let (reader, recovered) = Reader::offline(Arc::new(RealDisk), directory, &keys)
             .map_err(|error| Failure::Queue(format!("queue: {}", words(&error))))?;
         Ok(Offline { reader, directory: directory.to_owned(), recovered })
     }

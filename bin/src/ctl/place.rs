@@ -53,6 +53,15 @@ impl Place {
         Ok(config.map_or_else(|| limits::QUEUE_DIRECTORY.into(), |config| config.queue.directory))
     }
 
+    /// The configuration as far as it is there for the keys of a queue: with `-q` its mistakes
+    /// are no hindrance here either.
+    pub fn config_for_keys(&self) -> Result<Option<Config>, Failure> {
+        match self.directory {
+            Some(_) => Ok(self.config().unwrap_or_default()),
+            None => self.config(),
+        }
+    }
+
     fn load(&self, file: &Path) -> Result<Config, Failure> {
         let machine =
             Machine::new().map_err(|error| Failure::Queue(format!("interfaces: {error}")))?;

@@ -39,7 +39,7 @@ pub(crate) mod sockets;
 mod spooler;
 mod start;
 mod threads;
-mod users;
+pub(crate) mod users;
 pub mod writer;
 
 use std::path::Path;
