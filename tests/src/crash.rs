@@ -151,12 +151,15 @@ impl World {
             }
             thread::sleep(more);
             if let Some(mount) = mount {
+                // The reader trusts no sync from here on: without power, xfs says of a directory
+                // that it is synced when nothing of it is left to be written.
+                over.store(true, Ordering::SeqCst);
                 mount.cut_power().expect("it was tried before");
                 // The daemon lives on for a moment, and must promise nothing more.
                 thread::sleep(darkness);
             }
             server.signal("KILL");
-            over.store(true, Ordering::Relaxed);
+            over.store(true, Ordering::SeqCst);
             reader.join().expect("the reader")
         });
         let _ = self.server.wait();
@@ -268,7 +271,7 @@ fn send(server: &Server, books: &Books, name: &str, to: &str, mut rng: Rng) {
 /// remove it. Errors are no concern of theirs: the power may be off.
 fn read(maildir: &Path, books: &Books, over: &AtomicBool, mut rng: Rng) -> Taken {
     let mut taken = Taken::default();
-    while !over.load(Ordering::Relaxed) {
+    while !over.load(Ordering::SeqCst) {
         let mut removed = Vec::new();
         for path in messages(maildir) {
             if rng.one_in(2) {
@@ -284,7 +287,8 @@ fn read(maildir: &Path, books: &Books, over: &AtomicBool, mut rng: Rng) -> Taken
             }
         }
         // Until then it may be there again after a power cut, and was delivered once.
-        if File::open(maildir.join("new")).is_ok_and(|new| new.sync_all().is_ok()) {
+        let synced = File::open(maildir.join("new")).is_ok_and(|new| new.sync_all().is_ok());
+        if synced && !over.load(Ordering::SeqCst) {
             for (name, envelope) in removed {
                 books.take(&name);
                 taken.away.insert(envelope);

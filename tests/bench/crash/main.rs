@@ -7,7 +7,7 @@
 //! crash-test --rounds 10 --messages 100 kill
 //! ```
 //!
-//! A hundred rounds with a thousand messages each, the default, take some minutes. It needs the
+//! A hundred rounds with a thousand messages each, the default, take two or three minutes. It needs the
 //! programs `smtpd` and `smtpctl` beside its own. What is checked in each round is in
 //! `smtpd_tests::crash`: it ends with a panic at the first message that was acknowledged and is
 //! lost, refused and delivered, changed, or delivered twice although its outcome was on disk.
@@ -27,7 +27,7 @@ const HELP: &str = "\
 usage: crash-test [options] [kill] [xfs] [ext4]
 
   --rounds N         ends of the daemon in all           (default 100)
-  --messages N       acknowledged before each, about     (default 1000)
+  --messages N       acknowledged before each, about     (default 1050)
   --every N          rounds between two checks           (default 4)
   --seed N           of the load and of the moments      (default: the process id)
   --dir DIR          where a folder of ours is made      (default /var/tmp)
@@ -50,7 +50,7 @@ impl Options {
         let mut options = Options {
             ends: Vec::new(),
             rounds: 100,
-            messages: 1000,
+            messages: 1050,
             every: 4,
             seed: std::process::id().into(),
             dir: "/var/tmp".into(),
