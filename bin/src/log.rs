@@ -13,6 +13,7 @@
 //!
 //! Nothing in a line can begin another one: control characters are shown as escapes (see [`vis`]).
 
+pub mod bounce;
 pub mod delivery;
 pub mod life;
 mod queue;

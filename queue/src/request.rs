@@ -33,6 +33,14 @@ pub struct Accept<T> {
     pub causes: Vec<Outcome>,
 }
 
+impl<T> Accept<T> {
+    /// The same with another token.
+    pub fn map<U>(self, token: impl FnOnce(T) -> U) -> Accept<U> {
+        let Self { token: old, message, content, causes } = self;
+        Accept { token: token(old), message, content, causes }
+    }
+}
+
 /// The content of a message: lines with CR LF, without dot stuffing.
 #[derive(Debug)]
 pub struct Content {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use smtpd_engine::address::{Mailbox, ReversePath};
 use smtpd_engine::time::Time;
+use smtpd_queue::bounce::About;
 use smtpd_queue::budget::Budget;
 use smtpd_queue::commit::{Commit, Opened, Options};
 use smtpd_queue::delivery::Report;
@@ -37,6 +38,8 @@ struct Node {
     clock: Clock,
     requests: Vec<Request<String>>,
     inputs: Vec<Input>,
+    /// Envelopes whose sender would have been told, and of what.
+    bounced: Vec<(Mailbox, String)>,
     /// What was answered: the texts of messages by what their senders heard.
     accepted: BTreeSet<String>,
     refused: BTreeSet<String>,
@@ -58,6 +61,7 @@ impl Node {
             clock,
             requests: Vec::new(),
             inputs: Vec::new(),
+            bounced: Vec::new(),
             accepted: BTreeSet::new(),
             refused: BTreeSet::new(),
         })
@@ -140,8 +144,16 @@ impl Node {
                     }
                     Output::Record(outcome) => self.requests.push(Request::Outcome(outcome)),
                     Output::Store(request) => asked.push(request),
-                    Output::Expired(..) | Output::Removed(..) => {}
-                    Output::Administered { .. } => {}
+                    // As for any message with the null reverse-path: nobody is told.
+                    Output::Bounce(notice) => {
+                        for About { outcome, failure } in notice.about {
+                            let mut all = notice.message.envelopes.iter();
+                            let envelope = all.find(|one| one.id == outcome.envelope).unwrap();
+                            self.bounced.push((envelope.dest.clone(), failure.text));
+                            self.requests.push(Request::Outcome(outcome));
+                        }
+                    }
+                    Output::Expired(..) | Output::Removed(..) | Output::Administered { .. } => {}
                 }
             }
             self.store.turn(&mut asked, &mut answers);
@@ -393,18 +405,18 @@ fn mail_that_a_reader_has_taken_is_not_delivered_again() {
 }
 
 #[test]
-fn a_loop_is_held_with_its_reason() {
+fn a_loop_fails_for_good() {
     let mut node = Node::start(&disk(), clock()).unwrap();
     node.submit("loop\r\nDelivered-To: BOB@example.org", &["bob", "carol"]);
     node.run();
-    let lines = node.list();
-    assert_eq!(lines.len(), 1, "carol has hers: {lines:?}");
-    assert_eq!(lines[0], "bob@example.org|1|held|Loop detected");
+    assert_eq!(node.list(), [""; 0]);
+    let bob = Mailbox::parse("bob@example.org").unwrap();
+    assert_eq!(node.bounced, [(bob, "Loop detected".to_owned())], "carol has hers");
     assert!(mail_is_empty(&node.disk, &folder("bob", "tmp")));
 }
 
 #[test]
-fn what_expires_is_held_and_survives_a_restart() {
+fn what_expires_is_given_up_for_good() {
     let disk = disk();
     let mut node = Node::start(&disk, clock()).unwrap();
     node.submit("one", &["bob"]);
@@ -413,16 +425,16 @@ fn what_expires_is_held_and_survives_a_restart() {
     drop(disk.create(Path::new("/home/bob")).unwrap());
     node.run();
     assert!(node.list()[0].contains("|1|10s|/home/bob"), "{:?}", node.list());
-    while !node.list()[0].contains("|held|") {
+    while node.bounced.is_empty() {
         node.pass(Duration::from_secs(1));
         node.run();
     }
     assert!(node.clock.unix >= START + 3600 * 1_000_000);
-    let before = node.list();
-    assert!(before[0].contains("|held|Envelope expired: /home/bob"), "{before:?}");
+    let text = &node.bounced[0].1;
+    assert!(text.starts_with("Envelope expired: /home/bob"), "{text}");
     let mut node = Node::start(&disk, node.clock).unwrap();
     node.run();
-    assert_eq!(node.list(), before);
+    assert_eq!(node.list(), [""; 0]);
     assert_eq!(node.scheduler.next_wakeup(node.clock), None);
 }
 

@@ -1,11 +1,12 @@
-//! Delivery status notifications as another program reads them: Python's email package.
+//! Delivery status notifications of the real daemon, and how another program reads them: Python's
+//! email package.
 
 use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use smtpd_tests::program::repository;
+use smtpd_tests::program::{Client, Options, Server, TempDir, eventually, messages, repository};
 
 /// The facts that Python reads from a report, or `None` when there is no Python.
 ///
@@ -61,4 +62,154 @@ fn python_reads_every_kind_of_report() {
             assert!(facts.iter().any(|one| one == fact), "{name}: no {fact} in {facts:#?}");
         }
     }
+}
+
+/// What every configuration here begins with.
+const HEAD: &str = "queue directory $dir/spool\ncontrol socket $dir/smtpd.sock\n\
+    daemon user root\nlisten on localhost port $port\n";
+
+/// A configuration in `dir`.
+fn configuration(dir: &TempDir, name: &str, text: &str) -> Options {
+    let path = dir.path().join(name);
+    fs::write(&path, format!("{HEAD}{text}")).expect("written");
+    let dir = Some(dir.path().to_owned());
+    Options { config: Some(path), dir, ..Options::default() }
+}
+
+const ANYBODY: &str = "action \"local\" maildir $dir/mail/%{dest.user} userbase any\n\
+    match from any for local action \"local\"\n";
+
+/// A report as it was delivered: what comes below the lines of the delivery.
+fn delivered(path: &Path) -> Vec<u8> {
+    let text = fs::read(path).expect("a message");
+    let text = String::from_utf8(text).expect("ASCII");
+    let (first, text) = text.split_once('\n').expect("lines");
+    assert_eq!(first, "Return-Path: <>");
+    let (second, text) = text.split_once('\n').expect("lines");
+    assert!(second.starts_with("Delivered-To: "), "{second}");
+    text.replace('\n', "\r\n").into_bytes()
+}
+
+/// Sends a message that is found to have been delivered before.
+fn send_loop(client: &mut Client, mail: &str, recipients: &[&str], loops: &str) {
+    client.expect(mail, "250");
+    for rcpt in recipients {
+        client.expect(rcpt, "250");
+    }
+    client.expect("DATA", "354");
+    let content = format!("Subject: round\r\nDelivered-To: {loops}\r\n\r\nand round\r\n.");
+    client.expect(&content, "250");
+}
+
+#[test]
+fn what_fails_for_good_goes_back_to_who_wants_to_know() {
+    let dir = TempDir::new();
+    let server = Server::start(configuration(&dir, "one.conf", ANYBODY));
+    let mut client = server.connect();
+    client.expect("EHLO c.example", "250");
+    let all = ["RCPT TO:<bob@localhost> ORCPT=rfc822;Bob+40x", "RCPT TO:<carol@localhost>"];
+    let mail = "MAIL FROM:<alice@localhost> RET=FULL ENVID=Q+2B1";
+    send_loop(&mut client, mail, &all, "bob@localhost");
+    let never = ["RCPT TO:<bob@localhost> NOTIFY=NEVER", "RCPT TO:<bob@localhost> NOTIFY=SUCCESS"];
+    send_loop(&mut client, "MAIL FROM:<alice@localhost>", &never, "bob@localhost");
+    send_loop(&mut client, "MAIL FROM:<>", &["RCPT TO:<bob@localhost>"], "bob@localhost");
+    let elsewhere = "MAIL FROM:<x@elsewhere.example>";
+    send_loop(&mut client, elsewhere, &["RCPT TO:<bob@localhost>"], "bob@localhost");
+
+    let reports = server.wait_for_mail("alice", 1);
+    eventually("an empty queue", || server.smtpctl(&["show", "queue"]).1.is_empty());
+    assert_eq!(server.wait_for_mail("carol", 1).len(), 1);
+    assert_eq!((server.maildir("alice").len(), server.maildir("bob").len()), (1, 0));
+    server.wait_for_log("no report for");
+    server.wait_for_log("warn: queue: no return path!");
+    server.wait_for_log("warn: PermFail injecting failure report on message");
+    let log = server.log();
+    let of_report = log.iter().find(|line| line.starts_with("0000000000000000 smtp envelope"));
+    let of_report = of_report.expect("a report is logged as a message");
+    assert!(of_report.ends_with("from=<> to=<alice@localhost>"), "{of_report}");
+
+    let Some(facts) = facts(&delivered(&reports[0])) else { return };
+    for fact in [
+        "To=alice@localhost",
+        "Subject=Delivery status notification: failed",
+        "Original-Envelope-Id=Q+1",
+        "Original-Recipient=rfc822; Bob@x",
+        "Final-Recipient=rfc822; bob@localhost",
+        "Status=5.4.6",
+        "Original-Type=message/rfc822",
+        "Original-Subject=round",
+    ] {
+        assert!(facts.iter().any(|one| one == fact), "no {fact} in {facts:#?}");
+    }
+    let recipients = facts.iter().filter(|fact| fact.starts_with("Final-Recipient"));
+    assert_eq!(recipients.count(), 1, "carol has hers: {facts:#?}");
+}
+
+#[test]
+fn a_user_who_is_removed_after_the_250_sends_the_mail_back() {
+    let dir = TempDir::new();
+    let users = |names: &[&str]| {
+        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let user = |name| format!("{name} = \"{uid}:{gid}:{}/{name}\"", dir.path().display());
+        let table = names.iter().map(user).collect::<Vec<_>>().join(", ");
+        format!(
+            "table users {{ {table} }}\naction \"local\" maildir userbase <users>\n\
+             match from any for local action \"local\"\n"
+        )
+    };
+    let both = configuration(&dir, "both.conf", &users(&["alice", "bob", "carol"]));
+    let paused = Options { arguments: vec!["-P".into(), "mda".into()], ..both };
+    let mut server = Server::start(paused);
+    let mut client = server.connect();
+    client.expect("EHLO c.example", "250");
+    client.expect("MAIL FROM:<alice@localhost>", "250");
+    for rcpt in ["bob", "carol"] {
+        client.expect(&format!("RCPT TO:<{rcpt}@localhost>"), "250");
+    }
+    client.expect("DATA", "354");
+    client.expect("Subject: hello\r\n\r\nhello\r\n.", "250");
+    assert!(server.stop().success());
+
+    let server = Server::start(configuration(&dir, "one.conf", &users(&["alice"])));
+    let inbox = dir.path().join("alice/Maildir");
+    eventually("a report", || !messages(&inbox).is_empty());
+    server.wait_for_log("result=PermFail stat=user bob does not exist");
+    eventually("an empty queue", || server.smtpctl(&["show", "queue"]).1.is_empty());
+    let reports = messages(&inbox);
+    assert_eq!(reports.len(), 1, "both are in one report");
+    let Some(facts) = facts(&delivered(&reports[0])) else { return };
+    let count = |fact: &str| facts.iter().filter(|one| *one == fact).count();
+    assert_eq!((count("Action=failed"), count("Status=5.1.1")), (2, 2), "{facts:#?}");
+    assert_eq!(count("Original-Type=text/rfc822-headers"), 1);
+}
+
+#[test]
+fn late_mail_is_told_of_once_and_given_up_when_it_expires() {
+    let dir = TempDir::new();
+    let text = format!("bounce warn-interval 5s\nqueue ttl 5s\n{ANYBODY}");
+    // Something else has the place of the Maildir.
+    fs::create_dir(dir.path().join("mail")).expect("a folder");
+    fs::write(dir.path().join("mail/bob"), "").expect("a file");
+    let mut server = Server::start(configuration(&dir, "one.conf", &text));
+    let mut client = server.connect();
+    client.expect("EHLO c.example", "250");
+    let sent = client.message("alice@localhost", "bob@localhost", b"Subject: hello\r\n\r\n");
+    assert!(sent.starts_with("250"), "{sent}");
+    let late = server.wait_for_mail("alice", 1);
+    server.kill();
+
+    let server = Server::start(configuration(&dir, "one.conf", &text));
+    server.wait_for_log("stat=Envelope expired");
+    let all = server.wait_for_mail("alice", 2);
+    eventually("an empty queue", || server.smtpctl(&["show", "queue"]).1.is_empty());
+    assert_eq!(server.maildir("alice").len(), 2);
+    let failed = all.iter().find(|path| !late.contains(path)).expect("another");
+    let Some(facts_late) = facts(&delivered(&late[0])) else { return };
+    let has = |facts: &[String], fact: &str| facts.iter().any(|one| one == fact);
+    assert!(
+        has(&facts_late, "Action=delayed") && has(&facts_late, "Status=4.2.1"),
+        "{facts_late:?}"
+    );
+    let facts_failed = facts(&delivered(failed)).expect("there was a Python");
+    assert!(has(&facts_failed, "Action=failed") && has(&facts_failed, "Status=5.4.7"));
 }

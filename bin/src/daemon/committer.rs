@@ -20,11 +20,11 @@ use smtpd_queue::scheduler::Input;
 use smtpd_queue::spares::{Filled, Filler};
 use smtpd_reactor::{self as reactor, ConnId};
 
-use super::messages::{Message, Order, Request, Waiting};
+use super::messages::{Asker, Message, Order, Request, Waiting};
 use super::sockets::system_text;
 use super::spooler::Spooler;
 use super::{replies, threads};
-use crate::log::session as line;
+use crate::log::{bounce, session as line};
 
 /// Orders taken for one turn at most. What is more belongs to the next group: a bound on how long
 /// the first of a group waits for the writing of the last.
@@ -83,10 +83,10 @@ struct Committer {
     wants: mpsc::SyncSender<()>,
     start: Instant,
     requests: Vec<Request>,
-    /// Messages that wait while the scheduler is behind. Outcomes never do: it is by them that
-    /// it catches up.
+    /// Messages that wait while the scheduler is behind. Outcomes never do, and neither do
+    /// reports, which have some with them: it is by them that it catches up.
     held: Vec<Request>,
-    done: Vec<Done<Waiting<ConnId>>>,
+    done: Vec<Done<Asker<ConnId>>>,
     answers: Vec<(ConnId, Ticket, Answer)>,
     /// The last message was refused for want of space.
     full: bool,
@@ -141,8 +141,8 @@ impl Committer {
 
     fn turn(&mut self) {
         if self.listeners.pressed.load(Ordering::Relaxed) {
-            let is_accept = |order: &mut Request| matches!(order, request::Request::Accept(_));
-            self.held.extend(self.requests.extract_if(.., is_accept));
+            let is_from_outside = |request: &mut Request| matches!(request, request::Request::Accept(accept) if accept.causes.is_empty());
+            self.held.extend(self.requests.extract_if(.., is_from_outside));
         } else if !self.held.is_empty() {
             // They have waited longer than what has just come.
             self.held.append(&mut self.requests);
@@ -166,7 +166,7 @@ impl Committer {
     /// stand in order; the peers; then the scheduler.
     fn tell(&mut self) {
         for done in &self.done {
-            let (waiting, reply) = match done {
+            let (asker, reply) = match done {
                 Done::Accepted { token, message, content } => {
                     if std::mem::take(&mut self.full) {
                         log::info!("info: queue: space again: accepting messages");
@@ -185,7 +185,9 @@ impl Committer {
                 }
                 Done::Recorded(_) | Done::Discard(_) | Done::Damaged(_) => continue,
             };
-            self.answers.push((waiting.conn, waiting.ticket, reply.into()));
+            if let Asker::Peer(waiting) = asker {
+                self.answers.push((waiting.conn, waiting.ticket, reply.into()));
+            }
         }
         self.listeners.reactor.answer_all(self.answers.drain(..));
         let mut inputs = Vec::new();
@@ -198,7 +200,11 @@ impl Committer {
                     self.listeners.spooler.remove(message);
                     continue;
                 }
-                Done::Refused { .. } => continue,
+                Done::Refused { token: Asker::Report(ids), why, .. } => {
+                    bounce::not_sent(&ids, why);
+                    Input::Unsent(ids)
+                }
+                Done::Refused { token: Asker::Peer(_), .. } => continue,
             });
         }
         if !inputs.is_empty() {
@@ -208,9 +214,13 @@ impl Committer {
     }
 }
 
-fn log(waiting: &Waiting<ConnId>, message: &envelope::Message, content: &Stored) {
-    let session = waiting.ticket.session();
-    line::message(session, message.id, content.octets, message.envelopes.len(), waiting.esmtp);
+/// A report comes from no session; its lines have zero in the place of one.
+fn log(asker: &Asker<ConnId>, message: &envelope::Message, content: &Stored) {
+    let (session, esmtp) = match asker {
+        Asker::Peer(Waiting { ticket, esmtp, .. }) => (ticket.session(), *esmtp),
+        Asker::Report(_) => (0, true),
+    };
+    line::message(session, message.id, content.octets, message.envelopes.len(), esmtp);
     for envelope in &message.envelopes {
         line::envelope(session, envelope.id, &message.sender, &envelope.rcpt);
     }

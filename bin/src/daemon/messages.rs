@@ -24,8 +24,17 @@ pub struct Waiting<C> {
     pub esmtp: bool,
 }
 
+/// Who asked for a message to be taken into the queue.
+#[derive(Clone, Debug)]
+pub enum Asker<C> {
+    /// A peer, who waits for the answer.
+    Peer(Waiting<C>),
+    /// This server: the message is a report about these envelopes.
+    Report(Vec<EnvelopeId>),
+}
+
 /// Something to be made durable.
-pub type Request = request::Request<Waiting<ConnId>>;
+pub type Request = request::Request<Asker<ConnId>>;
 
 /// What the commit thread is told.
 pub enum Order {

@@ -21,6 +21,7 @@
 //! Order of the end (SIGTERM, SIGINT): no new sessions, 421 to the idle; no new attempts, those
 //! under way finish; the journal is closed; the index is closed, to be trusted by the next start.
 
+pub mod bounces;
 mod clock;
 mod committer;
 pub mod deliver;

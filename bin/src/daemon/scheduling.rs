@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use smtpd_engine::time::Time;
+use smtpd_queue::bounce::Notice;
 use smtpd_queue::delivery::{Batch, Kind};
 use smtpd_queue::scheduler::{self, Clock, Input, OrderId, Output, Scheduler};
 use smtpd_queue::store::Store;
@@ -31,6 +32,8 @@ pub struct Outlets {
     pub commit: Sender<Order>,
     /// The store.
     pub store: Sender<Errand>,
+    /// The thread that makes reports.
+    pub bounces: Sender<Notice>,
     /// Told to the commit thread while too much is in memory.
     pub pressed: Arc<AtomicBool>,
 }
@@ -162,6 +165,9 @@ impl Shell {
                     let text = format_args!("scheduler: evp:{id} {verdict:?}");
                     topic::trace(Topic::Scheduler, text);
                     outcomes.push(Request::Outcome(outcome));
+                }
+                Output::Bounce(notice) => {
+                    let _ = self.outlets.bounces.send(notice);
                 }
                 Output::Expired(message, id) => delivery::expired(&message, id, wall()),
                 Output::Removed(message, id) => delivery::removed(&message, id, wall()),

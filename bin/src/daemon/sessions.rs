@@ -11,7 +11,7 @@ use smtpd_reactor::{self as reactor, About, Closed, ConnId, Flow, Handler, Link,
 use super::clock::wall;
 use super::intake::{Backstage, Intake, Session};
 use super::lookup::{self, Question};
-use super::messages::{Backlog, Order, Request, Waiting};
+use super::messages::{Asker, Backlog, Order, Request, Waiting};
 use super::spooler::Spooler;
 use super::users::Remembered;
 use crate::log::session::{self as line, Reason};
@@ -50,7 +50,7 @@ impl Backstage for Channels {
     /// Messages that are whole in one turn are handed over together at its end: they share a
     /// sync, and a single one finds no company to wait for.
     fn commit(&mut self, accept: Accept<Waiting<ConnId>>) {
-        self.whole.push(Request::Accept(accept));
+        self.whole.push(Request::Accept(accept.map(Asker::Peer)));
         if self.whole.len() >= TOGETHER {
             self.hand_over();
         }

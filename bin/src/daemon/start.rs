@@ -27,12 +27,13 @@ use smtpd_queue::scheduler::{self, Input, Scheduler};
 use smtpd_queue::store::{self, Store};
 use smtpd_reactor::{ConnId, Inbox, Limits, Listener, Reactor};
 
+use super::bounces::{self, Bouncer};
 use super::clock::wall;
 use super::committer;
 use super::deliver::Worker;
 use super::intake::{Gate, Intake};
 use super::machine::Machine;
-use super::messages::{Errand, Message, Order, Request, Waiting};
+use super::messages::{Asker, Errand, Message, Order, Request, Waiting};
 use super::operator::Commands;
 use super::pool::Pool;
 use super::reading::Reading;
@@ -268,8 +269,18 @@ impl Parts {
             }
         });
         let (pool, _) = Pool::start("deliver", workers)?;
-        let outlets =
-            Outlets { workers: pool, commit: to_commit.clone(), store: to_store.clone(), pressed };
+        schedule.warn_at(config.bounce_warn.clone());
+        let (to_bounces, notices) = mpsc::channel();
+        let own = (reader.clone(), ids.clone(), Budget::new(bounces::MEMORY));
+        let bouncer = Bouncer::new(config.clone(), users.clone(), own);
+        bounces::start(bouncer, notices, to_commit.clone(), to_scheduler.clone())?;
+        let outlets = Outlets {
+            workers: pool,
+            commit: to_commit.clone(),
+            store: to_store.clone(),
+            bounces: to_bounces,
+            pressed,
+        };
         let scheduler = scheduling::start(schedule, messages, outlets)?;
 
         // Sessions.
@@ -365,7 +376,8 @@ impl spooler::Listener<ConnId> for Content {
 
     fn commit(&self, accept: Accept<Waiting<ConnId>>) {
         // The commit thread outlives the reactor, and so all whose answer it owes.
-        let _ = self.commit.send(Order::Requests(vec![Request::Accept(accept)]));
+        let accept = Request::Accept(accept.map(Asker::Peer));
+        let _ = self.commit.send(Order::Requests(vec![accept]));
     }
 
     fn refuse(&self, waiting: Waiting<ConnId>, why: Refusal) {

@@ -36,11 +36,10 @@ impl Reader<'_> {
             "control" => self.control(cursor),
             "daemon" => self.daemon(cursor),
             "bounce-warn" => {
-                if !cursor.at_end() {
-                    self.warn_intervals(cursor)?;
+                if cursor.at_end() {
+                    return Ok(());
                 }
-                self.inactive(at, "delay notices do not work yet");
-                Ok(())
+                self.warn_intervals(cursor)
             }
             "expire" => {
                 self.config.queue.ttl = cursor.delay("expire delay")?;

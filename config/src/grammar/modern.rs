@@ -28,9 +28,7 @@ impl Reader<'_> {
             "admd" => self.admd(cursor),
             "bounce" => {
                 cursor.needed_word(&["warn-interval"])?;
-                self.warn_intervals(cursor)?;
-                self.inactive(at, "delay notices do not work yet");
-                Ok(())
+                self.warn_intervals(cursor)
             }
             "ca" => {
                 let name = self.certificate_name(cursor)?;

@@ -16,12 +16,16 @@ mod words;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use smtpd_engine::address::{Mailbox, ReversePath};
+use smtpd_engine::address::{Mailbox, ReversePath, is_domain};
 use smtpd_engine::reply::Enhanced;
 
-use crate::envelope::{Envelope, Message};
+use crate::delivery::Failure;
+use crate::envelope::{Envelope, Message, Outcome};
+use crate::id::EnvelopeId;
+use crate::request::Stored;
 use crate::spool::INLINE;
 
 pub use original::Original;
@@ -60,6 +64,36 @@ impl Kind {
     }
 }
 
+/// What the sender of a message is to be told.
+#[derive(Clone, Debug)]
+pub struct Notice {
+    /// The message.
+    pub message: Arc<Message>,
+    /// Its content.
+    pub content: Stored,
+    /// What there is to tell.
+    pub kind: Kind,
+    /// Of whom, and why; never empty.
+    pub about: Vec<About>,
+}
+
+/// An envelope that a notice is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct About {
+    /// What becomes true when the notice is on disk, or when it is clear that there is nobody to
+    /// be told.
+    pub outcome: Outcome,
+    /// What happened.
+    pub failure: Failure,
+}
+
+impl Notice {
+    /// The envelopes that it is about.
+    pub fn ids(&self) -> impl Iterator<Item = EnvelopeId> {
+        self.about.iter().map(|about| about.outcome.envelope)
+    }
+}
+
 /// Why nobody is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Nobody {
@@ -82,6 +116,14 @@ pub fn address(message: &Message) -> Result<&Mailbox, Nobody> {
         ReversePath::Null => Err(Nobody::NoReturnPath),
         ReversePath::Mailbox(sender) => Ok(sender),
     }
+}
+
+/// The name by which this server speaks in a report: that which it showed who sent the message.
+#[must_use]
+pub fn name(message: &Message) -> &str {
+    // What was moved in from another queue may have anything there.
+    let name = &*message.smtpname;
+    if is_domain(name) && name.is_ascii() { name } else { "localhost" }
 }
 
 /// Whether the sender wants to hear this of an envelope (RFC 3461 section 4.1). Who did not say

@@ -8,7 +8,7 @@
 use std::fmt::Write;
 
 use memchr::memmem;
-use smtpd_engine::address::{Mailbox, is_domain};
+use smtpd_engine::address::Mailbox;
 use smtpd_engine::date::Date;
 use smtpd_engine::dsn::{Orcpt, from_xtext};
 use smtpd_engine::reply::Enhanced;
@@ -16,7 +16,7 @@ use smtpd_engine::server::Peer;
 use smtpd_engine::trace::{self, Received, With};
 
 use super::words::Span;
-use super::{Kind, Original};
+use super::{Kind, Original, name};
 use crate::envelope::{Envelope, Message};
 use crate::id::MessageId;
 use crate::schedule;
@@ -57,14 +57,6 @@ pub struct Report<'a> {
 }
 
 impl Report<'_> {
-    /// The name by which this server speaks: that which it showed who sent the message.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        // What was moved in from another queue may have anything there.
-        let name = &*self.message.smtpname;
-        if is_domain(name) && name.is_ascii() { name } else { "localhost" }
-    }
-
     /// Whether the report is one that only SMTPUTF8 can carry (RFC 6531).
     #[must_use]
     pub fn smtputf8(&self) -> bool {
@@ -124,7 +116,7 @@ impl Report<'_> {
 
     fn header(&self, boundary: &str, ascii: bool) -> Vec<u8> {
         let Self { kind, to, id, now, .. } = self;
-        let name = self.name();
+        let name = name(self.message);
         let mut octets = Vec::new();
         let received = Received {
             from: Some(trace::From { helo: name, rdns: name, peer: &Peer::Local }),
@@ -165,7 +157,7 @@ impl Report<'_> {
         let mut text = format!(
             "    Hello!\n\n    This is the mail system at {}. Please do not reply to this message:\n    \
              nobody would read it.\n\n",
-            self.name()
+            name(self.message)
         );
         let put = |text: &mut String, line: std::fmt::Arguments<'_>| {
             text.write_fmt(line).expect("a string takes every text");
@@ -216,7 +208,7 @@ impl Report<'_> {
         let mut put = |name: &str, value: std::fmt::Arguments<'_>| {
             write!(fields, "{name}: {value}\r\n").expect("a string takes every text");
         };
-        put("Reporting-MTA", format_args!("dns; {}", self.name()));
+        put("Reporting-MTA", format_args!("dns; {}", name(self.message)));
         if let Some(envid) = &message.envid {
             let envid = from_xtext(envid).unwrap_or_else(|| envid.clone());
             put("Original-Envelope-Id", format_args!("{}", printable(&envid, utf8)));

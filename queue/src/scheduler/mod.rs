@@ -18,18 +18,20 @@
 //!                                         +--> leaving --> (gone: in the store)
 //! ```
 //!
-//! Until there are bounces, what fails for good or expires is held with its reason. Nothing
-//! is dropped.
+//! What fails for good or expires goes back to its sender, and its outcome is recorded with the
+//! report. What cannot be tried is held with its reason. Nothing is dropped.
 //!
 //! | file | holds |
 //! |---|---|
 //! | `memory` | the envelopes in memory, and in which phase each is |
 //! | `administer` | orders given by hand |
+//! | `reports` | what the senders are told |
 //! | `options` | clocks and bounds |
 
 mod administer;
 mod memory;
 mod options;
+mod reports;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -40,6 +42,7 @@ use std::time::Duration;
 
 use smtpd_engine::time::Time;
 
+use crate::bounce::{EXPIRED, Notice};
 use crate::delivery::{Attempt, Batch, Failure, Job, Kind, Report, envelope};
 use crate::destination::Destinations;
 use crate::envelope::{Due, Message, Outcome, State, Verdict};
@@ -54,6 +57,7 @@ use administer::Orders;
 pub use administer::{Action, Order, OrderId};
 use memory::{Entry, Memory, Phase};
 pub use options::{Clock, Options};
+use reports::Reports;
 
 /// Something that has happened.
 #[derive(Clone, Debug)]
@@ -66,6 +70,8 @@ pub enum Input {
     Recorded(Outcome),
     /// The message was damaged on disk and has left the queue.
     Damaged(MessageId),
+    /// No report could be made about these envelopes of an [`Output::Bounce`] for now.
+    Unsent(Vec<EnvelopeId>),
     /// The store answers.
     Store(Answer),
     /// An administrator gives an order; answered with [`Output::Administered`].
@@ -81,6 +87,9 @@ pub enum Output {
     Record(Outcome),
     /// Ask the store; it must see all these in the order in which they came out.
     Store(Request),
+    /// Tell the sender, in one record with the outcomes in it, and answer with
+    /// [`Input::Recorded`] for each of them, or with [`Input::Unsent`].
+    Bounce(Notice),
     /// Tell the log that this envelope has been tried for the last time.
     Expired(Arc<Message>, EnvelopeId),
     /// Tell the log that this envelope was taken out by hand; that is on disk.
@@ -106,6 +115,7 @@ pub struct Scheduler {
     destinations: Destinations,
     memory: Memory,
     orders: Orders,
+    reports: Reports,
     agents: [Agent; 2],
     next_batch: BatchId,
     /// The clocks of the last turn.
@@ -148,6 +158,7 @@ impl Scheduler {
             destinations,
             memory: Memory::default(),
             orders: Orders::default(),
+            reports: Reports::default(),
             agents: [Agent::new(options.mda), Agent::new(options.mta)],
             next_batch: 0,
             last: None,
@@ -169,10 +180,12 @@ impl Scheduler {
                 Input::Finished(report) => self.finished(report, now, outputs),
                 Input::Recorded(outcome) => self.recorded(outcome, now, outputs),
                 Input::Damaged(message) => self.damaged(message, outputs),
+                Input::Unsent(ids) => self.unsent(ids, now, outputs),
                 Input::Store(answer) => self.answered(answer, now, outputs),
                 Input::Administer(order) => self.administer(order, now, outputs),
             }
         }
+        self.tell_senders(now, outputs);
         for id in self.memory.due(now.mono) {
             self.is_due(id);
         }
@@ -195,7 +208,7 @@ impl Scheduler {
             });
             [wait.map(|wait| now.mono + wait), agent.lanes.wakeup(now.mono)]
         });
-        agents.chain([self.memory.first_near()]).flatten().min()
+        agents.chain([self.memory.first_near(), self.next_report()]).flatten().min()
     }
 
     /// Begins no more attempts of this kind. False if it is paused already.
@@ -286,14 +299,35 @@ impl Scheduler {
                 self.obey(id, now, outputs);
                 continue;
             }
-            let Some(entry) = self.memory.get(id) else { continue };
-            let was_temporary = matches!(attempt, Attempt::Later(_));
-            let verdict = verdict(entry, id, attempt, now.unix);
-            if was_temporary && matches!(verdict, Verdict::Held { .. }) {
-                outputs.push(Output::Expired(Arc::clone(&entry.message), id));
+            self.attempted(id, attempt, now, outputs);
+            self.touch(id.message());
+        }
+    }
+
+    /// What an attempt means for its envelope.
+    fn attempted(
+        &mut self,
+        id: EnvelopeId,
+        attempt: Attempt,
+        now: Clock,
+        outputs: &mut Vec<Output>,
+    ) {
+        let Some(Entry { message, .. }) = self.memory.get(id) else { return };
+        let is_over = schedule::expired(message.ctime, envelope(message, id).ttl, now.unix);
+        match attempt {
+            Attempt::Delivered => {
+                self.memory.set_phase(id, Phase::Recording);
+                let verdict = Verdict::Delivered;
+                outputs.push(Output::Record(Outcome { envelope: id, at: now.unix, verdict }));
             }
-            self.memory.set_phase(id, Phase::Recording);
-            outputs.push(Output::Record(Outcome { envelope: id, at: now.unix, verdict }));
+            Attempt::Held(why) => self.hold(id, why, now, outputs),
+            Attempt::Failed(failure) => self.give_up(id, failure, now),
+            Attempt::Later(Failure { text, .. }) if is_over => {
+                outputs.push(Output::Expired(Arc::clone(message), id));
+                let text = format!("Envelope expired: {text}");
+                self.give_up(id, Failure { status: EXPIRED, text }, now);
+            }
+            Attempt::Later(failure) => self.try_later(id, failure, now, outputs),
         }
     }
 
@@ -310,7 +344,10 @@ impl Scheduler {
             return self.forget(id, outputs);
         };
         let due = state.next_try();
-        if !self.memory.set_state(id, state) || self.obey(id, now, outputs) {
+        if !self.memory.set_state(id, state.clone()) || self.obey(id, now, outputs) {
+            return;
+        }
+        if self.reported(id, &state, now) {
             return;
         }
         let is_lent = self.memory.get(id).is_some_and(|entry| entry.is_lent);
@@ -420,6 +457,7 @@ impl Scheduler {
             self.agent_mut(entry.kind).lanes.withdraw(entry.lane, id);
         }
         self.too_late(&entry, outputs);
+        self.forget_report(id);
         // One that is leaving is in the store as soon as the store gets that far.
         if entry.in_store || phase == Phase::Leaving {
             outputs.push(Output::Store(Request::Change(Change::Remove(id))));
@@ -501,27 +539,5 @@ impl Scheduler {
 
     fn agent_mut(&mut self, kind: Kind) -> &mut Agent {
         &mut self.agents[kind as usize]
-    }
-}
-
-/// What an attempt that ended at `now` means for its envelope.
-fn verdict(entry: &Entry, id: EnvelopeId, attempt: Attempt, now: u64) -> Verdict {
-    let tries = entry.state.tries.saturating_add(1);
-    let (ctime, ttl) = (entry.message.ctime, envelope(&entry.message, id).ttl);
-    match attempt {
-        Attempt::Delivered => Verdict::Delivered,
-        Attempt::Held(error) | Attempt::Failed(Failure { text: error, .. }) => {
-            Verdict::Held { tries, error }
-        }
-        Attempt::Later(Failure { text: error, .. }) if schedule::expired(ctime, ttl, now) => {
-            Verdict::Held { tries, error: format!("Envelope expired: {error}") }
-        }
-        Attempt::Later(Failure { text: error, .. }) => {
-            let unit = match entry.kind {
-                Kind::Mda => schedule::LOCAL_UNIT,
-                Kind::Mta => schedule::RELAY_UNIT,
-            };
-            Verdict::Later { tries, due: schedule::next_attempt(ctime, tries, now, unit), error }
-        }
     }
 }

@@ -2,6 +2,7 @@
 
 mod fair;
 mod orders;
+mod reports;
 mod whole;
 
 use std::collections::HashMap;
@@ -202,18 +203,12 @@ fn the_second_attempt_waits_in_memory_and_the_fourth_in_the_store() {
 }
 
 #[test]
-fn what_fails_for_good_or_expires_is_held_with_its_reason() {
+fn what_cannot_be_tried_is_held_with_its_reason() {
     let mut bench = Bench::new(Options::default());
     let outputs = bench.accept(1, &["bob"]);
     let (verdict, outputs) =
         bench.end(batch(&outputs), Attempt::Held("no action named \"x\"".into()));
     assert_eq!(verdict, Verdict::Held { tries: 1, error: "no action named \"x\"".into() });
-    assert_eq!(put(&outputs).due, Due::Held);
-
-    let outputs = bench.accept(2, &["bob"]);
-    bench.pass(u64::from(TTL));
-    let (verdict, outputs) = bench.end(batch(&outputs), later());
-    assert_eq!(verdict, Verdict::Held { tries: 1, error: "Envelope expired: disk full".into() });
     assert_eq!(put(&outputs).due, Due::Held);
 }
 

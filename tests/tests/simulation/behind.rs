@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use smtpd::daemon::intake::Backstage;
 use smtpd::daemon::lookup::Question;
-use smtpd::daemon::messages::{Backlog, Waiting};
+use smtpd::daemon::messages::{Asker, Backlog, Waiting};
 use smtpd::daemon::writer::Order;
 use smtpd::sys::Zone;
 use smtpd_queue::id::MessageId;
@@ -17,7 +17,7 @@ pub const THREADS: usize = 2;
 #[derive(Default)]
 pub struct Behind {
     /// For the commit.
-    pub requests: Vec<Request<Waiting<u64>>>,
+    pub requests: Vec<Request<Asker<u64>>>,
     /// For the writers of content files.
     pub orders: [VecDeque<Order<u64>>; THREADS],
     /// For the look-ups.
@@ -36,7 +36,7 @@ impl Backstage for Behind {
     type Conn = u64;
 
     fn commit(&mut self, accept: Accept<Waiting<u64>>) {
-        self.requests.push(Request::Accept(accept));
+        self.requests.push(Request::Accept(accept.map(Asker::Peer)));
     }
 
     fn write(&mut self, message: MessageId, octets: Vec<u8>, backlog: &Backlog, conn: u64) {

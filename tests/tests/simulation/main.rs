@@ -11,7 +11,10 @@
 //! * what was refused, and what was never whole, is not there;
 //! * nothing is there that nobody sent;
 //! * what was recorded as delivered is never tried again, and no message id comes twice;
-//! * an envelope is held only when it failed after its expiry, and then with its content;
+//! * an envelope is given up only when its user is gone or it failed after its expiry; its sender
+//!   is told if there is a way to him, in one record with that, and nobody is told so of what was
+//!   recorded as delivered; where nothing fails or crashes, it is delivered or told, never both;
+//! * of each age at which it is late he is told once;
 //! * no peer waits for ever, all memory is given back, and no content file is left over.
 //!
 //! Only the threads, channels and sockets of the daemon have no part in it. A seed that fails says

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use smtpd_queue::bounce::Kind as Report;
 use smtpd_queue::disk::fault::FaultDisk;
 use smtpd_queue::disk::{Disk, read_exact_at};
 use smtpd_queue::envelope::Message;
 use smtpd_queue::id::{EnvelopeId, MessageId};
+use smtpd_queue::request::Accept;
 
-use crate::people::{RECIPIENTS, USERS, maildir, reaches};
+use crate::people::{RECIPIENTS, TOLD, USERS, maildir, reaches};
 use crate::tally::Tally;
 use crate::trace::note;
 
@@ -36,8 +38,18 @@ pub struct Model {
     ids: HashSet<MessageId>,
     /// The ids of messages that were refused for good.
     refused: HashSet<MessageId>,
-    /// Envelopes of accepted messages: each is in the queue or in a Maildir.
+    /// Envelopes of accepted messages, and of reports: each is in the queue, in a Maildir, or given
+    /// up.
     promised: BTreeSet<EnvelopeId>,
+    /// Envelopes that were to be given up, which may have come to the disk or not: what would
+    /// have been delivered.
+    gone: BTreeMap<EnvelopeId, Copy>,
+    /// Envelopes that are given up, on record.
+    given_up: HashSet<EnvelopeId>,
+    /// What reports tell, and of whom.
+    reports: BTreeMap<MessageId, (Report, Vec<EnvelopeId>)>,
+    /// What is on record as told of late envelopes.
+    warned: HashSet<(EnvelopeId, Report)>,
     /// Envelopes whose delivery is on record.
     settled: HashSet<EnvelopeId>,
     /// Names that a reader has taken out of `new`, for good.
@@ -69,12 +81,54 @@ impl Model {
 
     /// A delivery is on disk as such.
     pub fn settled(&mut self, id: EnvelopeId) {
+        assert!(!self.given_up.contains(&id), "{id} was given up and is delivered");
         self.settled.insert(id);
+    }
+
+    /// An envelope is to be given up.
+    pub fn gives_up(&mut self, copy: Copy) {
+        assert!(!self.settled.contains(&copy.envelope), "{} was delivered", copy.envelope);
+        self.gone.insert(copy.envelope, copy);
+    }
+
+    /// That an envelope is given up is on disk.
+    pub fn given_up(&mut self, id: EnvelopeId) {
+        assert!(self.gone.contains_key(&id), "{id} is given up, and nobody wanted that");
+        assert!(!self.settled.contains(&id), "{id} was delivered and is given up");
+        self.given_up.insert(id);
+    }
+
+    /// A report was made, and may come to the disk or not.
+    pub fn report_made(&mut self, accept: &Accept<Vec<EnvelopeId>>, kind: Report) {
+        let Accept { token, message, causes, .. } = accept;
+        let of_them = causes.iter().map(|cause| cause.envelope).eq(token.iter().copied());
+        assert!(of_them && !token.is_empty(), "a report comes with what it tells");
+        self.reports.insert(message.id, (kind, token.clone()));
+    }
+
+    /// A report is on disk, and so is what it tells.
+    pub fn report_accepted(&mut self, id: MessageId) {
+        let (kind, about) = &self.reports[&id];
+        for one in about {
+            assert!(!self.settled.contains(one), "{one} was delivered, and a report is made");
+            match kind {
+                Report::Failed => {
+                    assert!(!self.given_up.contains(one), "{one} is told twice");
+                    self.tally.bounced += 1;
+                }
+                Report::Delayed(_) => {
+                    let first = self.warned.insert((*one, *kind));
+                    assert!(first, "{one} is told twice: {kind:?}");
+                    self.tally.warned += 1;
+                }
+            }
+        }
     }
 
     /// An envelope is about to be tried.
     pub fn tried(&mut self, id: EnvelopeId) {
         assert!(!self.settled.contains(&id), "{id} is tried although its delivery is on record");
+        assert!(!self.given_up.contains(&id), "{id} is tried although it was given up");
         assert!(!self.refused.contains(&id.message()), "{id} is tried, of a message refused");
     }
 
@@ -111,26 +165,52 @@ impl Model {
     pub fn check_meanwhile(&self, disk: &FaultDisk, in_queue: impl Fn(EnvelopeId) -> bool) {
         let copies = self.in_maildirs(disk);
         let there: HashSet<EnvelopeId> = copies.iter().map(|copy| copy.envelope).collect();
+        let is_somewhere = |id: &EnvelopeId| there.contains(id) || in_queue(*id);
         for id in &self.promised {
-            assert!(there.contains(id) || in_queue(*id), "{id} was acknowledged and is lost");
+            let gone = || self.is_told(*id, |report| is_somewhere(report));
+            assert!(is_somewhere(id) || gone(), "{id} was acknowledged and is lost");
         }
         self.count(&copies);
     }
 
+    /// Whether an envelope was given up, as far as one can see: its sender was told, if there is
+    /// a way to him. Of a report, only that somebody wanted to give it up is known.
+    fn is_told(&self, id: EnvelopeId, is_somewhere: impl Fn(&EnvelopeId) -> bool) -> bool {
+        let Some(copy) = self.gone.get(&id) else { return false };
+        let told = format!("Return-Path: <{TOLD}>\n");
+        if !copy.text.starts_with(told.as_bytes()) {
+            return true;
+        }
+        let mut reports = self
+            .reports
+            .iter()
+            .filter(|(_, (kind, about))| *kind == Report::Failed && about.contains(&id));
+        reports.any(|(report, _)| {
+            let report = EnvelopeId::new(*report, 0);
+            is_somewhere(&report) || self.gone.contains_key(&report)
+        })
+    }
+
     /// Holds the Maildirs against what was heard. Everything that was accepted must have been
-    /// delivered by now, or be among those `held`.
-    pub fn check(&self, disk: &FaultDisk, held: Vec<Copy>) -> u64 {
-        let mut copies = self.in_maildirs(disk);
-        let delivered = copies.len();
+    /// delivered by now or given up, and not both if nothing was `disturbed`.
+    pub fn check(&mut self, disk: &FaultDisk, undisturbed: bool) {
+        let copies = self.in_maildirs(disk);
         let mut ids = BTreeSet::new();
         for Copy { envelope, .. } in &copies {
             assert!(ids.insert(*envelope), "{envelope} is there twice");
         }
+        for id in self.promised.difference(&ids) {
+            assert!(self.is_told(*id, |report| ids.contains(report)), "{id} is lost");
+        }
+        let both = ids.iter().find(|id| self.given_up.contains(id));
+        assert!(both.is_none() || !undisturbed, "{both:?} is delivered and given up");
+        let is_report = |copy: &&Copy| self.reports.contains_key(&copy.envelope.message());
+        let reports = copies.iter().filter(is_report).count() as u64;
+        self.tally.delivered += copies.len() as u64 - reports;
+        self.tally.reports += reports;
         // The last attempt may have failed when the message could already be seen.
-        copies.extend(held.into_iter().filter(|copy| ids.insert(copy.envelope)));
-        let lost = self.promised.difference(&ids).next();
-        assert_eq!(lost, None, "acknowledged and lost");
-        let found = self.count(&copies);
+        let gone = self.gone.values().filter(|copy| ids.insert(copy.envelope));
+        let found = self.count(copies.iter().chain(gone));
         for (nth, mail) in self.mails.iter().enumerate() {
             let copies = |to, user| found.get(&(nth, to, user)).copied().unwrap_or_default();
             let is_there = found.keys().any(|(one, ..)| *one == nth);
@@ -141,13 +221,17 @@ impl Model {
                 }
             }
         }
-        delivered as u64
     }
 
     /// Counts what is there; nothing may be there too often.
-    fn count(&self, copies: &[Copy]) -> Copies {
+    fn count<'c>(&self, copies: impl IntoIterator<Item = &'c Copy>) -> Copies {
         let mut found = Copies::new();
         for Copy { envelope, user, text } in copies {
+            if self.reports.contains_key(&envelope.message()) {
+                let begin = format!("Return-Path: <>\nDelivered-To: {user}@example.org\n");
+                assert!(text.starts_with(begin.as_bytes()), "{user} has the report {envelope}");
+                continue;
+            }
             let nth = number(text).filter(|nth| *nth < self.mails.len());
             let nth = nth.unwrap_or_else(|| panic!("{user} has {envelope}, which nobody sent"));
             let to = self.mails[nth].compare(text, *envelope);

@@ -7,7 +7,7 @@ use smtpd_tests::rng::Rng;
 
 use crate::mail::{Manner, content};
 use crate::model::{Mail, Model};
-use crate::people::{Gate, RECIPIENTS};
+use crate::people::{Gate, RECIPIENTS, TOLD};
 
 const RSET: &[u8] = b"RSET\r\n";
 
@@ -94,7 +94,7 @@ impl Peer {
 
     fn transaction(&mut self, rng: &mut Rng, model: &mut Model) {
         let nth = model.mails.len();
-        let sender = *rng.pick(&["", "sender@example.net", "other@example.com"]);
+        let sender = *rng.pick(&["", "sender@example.net", TOLD, "dave@example.org"]);
         self.say(About::Other, format!("MAIL FROM:<{sender}>\r\n"));
         let mut recipients = Vec::new();
         for place in 0..=rng.below(4) {

@@ -34,6 +34,12 @@ pub const RECIPIENTS: [&str; 8] = [
     "ann@elsewhere.example",
 ];
 
+/// A sender who is here and stays: reports reach him.
+pub const TOLD: &str = "ann@example.org";
+
+/// A user who may leave. His mail goes back then.
+const LEAVES: &str = "dave";
+
 /// The users behind a recipient.
 pub fn reaches(recipient: &str) -> &'static [&'static str] {
     match recipient {
@@ -105,12 +111,22 @@ pub struct People {
 pub struct Whims {
     rng: RefCell<Rng>,
     calm: Cell<bool>,
+    left: Cell<bool>,
 }
 
 impl Whims {
     /// A database with moods.
     pub fn new(seed: u64) -> Rc<Self> {
-        Rc::new(Self { rng: RefCell::new(Rng::new(seed)), calm: Cell::new(false) })
+        Rc::new(Self {
+            rng: RefCell::new(Rng::new(seed)),
+            calm: Cell::new(false),
+            left: Cell::new(false),
+        })
+    }
+
+    /// One user is removed.
+    pub fn leave(&self) {
+        self.left.set(true);
     }
 
     /// From now on it answers.
@@ -132,7 +148,7 @@ impl Users for People {
         if !self.whims.calm.get() && self.whims.rng.borrow_mut().one_in(odds) {
             return if self.waits { Lookup::Error } else { Lookup::Later };
         }
-        if !USERS.contains(&name) {
+        if !USERS.contains(&name) || (name == LEAVES && self.whims.left.get()) {
             return Lookup::None;
         }
         let home = Path::new("/home").join(name);

@@ -10,14 +10,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use smtpd::daemon::bounces::{Bouncer, Made};
 use smtpd::daemon::deliver::Worker;
 use smtpd::daemon::intake::{self, Backstage, Intake};
-use smtpd::daemon::messages::Waiting;
+use smtpd::daemon::messages::{Asker, Waiting};
 use smtpd::daemon::replies::{accepted, refused};
 use smtpd::daemon::writer::{self, ContentWriter, Order};
+use smtpd::sys::Zone;
 use smtpd_config::Config;
-use smtpd_engine::server::{Answer, Peer as Address, Report, Ticket};
+use smtpd_engine::server::{self, Answer, Peer as Address, Ticket};
 use smtpd_engine::time::Time;
+use smtpd_queue::bounce::{Kind as Report, Notice};
 use smtpd_queue::budget::Budget;
 use smtpd_queue::commit::{Commit, Opened, Options};
 use smtpd_queue::delivery::{Attempt, Batch, Kind};
@@ -48,7 +51,8 @@ pub const SPOOL: &str = "/var/spool";
 pub struct Server {
     disk: FaultDisk,
     whims: Rc<Whims>,
-    pub budget: Budget,
+    /// That of the sessions, and that of the reports.
+    pub budgets: [Budget; 2],
     /// None when it is closed.
     commit: Option<Commit>,
     /// Whether the last run had come to an orderly end.
@@ -62,11 +66,13 @@ pub struct Server {
     scheduler: Scheduler,
     inputs: Vec<Input>,
     /// Messages that wait while the scheduler is behind.
-    held: Vec<Request<Waiting<u64>>>,
+    held: Vec<Request<Asker<u64>>>,
     store: Store,
     asked: Vec<store::Request>,
     workers: [Worker<People>; THREADS],
     batches: Vec<Batch>,
+    bouncer: Bouncer<People>,
+    notices: Vec<Notice>,
     /// Delivered by this process, on record or not.
     delivered: HashSet<EnvelopeId>,
     /// Messages of which nobody knows whether the next process will find them. This one must
@@ -96,8 +102,12 @@ impl Server {
         }
         let budget = Budget::new(*rng.pick(&[600, 3 << 10, 300 << 10, 64 << 20]));
         let gates = config.listeners.iter();
-        let gates = gates.map(|listen| intake::Gate::new(config, listen, Report::All)).collect();
+        let gates =
+            gates.map(|listen| intake::Gate::new(config, listen, server::Report::All)).collect();
         let (seed, users) = (rng.next_u64(), People::new(whims, false));
+        let reports = Budget::new(*rng.pick(&[6 << 10, 1 << 20]));
+        let own = (reader.clone(), ids.clone(), reports.clone());
+        let bouncer = Bouncer::new(config.clone(), People::new(whims, true), own);
         let own = (ids, budget.clone());
         let intake = Intake::new(config.clone(), gates, own, users, seed, Behind::default());
         let worker = |_| {
@@ -107,13 +117,16 @@ impl Server {
         // All is found anew at every start, and again when the index breaks.
         let calls = if rng.one_in(2) { rng.below(60) } else { usize::MAX };
         let index = Box::new(Index::new(calls));
+        let mut scheduler = Scheduler::new(scheduling(rng), reader.destinations());
+        let seconds = *rng.pick(&[&[][..], &[5, 600], &[3600, 4000]]);
+        scheduler.warn_at(seconds.iter().map(|age| Duration::from_secs(*age)).collect());
         let mut store = Store::with(index, reader.clone(), recovered.live);
         let mut answers = Vec::new();
         store.turn(&mut Vec::new(), &mut answers);
         Ok(Self {
             disk: disk.clone(),
             whims: whims.clone(),
-            budget,
+            budgets: [budget, reports],
             commit: Some(commit),
             clean: recovered.clean,
             stopping: false,
@@ -121,13 +134,15 @@ impl Server {
             filler,
             intake,
             connections: BTreeMap::new(),
-            scheduler: Scheduler::new(scheduling(rng), reader.destinations()),
+            scheduler,
             inputs: answers.into_iter().map(Input::Store).collect(),
             held: Vec::new(),
             store,
             asked: Vec::new(),
             workers: [(); THREADS].map(worker),
             batches: Vec::new(),
+            bouncer,
+            notices: Vec::new(),
             delivered: HashSet::new(),
             fatal: HashSet::new(),
             given_up: HashSet::new(),
@@ -276,7 +291,7 @@ impl Server {
         let requests = &mut self.intake.backstage.requests;
         // As the daemon's commit thread does: outcomes never wait.
         if self.scheduler.is_pressed() && !self.stopping {
-            let held = requests.extract_if(.., |request| is_accept(request));
+            let held = requests.extract_if(.., |request| is_from_outside(request));
             self.held.extend(held.inspect(|_| model.tally.pressed += 1));
         } else {
             self.held.append(requests);
@@ -307,7 +322,7 @@ impl Server {
         self.tell(done, clock, model);
     }
 
-    fn tell(&mut self, done: Vec<Done<Waiting<u64>>>, clock: Clock, model: &mut Model) {
+    fn tell(&mut self, done: Vec<Done<Asker<u64>>>, clock: Clock, model: &mut Model) {
         if self.disk.is_off() {
             return;
         }
@@ -317,8 +332,13 @@ impl Server {
                     note(|| format!("message {} is accepted", message.id));
                     model.accepted(&message);
                     let reply = accepted(message.id);
+                    match token {
+                        Asker::Report(_) => model.report_accepted(message.id),
+                        Asker::Peer(Waiting { conn, ticket, .. }) => {
+                            self.answer(conn, ticket, reply.into(), clock);
+                        }
+                    }
                     self.inputs.push(Input::Accepted(message, content));
-                    self.answer(token.conn, token.ticket, reply.into(), clock);
                 }
                 Done::Refused { token, message, why } => {
                     note(|| format!("message {message} is refused: {why}"));
@@ -326,11 +346,19 @@ impl Server {
                         Refusal::Fatal => drop(self.fatal.insert(message)),
                         Refusal::Failed | Refusal::NoSpace => model.refused(message),
                     }
-                    self.refuse(token, why, clock, model);
+                    match token {
+                        Asker::Peer(waiting) => self.refuse(waiting, why, clock, model),
+                        Asker::Report(ids) => {
+                            model.tally.unsent += ids.len() as u64;
+                            self.inputs.push(Input::Unsent(ids));
+                        }
+                    }
                 }
                 Done::Recorded(outcome) => {
-                    if outcome.verdict == Verdict::Delivered {
-                        model.settled(outcome.envelope);
+                    match outcome.verdict {
+                        Verdict::Delivered => model.settled(outcome.envelope),
+                        Verdict::Removed => model.given_up(outcome.envelope),
+                        _ => {}
                     }
                     note(|| format!("on record: {outcome:?}"));
                     self.inputs.push(Input::Recorded(outcome));
@@ -354,6 +382,7 @@ impl Server {
                     self.intake.backstage.requests.push(Request::Outcome(outcome));
                 }
                 Output::Store(request) => self.asked.push(request),
+                Output::Bounce(notice) => self.notices.push(notice),
                 Output::Removed(..) | Output::Administered { .. } => {}
                 Output::Expired(message, id) => {
                     note(|| format!("{id} has expired"));
@@ -406,12 +435,75 @@ impl Server {
                     model.tally.retried += 1;
                 }
                 // What cannot be read when the power has gone is no damage.
-                Attempt::Failed(why) => assert!(self.disk.is_off(), "{id}: {why:?}"),
+                Attempt::Failed(why) => {
+                    let gone = why.text == "user dave does not exist";
+                    assert!(gone || self.disk.is_off(), "{id}: {why:?}");
+                }
                 Attempt::Held(why) => panic!("{id}: {why}"),
             }
         }
         self.inputs.push(Input::Finished(report));
         true
+    }
+
+    /// Makes one report. False when there is none to be made.
+    pub fn bounce(&mut self, clock: Clock, rng: &mut Rng, model: &mut Model) -> bool {
+        if self.notices.is_empty() {
+            return false;
+        }
+        let notice = self.notices.swap_remove(rng.below(self.notices.len()));
+        note(|| format!("to be told: {:?} {:?}", notice.kind, notice.about));
+        if notice.kind == Report::Failed {
+            match self.copies(&notice) {
+                Ok(copies) => copies.into_iter().for_each(|copy| model.gives_up(copy)),
+                Err(error) => {
+                    // Without power nothing comes of it; else it is tried again.
+                    note(|| format!("its content cannot be read: {error}"));
+                    self.inputs.push(Input::Unsent(notice.ids().collect()));
+                    return true;
+                }
+            }
+        }
+        let requests = &mut self.intake.backstage.requests;
+        for made in self.bouncer.make(&notice, clock.unix, |_| Zone::default()) {
+            match made {
+                Made::Report(accept) => {
+                    model.report_made(&accept, notice.kind);
+                    requests.push(Request::Accept(accept.map(Asker::Report)));
+                }
+                Made::Nobody(outcomes) => {
+                    model.tally.dropped += outcomes.len() as u64;
+                    requests.extend(outcomes.into_iter().map(Request::Outcome));
+                }
+                Made::Later(ids) => {
+                    model.tally.unsent += ids.len() as u64;
+                    self.inputs.push(Input::Unsent(ids));
+                }
+            }
+        }
+        true
+    }
+
+    /// What would have been delivered of those that a notice is about.
+    fn copies(&self, notice: &Notice) -> io::Result<Vec<Copy>> {
+        let mut octets = Vec::new();
+        self.reader.open(&notice.content)?.read_to_end(&mut octets)?;
+        octets.retain(|octet| *octet != b'\r');
+        let from = &notice.message.sender;
+        let copy = |id| {
+            let envelope = notice.message.envelopes.iter().find(|one| one.id == id);
+            let envelope = envelope.expect("its own");
+            let head = format!("Return-Path: <{from}>\nDelivered-To: {}\n", envelope.dest);
+            let Agent::Mda { user } = &envelope.agent else { panic!("nobody relays") };
+            let user = USERS.into_iter().find(|one| one == user).expect("a user");
+            Copy { envelope: id, user, text: [head.as_bytes(), &octets].concat() }
+        };
+        Ok(notice.ids().map(copy).collect())
+    }
+
+    /// Octets of memory in use.
+    pub fn used(&self) -> usize {
+        self.budgets.iter().map(Budget::used).sum()
     }
 
     /// Whether an envelope is in the queue.
@@ -426,31 +518,13 @@ impl Server {
         ids.filter_map(|id| self.reader.message(id).expect("the power is on"))
     }
 
-    /// Whether nothing waits in the queue but for somebody to say go on.
+    /// Whether nothing is in the queue. Nothing may be held, as all can be tried.
     pub fn is_drained(&self) -> bool {
-        self.queue().all(|found| found.states.iter().all(|state| state.next_try() == Due::Held))
-    }
-
-    /// What is held, and must be so: nothing but what has expired.
-    pub fn held(&self) -> Vec<Copy> {
-        let mut held = Vec::new();
-        for Found { message, states, content } in self.queue() {
-            let mut octets = Vec::new();
-            let read = self.reader.open(&content).and_then(|mut one| one.read_to_end(&mut octets));
-            read.expect("the content is there and whole");
-            octets.retain(|octet| *octet != b'\r');
-            for (envelope, state) in message.envelopes.iter().zip(&states) {
-                let expired = state.error.starts_with("Envelope expired") && state.tries > 0;
-                assert!(expired, "{} is held: {}", envelope.id, state.error);
-                let (from, dest) = (&message.sender, &envelope.dest);
-                let mut text = format!("Return-Path: <{from}>\nDelivered-To: {dest}\n");
-                text.push_str(std::str::from_utf8(&octets).expect("all content is ASCII"));
-                let Agent::Mda { user } = &envelope.agent else { panic!("nobody relays") };
-                let user = USERS.into_iter().find(|one| one == user).expect("a user");
-                held.push(Copy { envelope: envelope.id, user, text: text.into() });
-            }
-        }
-        held
+        self.queue().for_each(|found| {
+            let held = found.states.iter().find(|state| state.next_try() == Due::Held);
+            assert!(held.is_none(), "something of {} is held: {held:?}", found.message.id);
+        });
+        self.reader.messages() == 0
     }
 
     /// Tells all peers that the server ends, and begins nothing more.
@@ -475,6 +549,11 @@ impl Server {
 
 fn is_accept<T>(request: &Request<T>) -> bool {
     matches!(request, Request::Accept(_))
+}
+
+/// Reports have outcomes with them, which never wait.
+fn is_from_outside<T>(request: &Request<T>) -> bool {
+    matches!(request, Request::Accept(accept) if accept.causes.is_empty())
 }
 
 /// Room for everything, or for nearly nothing.

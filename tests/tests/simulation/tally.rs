@@ -33,8 +33,18 @@ tally! {
     in_files,
     /// Copies in Maildirs.
     delivered,
-    /// Envelopes that were held when they had expired.
+    /// Envelopes that were given up when they had expired.
     expired,
+    /// Envelopes of which a report says that they failed.
+    bounced,
+    /// Envelopes of which a report says that they are late.
+    warned,
+    /// Envelopes that were given up and nobody was told.
+    dropped,
+    /// Envelopes whose report could not be made for the time being.
+    unsent,
+    /// Reports in Maildirs.
+    reports,
     /// Recipients that were judged after the engine had given up waiting.
     late,
     /// Sessions that were held back and went on.

@@ -95,8 +95,7 @@ fn what_is_in_flight_is_acted_on_when_it_has_failed() {
     let mut answers = bench.order(first(1), Action::Remove);
     assert_eq!(answer(&mut answers), 1, "nobody waits for the attempt");
     assert!(answers.is_empty());
-    let (verdict, outputs) =
-        bench.end(batch(&outputs), Attempt::Failed(Failure::new((5, 0, 0), "loop")));
+    let (verdict, outputs) = bench.end(batch(&outputs), Attempt::Held("loop".into()));
     assert_eq!(verdict, Verdict::Removed);
     assert!(matches!(&outputs[..], [Output::Removed(..)]), "{outputs:?}");
 

@@ -151,7 +151,7 @@ impl World {
         for job in jobs {
             let attempt = match self.random(9) {
                 0..=2 => later(),
-                3 => Attempt::Failed(Failure::new((5, 0, 0), "no")),
+                3 => Attempt::Held("no".into()),
                 _ => {
                     *self.delivered.entry(job.id).or_insert(0) += 1;
                     Attempt::Delivered
@@ -300,6 +300,7 @@ impl World {
                 Output::Record(outcome) => self.to_commit.push(outcome),
                 Output::Store(request) => self.to_store.push(request),
                 Output::Expired(_, id) => panic!("seed {seed}: {id} expired"),
+                Output::Bounce(notice) => panic!("seed {seed}: {notice:?}"),
                 Output::Removed(_, id) => {
                     assert!(!self.journal.contains_key(&id), "seed {seed}: {id} is still there");
                     assert!(!self.delivered.contains_key(&id), "seed {seed}: {id} was delivered");

@@ -1,5 +1,7 @@
 //! How one process of the server ends and the next begins.
 
+use smtpd_queue::budget::Budget;
+
 use super::World;
 use crate::server::Server;
 use crate::trace::note;
@@ -54,10 +56,11 @@ impl World {
     fn start(&mut self) -> bool {
         let started = Server::start(&self.disk, &self.config, &self.whims, &mut self.rng);
         let Ok(server) = started else { return false };
-        let budget = self.server.budget.clone();
+        let budgets = self.server.budgets.clone();
         self.server = server;
         note(|| "a start".to_owned());
-        assert_eq!(budget.used(), 0, "memory that nobody gave back");
+        let used = budgets.iter().map(Budget::used).sum::<usize>();
+        assert_eq!(used, 0, "memory that nobody gave back");
         if !self.disk.is_off() {
             self.model.check_meanwhile(&self.disk, |id| self.server.has(id));
         }
