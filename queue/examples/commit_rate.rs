@@ -45,8 +45,9 @@ fn main() -> std::io::Result<()> {
 /// Commits for so long, and says how fast.
 fn measure(dir: &Path, group: usize, spares: bool, time: Duration) -> std::io::Result<String> {
     let options = Options::new(u128::from(std::process::id()) << 96 | 7);
-    let Opened { mut commit, ids, mut filler, .. } =
+    let Opened { mut commit, recovery, ids, mut filler, .. } =
         Commit::open(Arc::new(RealDisk), dir, &options)?;
+    recovery.run()?;
     while spares && filler.fill()? == Filled::Some {}
     let budget = Budget::new(1 << 26);
     let start = Instant::now();

@@ -23,6 +23,8 @@ pub(crate) struct Facts {
     pub(crate) message: Message,
     /// One for each envelope, in the same order.
     pub(crate) states: Vec<State>,
+    /// Whether the record was made when the message was accepted, and not by copying.
+    pub(crate) is_new: bool,
 }
 
 /// Where the content of a message is.
@@ -111,7 +113,7 @@ impl Facts {
         };
         let states = message.envelopes.iter().map(state).collect::<Result<_, _>>()?;
         take.end()?;
-        Ok(Self { causes, file, inline, message, states })
+        Ok(Self { causes, file, inline, message, states, is_new: !tried })
     }
 }
 

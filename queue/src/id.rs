@@ -152,6 +152,12 @@ impl Ids {
         taken.ok().and_then(|next| id_of(skip_zero(next)))
     }
 
+    /// Whether this id was given out at `step` or later, before the next one.
+    pub(crate) fn gave(&self, id: MessageId, step: u64) -> bool {
+        let since = gather(id.as_u32()).wrapping_sub(step as u32);
+        u64::from(since) < self.next().saturating_sub(step)
+    }
+
     /// The first step not yet given out.
     pub(crate) fn next(&self) -> u64 {
         self.0.next.load(Ordering::Acquire)
@@ -251,6 +257,21 @@ mod tests {
         ids.reserved(start + 10_002);
         assert!(ids.take().is_some_and(|id| !taken.contains(&id)));
         assert_eq!(ids.take(), None);
+    }
+
+    #[test]
+    fn ids_of_this_run_are_told_from_those_before() {
+        let start = (7 << 32) - 3;
+        let before = Ids::new(start - 3, start);
+        let ids = Ids::new(start, start + 100);
+        for _ in 0..3 {
+            assert!(!ids.gave(before.take().unwrap(), start));
+        }
+        for _ in 0..10 {
+            let id = ids.take().unwrap();
+            assert!(ids.gave(id, start), "also when zero was left out");
+            assert!(!ids.gave(id, ids.next()));
+        }
     }
 
     #[test]

@@ -36,6 +36,7 @@ mod facts;
 mod group;
 mod index;
 mod journal;
+mod outline;
 mod record;
 mod replay;
 mod scan;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::budget::Buffer;
 use crate::codec::{Keys, Opener};
 use crate::destination::Destinations;
-use crate::disk::{Disk, File, read_exact_at};
+use crate::disk::{Disk, File, is_damage, read_exact_at};
 use crate::encode::take_outcome;
 use crate::envelope::{Message, State};
 use crate::facts::Facts;
@@ -73,6 +73,12 @@ impl Reader {
     /// What records are opened with.
     pub(crate) fn keys(&self) -> &Keys {
         &self.keys
+    }
+
+    /// Whether what was in the queue at the start has been read. Until then only mail that came
+    /// since is found.
+    pub fn is_complete(&self) -> bool {
+        self.table.lock().is_complete()
     }
 
     /// How many messages are in the queue.
@@ -139,15 +145,29 @@ impl Reader {
             let unread = Unread::new(self.spool.open(id)?, facts);
             return Ok(ContentReader(From::File(unread)));
         }
-        let file = self.segment(live.place)?;
-        let (header, begin) = self.header(&*file, live.place)?;
+        let content = self.inline(id, live.place)?;
+        Ok(ContentReader(From::Journal(io::Cursor::new(content))))
+    }
+
+    /// The content in a record.
+    fn inline(&self, id: MessageId, place: Place) -> io::Result<Vec<u8>> {
+        let file = self.segment(place)?;
+        let (header, begin) = self.header(&*file, place)?;
         let mut content = vec![0; header.content as usize];
         read_exact_at(&*file, &mut content, begin + u64::from(header.facts))?;
         if crc32c::crc32c(&content) != header.content_sum {
             return Err(damaged());
         }
-        let content = header.open_content(&self.keys, id, &content)?;
-        Ok(ContentReader(From::Journal(io::Cursor::new(content.into_owned()))))
+        Ok(header.open_content(&self.keys, id, &content)?.into_owned())
+    }
+
+    /// A message with the content of its record, which is empty when it is in a file. To be
+    /// called by the one who moves records, so that all this is of one of them.
+    pub(crate) fn whole(&self, id: MessageId) -> io::Result<Option<(Parts, Vec<u8>)>> {
+        let Some((live, _pins)) = self.look_up(id) else { return Ok(None) };
+        let Some(parts) = self.parts(id)? else { return Ok(None) };
+        let content = if live.in_file { Vec::new() } else { self.inline(id, live.place)? };
+        Ok(Some((parts, content)))
     }
 
     /// A message put together from its record and the latest outcomes of its envelopes.
@@ -200,7 +220,7 @@ impl Reader {
             outcome.as_ref().and_then(State::after).ok_or_else(damaged)
         });
         match read {
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(State::new(ctime)),
+            Err(error) if is_damage(&error) => Ok(State::new(ctime)),
             other => other,
         }
     }

@@ -1,51 +1,56 @@
-//! Reads the whole journal and says what is in the queue. It changes nothing on disk, so that
-//! tools can use it beside a daemon that is down.
+//! Reads the journal and says what is in the queue. It changes nothing on disk, so that tools
+//! can use it beside a daemon that is down.
 //!
-//! Segments are read oldest first. Each header, and an abort record behind it, tells up to
-//! which sequence number everything before that segment had been synced; what an earlier
-//! segment holds from there on was refused, or written again, or never finished, and does not
-//! count. Of several records about one message or envelope the one with the highest sequence
-//! number wins, which is the last one read.
+//! Segments are read oldest first, one at a time. The headers of the later ones, and an abort
+//! record behind them, tell up to which sequence number everything before had been synced; what
+//! an earlier segment holds from there on was refused, or written again, or never finished, and
+//! does not count. Of several records about one message or envelope the one with the highest
+//! sequence number wins, which is the last one read.
+//!
+//! What cannot be read costs the records it hits and no others, and no start: the octets are
+//! named, and sequence numbers that lead nowhere are, too.
 
 use std::io;
 use std::ops::Range;
 use std::path::Path;
 
 use crate::codec::Keys;
-use crate::disk::Disk;
+use crate::disk::{Disk, File, is_damage};
 use crate::encode::take_outcome;
 use crate::facts::Facts;
+use crate::id::MessageId;
+use crate::outline::{Outline, Outlines};
 use crate::record::{IN_FILE, Kind};
 use crate::scan::{Found, Record, Scan};
-use crate::segment::{self, BadHeader, Place, Segment};
-use crate::table::Table;
+use crate::segment::{self, Place};
+use crate::table::{Live, Table};
 use crate::wire::{Malformed, Take};
 
 /// What the journal says.
 #[derive(Default)]
 pub(crate) struct Replayed {
     pub(crate) table: Table,
-    /// Octets that had been synced and cannot be read any more.
+    /// Octets that had been synced and are damaged.
     pub(crate) gaps: Vec<Region>,
-    /// Octets of groups that never were synced.
+    /// Octets of groups that never were synced, as far as can be seen.
     pub(crate) torn: Vec<Region>,
-    /// The last segment header and the last group: all that may be readable and yet not on
-    /// disk, after a process that was killed.
-    pub(crate) last_header: Option<Region>,
+    /// Octets that the disk does not give.
+    pub(crate) unreadable: Vec<Region>,
+    /// Sequence numbers that had been synced and are nowhere, and the segment before which, or
+    /// in which, they are missed.
+    pub(crate) missing: Vec<(u32, Range<u64>)>,
+    /// Messages whose id was given to another while they waited, the counter having gone round.
+    pub(crate) replaced: Vec<(MessageId, Live)>,
+    /// The last group: all records that may be readable and yet not on disk, after a process
+    /// that was killed.
     pub(crate) last_group: Option<Region>,
-    /// The sequence number of the next record; the first of all is 1.
+    /// The sequence number of the next record; zero before anything was read.
     pub(crate) next: u64,
-    /// The key of the queue; `None` without any segment.
-    pub(crate) key: Option<u64>,
-    /// The next step of the id counter.
-    pub(crate) ids: u64,
-    /// The highest number of a segment file.
-    pub(crate) last: u32,
-    /// The segments and the keys they are written under.
-    pub(crate) sealed: Vec<(u32, u32)>,
     /// What the record of an orderly end says about the next step of the id counter, if the
     /// journal ends with one.
     pub(crate) closed: Option<u64>,
+    /// What follows the last record of the segment before, for which records may be missing.
+    rest: Option<Region>,
 }
 
 /// Some octets of a segment file.
@@ -55,114 +60,152 @@ pub(crate) struct Region {
     pub(crate) range: Range<usize>,
 }
 
-/// A segment file before its records are read.
-struct Outline {
-    number: u32,
-    header: Option<Segment>,
-    /// What it says about the segments before it.
-    synced: Option<u64>,
+/// How much is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// Everything.
+    All,
+    /// The last segment that has a header and what is behind it, and only as far as it must be
+    /// known to go on writing: no messages.
+    End,
 }
 
-/// Reads the journal in `dir`. Errors are those of the disk, a format of a later version, and a
-/// key that is missing.
-pub(crate) fn replay(disk: &dyn Disk, dir: &Path, keys: &Keys) -> io::Result<Replayed> {
-    let mut numbers: Vec<u32> =
-        disk.list(dir)?.iter().filter_map(|entry| segment::number(&entry.name)).collect();
-    numbers.sort_unstable();
+/// What the headers of later files say about a segment.
+#[derive(Clone, Copy)]
+struct Bounds {
+    /// Up to before which number its records count; `None` when only the file itself can tell.
+    synced: Option<u64>,
+    /// A run ended in it without warning.
+    cut_short: bool,
+}
 
-    let mut outlines = Vec::with_capacity(numbers.len());
+/// What is the same for all segments.
+struct Pass<'a> {
+    /// The key of the queue.
+    key: u64,
+    /// Those that records are sealed with.
+    keys: &'a Keys,
+    extent: Extent,
+}
+
+/// More records than a segment that cannot be read may hold.
+const UNKNOWN: u64 = 1 << 32;
+
+/// Reads the segment files in `dir`. Errors are those of a system that cannot look now.
+pub(crate) fn replay(
+    disk: &dyn Disk,
+    dir: &Path,
+    keys: &Keys,
+    outlines: &Outlines,
+    extent: Extent,
+) -> io::Result<Replayed> {
+    let mut replayed = Replayed::default();
+    let pass = outlines.key().map(|key| Pass { key, keys, extent });
+    let from = match extent {
+        Extent::All => 0,
+        Extent::End => outlines.standing().unwrap_or_default(),
+    };
     let mut octets = Vec::new();
-    for number in &numbers {
-        read(disk, dir, *number, OUTLINE, &mut octets)?;
-        outlines.push(outline(*number, &octets, keys)?);
+    for (nth, outline) in outlines.all().iter().enumerate().skip(from) {
+        let unreadable = read(disk, dir, outline.number, &mut octets)?;
+        let bounds =
+            Bounds { synced: outlines.synced(nth), cut_short: outlines.was_cut_short(nth) };
+        match &pass {
+            Some(pass) => replayed.segment(outline, bounds, &octets, pass),
+            None => replayed.unknown(outline, &octets),
+        }
+        if !unreadable.is_empty() && bounds.synced.is_none() {
+            // What is there, should it ever be read again, must not be taken for later records.
+            replayed.next += UNKNOWN;
+        }
+        let segment = outline.number;
+        let regions = unreadable.into_iter().map(|range| Region { segment, range });
+        replayed.unreadable.extend(regions);
     }
-    let key = outlines.iter().find_map(|outline| Some(outline.header?.key));
-    let mut replayed = Replayed { key, ..Replayed::default() };
-    let ids = outlines.iter().filter_map(|outline| Some(outline.header?.ids)).max();
-    replayed.ids = ids.unwrap_or_default();
-    let sealed = |outline: &Outline| Some((outline.number, outline.header?.sealed));
-    replayed.sealed = outlines.iter().filter_map(sealed).collect();
-    replayed.last = numbers.last().copied().unwrap_or_default();
-
-    for (nth, outline) in outlines.iter().enumerate() {
-        let synced = outlines[nth + 1..].iter().filter_map(|later| later.synced).min();
-        read(disk, dir, outline.number, u64::MAX, &mut octets)?;
-        replayed.segment(outline, synced, &octets, keys);
-    }
-    replayed.ids = replayed.closed.unwrap_or(replayed.ids);
     replayed.next = replayed.next.max(1);
     Ok(replayed)
 }
 
-/// Octets that hold a segment header and an abort record.
-const OUTLINE: u64 = 1024;
+/// What cannot be read of a file that cannot be opened.
+const HEADER: Range<usize> = 0..segment::HEADER as usize;
 
-fn outline(number: u32, octets: &[u8], keys: &Keys) -> io::Result<Outline> {
-    let header = match Segment::decode(octets, number) {
-        Ok(header) => {
-            keys.check(&header)?;
-            Some(header)
-        }
-        Err(BadHeader::Absent) => None,
-        Err(version @ BadHeader::Version(_)) => {
-            let text = format!("segment {}: {version}", segment::name(number));
-            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
-        }
-    };
-    let abort = header.and_then(|header| {
-        let records = Scan::new(octets, header.generation(), header.first, None);
-        match records.into_iter().next()? {
-            Found::Record(record) if record.header.kind == Kind::Abort => {
-                Take(record.facts).u64().ok()
-            }
-            _ => None,
-        }
-    });
-    let synced = header.map(|header| abort.unwrap_or(header.synced).min(header.synced));
-    Ok(Outline { number, header, synced })
-}
-
-/// Reads at most `most` octets of a segment file.
+/// Reads a segment file. Octets that the disk does not give are zero, and are returned.
 fn read(
     disk: &dyn Disk,
     dir: &Path,
     number: u32,
-    most: u64,
     octets: &mut Vec<u8>,
-) -> io::Result<()> {
-    let file = disk.open(&dir.join(segment::name(number)))?;
-    octets.resize(file.size()?.min(most) as usize, 0);
-    let read = file.read_at(octets, 0)?;
-    octets.truncate(read);
-    Ok(())
+) -> io::Result<Vec<Range<usize>>> {
+    octets.clear();
+    let opened = disk.open(&dir.join(segment::name(number))).and_then(|file| {
+        let size = file.size()?;
+        Ok((file, size))
+    });
+    let (file, size) = match opened {
+        Err(error) if is_damage(&error) => return Ok(Vec::from([HEADER])),
+        other => other?,
+    };
+    // Places in a segment have 32 bits.
+    octets.resize(size.min(u64::from(u32::MAX)) as usize, 0);
+    match file.read_at(octets, 0) {
+        Ok(read) => octets.truncate(read),
+        Err(error) if is_damage(&error) => return read_around(&*file, octets),
+        Err(error) => return Err(error),
+    }
+    Ok(Vec::new())
+}
+
+/// Reads what can be read, a page at a time.
+fn read_around(file: &dyn File, octets: &mut [u8]) -> io::Result<Vec<Range<usize>>> {
+    const PAGE: usize = 4096;
+    let mut unreadable: Vec<Range<usize>> = Vec::new();
+    for (nth, page) in octets.chunks_mut(PAGE).enumerate() {
+        let (begin, length) = (nth * PAGE, page.len());
+        match file.read_at(page, begin as u64) {
+            Ok(_) => {}
+            Err(error) if is_damage(&error) => {
+                page.fill(0);
+                match unreadable.last_mut().filter(|last| last.end == begin) {
+                    Some(last) => last.end = begin + length,
+                    None => unreadable.push(begin..begin + length),
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(unreadable)
 }
 
 impl Replayed {
-    fn segment(&mut self, outline: &Outline, synced: Option<u64>, octets: &[u8], keys: &Keys) {
+    /// A segment of a queue of which no header is left. Records are only written behind one
+    /// that is on disk, so what is not blank had been a journal.
+    fn unknown(&mut self, outline: &Outline, octets: &[u8]) {
+        self.table.extend(outline.number, segment::HEADER);
+        let records = octets.get(segment::HEADER as usize..).unwrap_or_default();
+        if records.iter().any(|octet| *octet != 0) {
+            self.gaps.push(Region { segment: outline.number, range: 0..octets.len() });
+        }
+    }
+
+    fn segment(&mut self, outline: &Outline, bounds: Bounds, octets: &[u8], pass: &Pass<'_>) {
         let number = outline.number;
         self.table.extend(number, segment::HEADER);
-        if outline.header.is_some() {
-            let range = 0..segment::HEADER as usize;
-            self.last_header = Some(Region { segment: number, range });
+        if let Some(before) = outline.synced {
+            self.expect(number, before);
         }
         let first = outline.header.map_or(self.next, |header| header.first);
-        let Some(key) = self.key else {
-            // No segment has a header. Records are only written behind one that is on disk, so
-            // what is not blank had been a journal.
-            let records = octets.get(segment::HEADER as usize..).unwrap_or_default();
-            if records.iter().any(|octet| *octet != 0) {
-                self.gaps.push(Region { segment: number, range: 0..octets.len() });
-            }
-            return;
-        };
-        let mut scan = Scan::new(octets, segment::generation(key, number), first, synced);
-        // The oldest file, and it has neither header nor records: it was never begun. Behind
-        // others, the sequence numbers tell whether something is missing.
-        if first == 0 && scan.is_blank() {
+        let Bounds { synced, cut_short } = bounds;
+        let mut scan = Scan::new(octets, segment::generation(pass.key, number), first, synced);
+        if cut_short {
+            scan = scan.cut_short();
+        }
+        // It was never begun, or all of it is gone: then the numbers tell.
+        if outline.header.is_none() && (synced.is_some() || first == 0) && scan.is_blank() {
             return;
         }
         self.closed = None;
-        for found in scan.by_ref() {
+        let mut next = first;
+        while let Some(found) = scan.next() {
             self.closed = None;
             match found {
                 Found::Record(record) => {
@@ -175,31 +218,61 @@ impl Replayed {
                             *group = Some(Region { segment: number, range: record.offset..end })
                         }
                     }
-                    if let Err(Malformed) = self.record(number, &record, keys) {
+                    if let Err(Malformed) = self.record(number, &record, pass) {
                         let range = record.offset..end;
                         self.gaps.push(Region { segment: number, range });
                     }
                 }
-                Found::Gap(range) if range.is_empty() => {}
+                Found::Gap(range) | Found::Torn(range) if range.is_empty() => {
+                    if next > 0 {
+                        self.missing.push((number, next..scan.next_sequence()));
+                    }
+                }
                 Found::Gap(range) => self.gaps.push(Region { segment: number, range }),
                 Found::Torn(range) => self.torn.push(Region { segment: number, range }),
             }
+            next = scan.next_sequence();
         }
         self.next = self.next.max(scan.next_sequence());
+        self.rest = Some(Region { segment: number, range: scan.end()..octets.len() });
         self.table.extend(number, scan.end() as u64);
     }
 
-    fn record(&mut self, segment: u32, record: &Record<'_>, keys: &Keys) -> Result<(), Malformed> {
+    /// A header says that everything before this number had been on disk.
+    fn expect(&mut self, number: u32, synced: u64) {
+        if self.next == 0 || self.next >= synced {
+            return;
+        }
+        self.missing.push((number, self.next..synced));
+        self.gaps.extend(self.rest.take().filter(|rest| !rest.range.is_empty()));
+    }
+
+    fn record(
+        &mut self,
+        segment: u32,
+        record: &Record<'_>,
+        pass: &Pass<'_>,
+    ) -> Result<(), Malformed> {
         let offset = u32::try_from(record.offset).map_err(|_| Malformed)?;
         let place = Place { segment, offset };
-        let facts = record.header.open_facts(keys, record.facts)?;
+        if pass.extent == Extent::End && record.header.kind != Kind::Close {
+            return Ok(());
+        }
+        let facts = record.header.open_facts(pass.keys, record.facts)?;
         match record.header.kind {
+            Kind::Close => self.closed = Some(Take(&facts).u64()?),
             Kind::Message => {
                 let facts = Facts::take(&facts)?;
+                let id = facts.message.id;
+                if facts.is_new
+                    && let Some(live) = self.table.get(id)
+                {
+                    self.replaced.push((id, live.clone()));
+                }
                 let left = facts.message.envelopes.iter().map(|envelope| envelope.id.nth());
                 let in_file = record.header.flags & IN_FILE != 0;
                 let octets = record.header.length();
-                self.table.insert(facts.message.id, place, octets, in_file, left);
+                self.table.insert(id, place, octets, in_file, left);
                 for cause in &facts.causes {
                     self.table.outcome(cause.envelope, cause.verdict.settles(), place);
                 }
@@ -210,9 +283,6 @@ impl Replayed {
             }
             // Read with the outlines.
             Kind::Abort => {}
-            Kind::Close => {
-                self.closed = Some(Take(&facts).u64()?);
-            }
         }
         Ok(())
     }

@@ -3,13 +3,15 @@
 //! Records follow each other in sequence. Where one does not, there are two explanations:
 //!
 //! * *torn*: the group was being written when the power went. Nobody was told anything about
-//!   it, and nothing was written after it. The segment ends here, even when later records of
-//!   that group are whole.
+//!   it, and nothing was written after it.
 //! * *damaged*: the record had been synced and its octets have changed since. That is proven
 //!   by a whole record of a later group, which is only written after the sync, or by the next
-//!   segment, whose header says up to where this one had been synced. Then the damaged octets
-//!   are a gap to be set aside, and reading goes on behind it: every record that is whole is
-//!   kept.
+//!   segment, whose header says up to where this one had been synced.
+//!
+//! Which of the two it was cannot always be known: the last record of all looks the same either
+//! way. So reading goes on behind the broken octets in both cases and every record that is whole
+//! is kept: at worst a message is delivered whose sender never heard of its acceptance. One that
+//! was refused is named by an abort.
 
 use std::ops::Range;
 
@@ -21,9 +23,10 @@ use crate::segment;
 pub(crate) enum Found<'a> {
     /// A whole record.
     Record(Record<'a>),
-    /// Octets that were records and are none any more.
+    /// Octets that were records and are none any more. The range is empty when records are
+    /// missing whose place is not known.
     Gap(Range<usize>),
-    /// The beginning of a group that never was synced. Nothing follows.
+    /// Octets of a group that, as far as can be seen, never was synced.
     Torn(Range<usize>),
 }
 
@@ -46,20 +49,31 @@ pub(crate) struct Scan<'a> {
     next: u64,
     /// Up to before which number this segment had been synced, when that is known.
     synced: Option<u64>,
+    /// The power may have gone while its last group was written.
+    cut_short: bool,
     over: bool,
 }
 
 impl<'a> Scan<'a> {
-    /// Looks through the octets of a segment file whose first record has the number `first`.
+    /// Looks through the octets of a segment file whose first record has the number `first`. When
+    /// `synced` is known and the records end before it, the caller knows that some are missing:
+    /// here or in a file that is not there.
     pub(crate) fn new(octets: &'a [u8], generation: u64, first: u64, synced: Option<u64>) -> Self {
         let offset = segment::HEADER as usize;
-        Self { octets, generation, offset, next: first, synced, over: false }
+        let cut_short = synced.is_none();
+        Self { octets, generation, offset, next: first, synced, cut_short, over: false }
+    }
+
+    /// As [`Scan::new`], for a segment that had been the last one when a run ended without
+    /// warning, whatever later headers say about it: they count what was found at its end.
+    pub(crate) fn cut_short(self) -> Self {
+        Self { cut_short: true, ..self }
     }
 
     /// Goes on at `offset`, where the record with the number `next` should be, in octets that
     /// are known to have been synced.
     pub(crate) fn resume(octets: &'a [u8], generation: u64, offset: usize, next: u64) -> Self {
-        Self { octets, generation, offset, next, synced: Some(u64::MAX), over: false }
+        Self { offset, ..Self::new(octets, generation, next, Some(u64::MAX)) }
     }
 
     /// The number after that of the last record.
@@ -84,7 +98,8 @@ impl<'a> Scan<'a> {
         Some(Record { offset, header, facts, content })
     }
 
-    /// The next whole record of this segment behind the one that should be here.
+    /// The next whole record of this segment, from this octet on, behind the one that should be
+    /// here.
     fn search(&self, from: usize) -> Option<Record<'a>> {
         let octets = self.octets.get(from..)?;
         let generation = self.generation.to_le_bytes();
@@ -104,10 +119,10 @@ impl<'a> Scan<'a> {
 
     /// Whether the record that should be here had been synced.
     fn was_synced(&self) -> bool {
-        if self.synced.is_some() {
+        if !self.cut_short {
             return true;
         }
-        let mut from = self.offset + ALIGN;
+        let mut from = self.offset;
         while let Some(record) = self.search(from) {
             if record.header.group() > self.next {
                 return true;
@@ -124,19 +139,40 @@ impl<'a> Scan<'a> {
         (header.sequence == self.next && end <= self.octets.len()).then_some(end)
     }
 
-    fn gap(&mut self) -> Found<'a> {
+    /// Whether a record was begun here: its header is damaged, but the generation is ours, give
+    /// or take a flipped bit. That of the file's former life is another in half of all bits.
+    fn was_begun(&self) -> bool {
+        let word = self.octets.get(self.offset + ALIGN..).and_then(|octets| octets.first_chunk());
+        word.is_some_and(|word| (u64::from_le_bytes(*word) ^ self.generation).count_ones() <= 1)
+    }
+
+    /// Goes past the octets that are no record, and says which they are.
+    fn skip(&mut self) -> Option<Range<usize>> {
         let begin = self.offset;
-        let (end, next) = match (self.broken_end(), self.search(self.offset + ALIGN)) {
+        let (broken, later) = (self.broken_end(), self.search(begin));
+        match (broken, later) {
             // The header says how long it was and which number it had.
-            (Some(end), _) => (end, self.next + 1),
-            (None, Some(record)) => (record.offset, record.header.sequence),
-            (None, None) => {
-                self.over = true;
-                (self.octets.len(), self.synced.unwrap_or(self.next))
+            (Some(end), later) if later.is_some() || self.synced.is_some() => {
+                (self.offset, self.next) = (end, self.next + 1);
+                Some(begin..end)
             }
-        };
-        (self.offset, self.next) = (end, next);
-        Found::Gap(begin..end)
+            (_, Some(record)) => {
+                (self.offset, self.next) = (record.offset, record.header.sequence);
+                Some(begin..record.offset)
+            }
+            // Nothing is behind it. Its number is free.
+            (_, None) => {
+                self.over = true;
+                self.rest()
+            }
+        }
+    }
+
+    /// What is left of a record behind which there is nothing.
+    fn rest(&self) -> Option<Range<usize>> {
+        let begun = self.cut_short && self.was_begun();
+        let end = self.broken_end().or(begun.then_some(self.octets.len()));
+        end.map(|end| self.offset..end)
     }
 }
 
@@ -144,20 +180,24 @@ impl<'a> Iterator for Scan<'a> {
     type Item = Found<'a>;
 
     fn next(&mut self) -> Option<Found<'a>> {
-        if self.over || self.synced.is_some_and(|synced| self.next >= synced) {
+        if self.over {
             return None;
+        }
+        if self.synced.is_some_and(|synced| self.next >= synced) {
+            self.over = true;
+            // What a start has found there before it wrote on.
+            let torn =
+                if self.cut_short && self.at(self.offset).is_none() { self.rest() } else { None };
+            return torn.map(Found::Torn);
         }
         if let Some(record) = self.at(self.offset).filter(|r| r.header.sequence == self.next) {
             self.offset += record.header.length();
             self.next += 1;
             return Some(Found::Record(record));
         }
-        if self.was_synced() {
-            return Some(self.gap());
-        }
-        self.over = true;
-        let end = self.broken_end().or_else(|| self.search(self.offset + ALIGN).map(|r| r.offset));
-        end.map(|end| Found::Torn(self.offset..end))
+        let was_synced = self.was_synced();
+        let range = self.skip()?;
+        Some(if was_synced { Found::Gap(range) } else { Found::Torn(range) })
     }
 }
 
@@ -185,7 +225,7 @@ mod tests {
         // As in a file that was used before, or made of zeros.
         let mut other = Group::default();
         other.abort(3, 4);
-        octets.extend_from_slice(other.complete(GENERATION + 1, next));
+        octets.extend_from_slice(other.complete(!GENERATION, next));
         octets.resize(octets.len() + 500, 0);
         (octets, begins)
     }
@@ -210,12 +250,31 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_group_ends_the_segment_even_if_its_later_records_are_whole() {
+    fn the_whole_records_of_a_torn_group_are_kept() {
         let (mut octets, begins) = segment(&[1, 3]);
         octets[begins[2] + 20] ^= 1;
         let (numbers, others) = scan(&octets, None);
-        assert_eq!(numbers, [10, 11]);
+        assert_eq!(numbers, [10, 11, 13], "12 may have been acknowledged, and so may 13");
         assert_eq!(others, [Found::Torn(begins[2]..begins[3])]);
+    }
+
+    #[test]
+    fn the_very_last_record_is_named_when_any_bit_of_it_is_flipped() {
+        let (whole, begins) = segment(&[1, 2]);
+        let length = begins[2] - begins[1];
+        for bit in 0..length * 8 {
+            let mut octets = whole.clone();
+            octets[begins[2] + bit / 8] ^= 1 << (bit % 8);
+            let (numbers, others) = scan(&octets, None);
+            match numbers[..] {
+                [10, 11] => {
+                    let [Found::Torn(range)] = &others[..] else { panic!("{bit}: {others:?}") };
+                    assert!(range.start == begins[2] && range.end >= begins[2] + length);
+                }
+                // The last octets of a record are unused.
+                _ => assert_eq!((numbers, others), (vec![10, 11, 12], vec![]), "{bit}"),
+            }
+        }
     }
 
     #[test]
@@ -239,12 +298,40 @@ mod tests {
     }
 
     #[test]
-    fn a_synced_record_that_is_gone_altogether_is_a_gap() {
-        let (mut octets, begins) = segment(&[1, 1]);
-        let length = octets.len();
-        octets[begins[1]..].fill(0);
-        assert_eq!(scan(&octets, None), (vec![10], vec![]), "as far as can be known");
-        assert_eq!(scan(&octets, Some(12)), (vec![10], vec![Found::Gap(begins[1]..length)]));
+    fn a_later_start_finds_what_the_first_has_found() {
+        for (torn, next) in [(1, 14), (3, 13)] {
+            let (mut octets, begins) = segment(&[1, 3]);
+            octets[begins[torn] + 60] ^= 1;
+            let first: Vec<_> = Scan::new(&octets, GENERATION, 10, None).collect();
+            let later = Scan::new(&octets, GENERATION, 10, Some(next)).cut_short();
+            assert_eq!(later.collect::<Vec<_>>(), first);
+            assert!(first.iter().any(|found| matches!(found, Found::Torn(_))));
+        }
+    }
+
+    #[test]
+    fn a_record_that_is_gone_altogether_is_missed_by_its_number() {
+        let (mut octets, begins) = segment(&[1, 1, 1]);
+        let whole = octets.clone();
+        octets[begins[2]..].fill(0);
+        for synced in [None, Some(13)] {
+            let mut scan = Scan::new(&octets, GENERATION, 10, synced);
+            assert_eq!(scan.by_ref().count(), 2);
+            assert_eq!((scan.next_sequence(), scan.end()), (12, begins[2]));
+        }
+        let (numbers, others) = {
+            let mut numbers = Vec::new();
+            let mut others = Vec::new();
+            for found in Scan::new(&whole, GENERATION, 7, Some(13)) {
+                match found {
+                    Found::Record(record) => numbers.push(record.header.sequence),
+                    other => others.push(other),
+                }
+            }
+            (numbers, others)
+        };
+        assert_eq!(numbers, [10, 11, 12], "three are missing before them");
+        assert_eq!(others, [Found::Gap(begins[0]..begins[0])]);
     }
 
     #[test]

@@ -5,13 +5,18 @@
 //! can be found by message id, whatever has been copied since. The commit thread changes it,
 //! after the sync; readers look things up under the same short lock, and pin the segment they
 //! are about to read.
+//!
+//! After a start the table holds what is new, until what the journal says has been read behind
+//! the open doors ([`Table::complete`]).
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::id::{EnvelopeId, MessageId};
-use crate::segment::Place;
+use crate::replay::Region;
+use crate::segment::{HEADER, Place};
 
 /// The table and its lock. Never held over I/O.
 #[derive(Clone, Default)]
@@ -35,6 +40,8 @@ pub(crate) struct Table {
     live: BTreeMap<MessageId, Live>,
     segments: BTreeMap<u32, Extent>,
     octets: u64,
+    /// Outcomes of messages that are not here, while the journal is being read.
+    early: Option<Vec<(EnvelopeId, bool, Place)>>,
 }
 
 /// A message with envelopes left.
@@ -72,6 +79,10 @@ pub(crate) struct Extent {
     pub(crate) end: u64,
     /// Messages whose record is in it.
     pub(crate) live: u32,
+    /// Messages whose record was in it at some time, in the order of their records.
+    messages: Vec<MessageId>,
+    /// It holds something that is nowhere else: it is not to be used again.
+    pub(crate) keep: bool,
     /// Held by who reads it: the file may not be used again meanwhile.
     pins: Pin,
 }
@@ -93,7 +104,58 @@ pub(crate) enum Effect {
     },
 }
 
+/// What has become of messages when a table was completed.
+#[derive(Debug, Default)]
+pub(crate) struct Completed {
+    /// They were settled before they had been read; these have content files.
+    pub(crate) gone: Vec<MessageId>,
+    /// Their id was given to another message while they waited.
+    pub(crate) replaced: Vec<(MessageId, Live, Option<Pin>)>,
+}
+
 impl Table {
+    /// A table with the segments of a journal that is still to be read.
+    pub(crate) fn incomplete(segments: impl Iterator<Item = u32>) -> Self {
+        let mut table = Self { early: Some(Vec::new()), ..Self::default() };
+        segments.for_each(|segment| table.extend(segment, HEADER));
+        table
+    }
+
+    /// Whether all that is in the journal is here.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.early.is_none()
+    }
+
+    /// Adds what was in the journal at the start. This one holds what came since, which is
+    /// little, so it is put into the other.
+    pub(crate) fn complete(&mut self, old: Self) -> Completed {
+        let Self { live, segments, octets, early } = mem::replace(self, old);
+        let mut completed = Completed::default();
+        for (envelope, settles, place) in early.into_iter().flatten() {
+            if self.outcome(envelope, settles, place) == (Effect::Gone { in_file: true }) {
+                completed.gone.push(envelope.message());
+            }
+        }
+        for (number, extent) in segments {
+            self.segments.entry(number).or_insert(extent);
+        }
+        for (id, new) in live {
+            if let Some(old) = self.get(id).cloned() {
+                let pin = self.pin(old.place.segment);
+                self.remove(id);
+                completed.replaced.push((id, old, pin));
+            }
+            self.live.insert(id, new);
+        }
+        self.octets += octets;
+        completed
+    }
+
+    /// Notes that a segment must not be used again.
+    pub(crate) fn keep(&mut self, segment: u32) {
+        self.segments.entry(segment).or_default().keep = true;
+    }
+
     /// Notes a segment file, or that it has grown.
     pub(crate) fn extend(&mut self, segment: u32, end: u64) {
         self.segments.entry(segment).or_default().end = end;
@@ -120,7 +182,9 @@ impl Table {
             }
             _ => return,
         };
-        self.segments.entry(place.segment).or_default().live += 1;
+        let extent = self.segments.entry(place.segment).or_default();
+        extent.live += 1;
+        extent.messages.push(id);
         self.octets += u64::from(octets);
         self.live.insert(id, Live { place, octets, in_file, slots });
     }
@@ -128,6 +192,9 @@ impl Table {
     /// Notes an outcome whose record is at `place`.
     pub(crate) fn outcome(&mut self, id: EnvelopeId, settles: bool, place: Place) -> Effect {
         let Some(live) = self.live.get_mut(&id.message()) else {
+            if let Some(early) = &mut self.early {
+                early.push((id, settles, place));
+            }
             return Effect::Nothing;
         };
         let slot = match &mut live.slots {
@@ -160,8 +227,13 @@ impl Table {
         self.live.get(&id)
     }
 
+    /// Whether an envelope is in the queue, as far as is known.
+    pub(crate) fn may_have(&self, id: EnvelopeId) -> bool {
+        !self.is_complete() && self.get(id.message()).is_none() || self.has(id)
+    }
+
     /// Whether an envelope is in the queue.
-    pub(crate) fn has(&self, id: EnvelopeId) -> bool {
+    fn has(&self, id: EnvelopeId) -> bool {
         self.get(id.message()).is_some_and(|live| live.left().any(|(nth, _)| nth == id.nth()))
     }
 
@@ -196,6 +268,22 @@ impl Table {
         self.segments.get(&segment).map(|extent| extent.pins.clone())
     }
 
+    /// The messages whose record is in a segment, from the `nth` on of those that ever were in
+    /// it, looking at no more than `most`. Says also with which to go on; `None` at the end.
+    pub(crate) fn in_segment(
+        &self,
+        segment: u32,
+        nth: usize,
+        most: usize,
+    ) -> (Vec<MessageId>, Option<usize>) {
+        let Some(extent) = self.segments.get(&segment) else { return (Vec::new(), None) };
+        let ever = extent.messages.get(nth..).unwrap_or_default();
+        let is_here =
+            |id: &&MessageId| self.get(**id).is_some_and(|live| live.place.segment == segment);
+        let here = ever.iter().take(most).filter(is_here).copied().collect();
+        (here, (ever.len() > most).then_some(nth + most))
+    }
+
     /// Forgets the oldest segment if it is this one, holds no message, and nobody reads it.
     pub(crate) fn retire(&mut self, segment: u32) -> bool {
         let Some(oldest) = self.segments.first_entry() else { return false };
@@ -215,6 +303,12 @@ impl Extent {
 }
 
 impl Live {
+    /// The octets of its record.
+    pub(crate) fn region(&self) -> Region {
+        let begin = self.place.offset as usize;
+        Region { segment: self.place.segment, range: begin..begin + self.octets as usize }
+    }
+
     /// The envelopes left, by their place in the message, and the place of the latest outcome
     /// of each, if that is what tells its state.
     pub(crate) fn left(&self) -> impl Iterator<Item = (u32, Option<Place>)> {

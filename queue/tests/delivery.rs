@@ -18,20 +18,29 @@ use smtpd_queue::delivery::Report;
 use smtpd_queue::disk::fault::{Fault, FaultDisk};
 use smtpd_queue::disk::{Disk, read_exact_at};
 use smtpd_queue::envelope::{Agent, Due, Envelope, Message, Source};
-use smtpd_queue::id::EnvelopeId;
+use smtpd_queue::id::{EnvelopeId, Ids};
 use smtpd_queue::maildir::Maildirs;
 use smtpd_queue::reader::Reader;
 use smtpd_queue::request::{Accept, Body, Content, Done, Refusal, Request};
 use smtpd_queue::scheduler::{Clock, Input, Output, Scheduler};
+use smtpd_queue::spool::Spool;
 use smtpd_queue::store::Store;
 
 const SPOOL: &str = "/var/spool";
 const START: u64 = 1_700_000_000_000_000;
 
+/// A queue that was opened and read.
+struct Queue {
+    commit: Commit,
+    ids: Ids,
+    reader: Reader,
+    spool: Spool,
+}
+
 /// A server from commit to Maildir.
 struct Node {
     disk: FaultDisk,
-    queue: Opened,
+    queue: Queue,
     scheduler: Scheduler,
     store: Store,
     maildirs: Maildirs,
@@ -50,14 +59,15 @@ impl Node {
     fn start(disk: &FaultDisk, clock: Clock) -> io::Result<Self> {
         let all: Arc<dyn Disk> = Arc::new(disk.clone());
         let options = Options { segment: 64 << 10, ..Options::new(7 << 96 | 5) };
-        let queue = Commit::open(Arc::clone(&all), Path::new(SPOOL), &options)?;
-        let reader: &Reader = &queue.reader;
+        let Opened { commit, recovery, ids, reader, spool, .. } =
+            Commit::open(Arc::clone(&all), Path::new(SPOOL), &options)?;
+        let live = recovery.run()?.live;
         Ok(Self {
             disk: disk.clone(),
             scheduler: Scheduler::new(Default::default(), reader.destinations()),
-            store: Store::in_memory(reader.clone(), queue.recovered.live.clone()),
+            store: Store::in_memory(reader.clone(), live),
             maildirs: Maildirs::new(all, reader.clone(), "mx.example.org"),
-            queue,
+            queue: Queue { commit, ids, reader, spool },
             clock,
             requests: Vec::new(),
             inputs: Vec::new(),

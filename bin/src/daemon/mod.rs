@@ -1,9 +1,10 @@
 //! smtpd(8): from the command line to the end.
 //!
 //! Order of the start: the configuration is read and checked; the queue's lock is taken, and its
-//! keys are asked for, before anything is bound; sockets are bound before privileges are dropped; the journal is read before
-//! anything is accepted. The index is opened meanwhile, on the store's thread, and nobody waits
-//! for it.
+//! keys are asked for, before anything is bound; sockets are bound before privileges are dropped;
+//! the end of the journal is read before anything is accepted. The rest of it is read meanwhile, on
+//! the store's thread, and then the index is opened: nobody waits for it, but the mail that was in
+//! the queue.
 //!
 //! ```text
 //!  reactor --(content)--> content writers --+

@@ -47,6 +47,18 @@ impl Commands {
         answer.recv_timeout(ANSWER).map_err(|_| "the scheduler does not answer".to_owned())
     }
 
+    /// Waits until the queue has been read, which takes seconds after the start.
+    fn wait_for_queue(&self) -> Result<(), String> {
+        let end = Instant::now() + ANSWER;
+        while !self.reading.reader.is_complete() {
+            if Instant::now() > end {
+                return Err("the queue is still being read".to_owned());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+
     fn shown(&self) -> Result<Shown, String> {
         self.ask(Message::Show)
     }
@@ -114,6 +126,7 @@ impl Operator for Commands {
         message: Option<MessageId>,
         limit: usize,
     ) -> Result<Vec<QueueEntry>, String> {
+        self.wait_for_queue()?;
         let in_flight = self.shown()?.in_flight;
         listing::page(&self.reading.reader, &in_flight, after, message, limit)
     }
@@ -132,6 +145,7 @@ impl Operator for Commands {
         id: MessageId,
         after: Option<EnvelopeId>,
     ) -> Result<(Vec<u8>, bool), String> {
+        self.wait_for_queue()?;
         self.reading.message(id, after)
     }
 

@@ -193,18 +193,18 @@ impl Shell {
     }
 }
 
-/// Starts the store's thread: opening the index may take long, and nobody waits for it. Ends
-/// after [`Errand::Close`].
+/// Starts the store's thread: reading the journal and opening the index may take long, and nobody
+/// waits for it. Ends after [`Errand::Close`], or when there is no store.
 ///
 /// # Errors
 /// When the system starts no more threads.
 pub fn start_store(
-    open: impl FnOnce() -> Store + Send + 'static,
+    open: impl FnOnce() -> Option<Store> + Send + 'static,
     errands: Receiver<Errand>,
     scheduler: Sender<Message>,
 ) -> io::Result<JoinHandle<()>> {
     threads::start("store", move || {
-        let mut store = open();
+        let Some(mut store) = open() else { return };
         let mut requests = Vec::new();
         let mut answers = Vec::new();
         loop {

@@ -6,7 +6,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -22,6 +23,7 @@ use smtpd_queue::delivery::{Batch, Kind};
 use smtpd_queue::disk::{Disk, RealDisk};
 use smtpd_queue::lock::Lock;
 use smtpd_queue::maildir::Maildirs;
+use smtpd_queue::recovery::{Recovered, Recovery};
 use smtpd_queue::request::{Accept, Refusal};
 use smtpd_queue::scheduler::{self, Input, Scheduler};
 use smtpd_queue::store::{self, Store};
@@ -100,9 +102,6 @@ pub fn daemon(options: &Options, config: Config, machine: &Machine) -> Result<()
     let log = log::start(destination(options.mode), options.verbose, options.topics)
         .map_err(|error| format!("log: {error}"))?;
     life::starting();
-    for finding in &opened.recovered.findings {
-        ::log::warn!("warn: queue: {finding}");
-    }
     let parts = Parts { config, queue, disk, opened, listeners, control, sessions };
     let running = parts.start(options).map_err(|error| {
         let text = format!("start: {}", system_text(&error));
@@ -115,7 +114,10 @@ pub fn daemon(options: &Options, config: Config, machine: &Machine) -> Result<()
     life::exiting();
     drop((lock, log));
     // Whoever watches over the daemon is to start it again.
-    if failed.load(Ordering::Relaxed) { Err("the reactor has failed".to_owned()) } else { Ok(()) }
+    match failed.get() {
+        Some(what) => Err(format!("the {what} has failed")),
+        None => Ok(()),
+    }
 }
 
 /// Waits for the signal to end.
@@ -212,12 +214,22 @@ struct Parts {
     sessions: Limits,
 }
 
+/// What it is that has failed, so that the daemon cannot go on.
+type Failed = Arc<OnceLock<&'static str>>;
+
+/// Ends the daemon for a reason that the log tells.
+fn give_up(what: &'static str, error: &io::Error, failed: &Failed) {
+    ::log::error!("fatal: {what}: {}", system_text(error));
+    let _ = failed.set(what);
+    sys::ask_to_stop();
+}
+
 /// The daemon's threads.
 struct Running {
     control: crate::control::server::Server,
     reactor: (smtpd_reactor::Sender, JoinHandle<()>),
-    /// The reactor has ended by itself.
-    failed: Arc<AtomicBool>,
+    /// What has ended by itself.
+    failed: Failed,
     scheduler: (mpsc::Sender<Message>, JoinHandle<()>),
     commit: (mpsc::Sender<Order>, JoinHandle<()>),
     store: (mpsc::Sender<Errand>, JoinHandle<()>),
@@ -227,7 +239,7 @@ impl Parts {
     fn start(self, options: &Options) -> io::Result<Running> {
         let Parts { config, queue, disk, opened, listeners, control, sessions } = self;
         let (gates, listeners): (Vec<_>, Vec<_>) = listeners.into_iter().unzip();
-        let commit::Opened { commit, recovered, ids, reader, spool, filler } = opened;
+        let commit::Opened { commit, recovery, ids, reader, spool, filler } = opened;
         let inbox = Inbox::new()?;
         let reactor = inbox.sender();
         let (to_commit, orders) = mpsc::channel();
@@ -300,20 +312,22 @@ impl Parts {
         if smtp_paused {
             reactor.pause(true);
         }
-        let failed = Arc::new(AtomicBool::new(false));
+        let failed = Failed::default();
         let has_failed = failed.clone();
         let serve = threads::start("reactor", move || {
             if let Err(error) = serving.run() {
-                ::log::error!("fatal: reactor: {}", system_text(&error));
-                has_failed.store(true, Ordering::Relaxed);
-                sys::ask_to_stop();
+                give_up("reactor", &error, &has_failed);
             }
         })?;
-        // Last, as opening the index takes the processor from the first peers.
-        let (index, beside) = (queue.join("index"), reader.clone());
+        // Last, as reading the journal takes the processor from the first peers.
+        let (index, beside, has_failed) = (queue.join("index"), reader.clone(), failed.clone());
         let open_store = move || {
-            let (sequence, live) = (recovered.sequence, recovered.live);
-            Store::open(store::Options { dir: &index, limit: INDEX, sequence, live }, beside)
+            let recovered = recover(recovery).map_err(|error| {
+                give_up("queue", &error, &has_failed);
+            });
+            let Recovered { sequence, live, .. } = recovered.ok()?;
+            let options = store::Options { dir: &index, limit: INDEX, sequence, live };
+            Some(Store::open(options, beside))
         };
         let store = scheduling::start_store(open_store, errands, to_scheduler.clone())?;
 
@@ -334,6 +348,20 @@ impl Parts {
             store: (to_store, store),
         })
     }
+}
+
+/// Reads what was in the queue before.
+fn recover(recovery: Recovery) -> io::Result<Recovered> {
+    let start = Instant::now();
+    let recovered = recovery.run()?;
+    for finding in &recovered.findings {
+        ::log::warn!("warn: queue: {finding}");
+    }
+    if !recovered.live.is_empty() {
+        let (messages, seconds) = (recovered.live.len(), start.elapsed().as_secs_f32());
+        ::log::info!("info: queue: {messages} messages found in {seconds:.1} s");
+    }
+    Ok(recovered)
 }
 
 impl Running {

@@ -17,16 +17,24 @@ use crate::disk::{Disk, read_exact_at};
 use crate::encode::tests::message;
 use crate::envelope::{Due, Outcome, Verdict};
 use crate::id::MessageId;
+use crate::reader::Reader;
 use crate::record::{HEADER, Header};
 use crate::recovery::Finding;
 use crate::request::{Accept, Body, Content, Done, Request};
 use crate::segment::{self, Segment};
+use crate::spool::Spool;
 
 const SECRET: &str = "a text that nobody may read";
 
+struct Life {
+    commit: Commit,
+    reader: Reader,
+    spool: Spool,
+}
+
 struct Queue {
     disk: FaultDisk,
-    opened: Opened,
+    opened: Life,
     findings: Vec<Finding>,
     now: Time,
 }
@@ -43,8 +51,10 @@ impl Queue {
     fn open(disk: FaultDisk, codec: &Codec) -> io::Result<Self> {
         let options =
             QueueOptions { segment: 16 << 10, codec: codec.clone(), ..QueueOptions::new(77) };
-        let opened = Commit::open(Arc::new(disk.clone()), root(), &options)?;
-        let findings = opened.recovered.findings.clone();
+        let Opened { commit, recovery, reader, spool, .. } =
+            Commit::open(Arc::new(disk.clone()), root(), &options)?;
+        let findings = recovery.run()?.findings;
+        let opened = Life { commit, reader, spool };
         Ok(Self { disk, opened, findings, now: Time::from_micros(1) })
     }
 

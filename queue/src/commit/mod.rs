@@ -25,15 +25,17 @@ use crate::envelope::Outcome;
 use crate::group::{Group, Member, Stowed, TooLarge};
 use crate::id::{Ids, MessageId};
 use crate::journal::{Failure, Journal, Purpose, Start, Written};
+use crate::outline::Outline;
 use crate::reader::Reader;
 use crate::record::{self, DOT_LINES};
-use crate::recovery::{Layout, Recovered, inspect, recover};
+use crate::recovery::{Layout, Recovered, Recovery, inspect, prepare};
 use crate::request::{Accept, Body, Content, Done, Refusal, Request, Stored};
 use crate::segment::Place;
 use crate::spares::{Filler, Spares};
 use crate::spool::Spool;
 use crate::table::{Effect, Shared, Table};
 use tidy::Tidy;
+use trouble::Trouble;
 
 /// Octets of a group, after which what waits is left to the next one: a bound on the memory of
 /// the buffer, and on how long the first of a group waits for the writing of the last.
@@ -72,8 +74,9 @@ impl Options {
 pub struct Opened {
     /// For the commit thread.
     pub commit: Commit,
-    /// What was found.
-    pub recovered: Recovered,
+    /// Reads what was in the queue before; to be run beside everything else, on a thread that
+    /// may wait for the disk.
+    pub recovery: Recovery,
     /// Gives ids to new messages.
     pub ids: Ids,
     /// Reads messages.
@@ -93,8 +96,6 @@ pub struct Commit {
     spares: Arc<Spares>,
     disk: Arc<dyn Disk>,
     layout: Layout,
-    /// The key of the queue.
-    key: u64,
     /// Octets of a segment.
     capacity: u64,
     group: Group,
@@ -104,8 +105,7 @@ pub struct Commit {
     uncertain: Vec<MessageId>,
     /// Until then a disk that failed is left alone.
     retry: Time,
-    /// What peers hear meanwhile.
-    trouble: Refusal,
+    trouble: Trouble,
     tidy: Tidy,
 }
 
@@ -116,22 +116,28 @@ struct Gathered<T> {
 }
 
 impl Commit {
-    /// Opens the queue in the directory `dir`, which must exist: reads the journal, sets aside
-    /// what is damaged, removes what nobody was told about, and begins a new segment.
+    /// Opens the queue in the directory `dir`, which must exist, so that mail can be accepted at
+    /// once: reads what it takes to go on writing, and begins a new segment. What was in the
+    /// queue before is there when [`Recovery::run`] has come to its end.
     pub fn open(disk: Arc<dyn Disk>, dir: &Path, options: &Options) -> io::Result<Opened> {
         assert!(options.segment <= LARGEST, "segments are smaller than 4 GiB by far");
         let layout = Layout::new(dir);
-        let (replayed, recovered) = recover(&disk, &layout, options.codec.keys())?;
-        let (key, first) = match replayed.key {
-            Some(key) => (key, replayed.ids),
+        let prepared = prepare(&*disk, &layout, options.codec.keys())?;
+        let outlines = &prepared.outlines;
+        let (key, first) = match outlines.key() {
+            Some(key) => (key, prepared.closed.unwrap_or_else(|| outlines.ids())),
             None => (options.random as u64, (options.random >> 96) as u64),
         };
         let ids = Ids::new(first, first);
-        let stale = |(_, sealed): &&(u32, u32)| *sealed != options.codec.key_id();
-        let stale = replayed.sealed.iter().rfind(stale).map_or(0, |(number, _)| *number);
+        let key_id = options.codec.key_id();
+        let is_stale =
+            |outline: &&Outline| outline.header.is_some_and(|header| header.sealed != key_id);
+        let stale = outlines.all().iter().rfind(is_stale).map_or(0, |outline| outline.number);
         let spares = Spares::find(disk.clone(), &layout.journal, options.segment)?;
         let spares = Arc::new(spares);
-        let table = Shared::new(replayed.table);
+        let numbers = outlines.all().iter().map(|outline| outline.number);
+        let table = Shared::new(Table::incomplete(numbers));
+        let standing = outlines.standing().map_or(0, |nth| outlines.all()[nth].number);
         let mut journal = Journal::new(Start {
             disk: disk.clone(),
             dir: layout.journal.clone(),
@@ -141,9 +147,9 @@ impl Commit {
             key,
             sealed: options.codec.key_id(),
             capacity: options.segment,
-            last: replayed.last,
-            standing: replayed.last_header.map_or(0, |header| header.segment),
-            next: replayed.next,
+            last: outlines.last(),
+            standing,
+            next: prepared.next,
         });
         // The header reserves ids. A disk that is full or failing now may be well again later,
         // and there is mail to be delivered meanwhile: for its outcomes the reserve is kept,
@@ -159,6 +165,16 @@ impl Commit {
         let reader =
             Reader::new(disk.clone(), journal_dir, key, table.clone(), spool.clone(), keys);
         let filler = Filler::new(spares.clone());
+        let recovery = Recovery {
+            disk: disk.clone(),
+            layout: layout.clone(),
+            prepared,
+            table: table.clone(),
+            spool: spool.clone(),
+            ids: ids.clone(),
+            first,
+            keys: options.codec.keys().clone(),
+        };
         let commit = Self {
             journal,
             table,
@@ -167,16 +183,15 @@ impl Commit {
             spares,
             disk,
             layout,
-            key,
             capacity: options.segment,
             group: Group::new(codec),
             owed: Vec::new(),
             uncertain: Vec::new(),
             retry: Time::default(),
-            trouble: Refusal::Failed,
+            trouble: Trouble::default(),
             tidy: Tidy::new(stale),
         };
-        Ok(Opened { commit, recovered, ids, reader, spool, filler })
+        Ok(Opened { commit, recovery, ids, reader, spool, filler })
     }
 
     /// Whether the [`Filler`] has something to do.
@@ -197,7 +212,10 @@ impl Commit {
         let accepts = !gathered.accepts.is_empty();
         let why = if accepts { Purpose::Accept } else { Purpose::Settle };
         match self.journal.write(&mut self.group, why) {
-            Ok(written) => self.apply(&written, gathered, done),
+            Ok(written) => {
+                self.note_success();
+                self.apply(&written, gathered, done);
+            }
             Err(failure) => self.fail(now, &failure, gathered, done),
         }
     }
@@ -237,7 +255,7 @@ impl Commit {
         let room = self.journal.room().unwrap_or_default();
         for request in requests.drain(..fitting(requests)) {
             match request {
-                Request::Outcome(outcome) if !self.table.lock().has(outcome.envelope) => {
+                Request::Outcome(outcome) if !self.table.lock().may_have(outcome.envelope) => {
                     done.push(Done::Recorded(outcome));
                 }
                 Request::Outcome(outcome) => {
@@ -302,9 +320,9 @@ impl Reader {
     /// says that there is not the right one among the keys.
     pub fn offline(disk: Arc<dyn Disk>, dir: &Path, keys: &Keys) -> io::Result<(Self, Recovered)> {
         let layout = Layout::new(dir);
-        let (replayed, recovered) = inspect(&*disk, &layout, keys)?;
-        let key = replayed.key.unwrap_or_default();
-        let table = Shared::new(replayed.table);
+        let (outlines, table, recovered) = inspect(&*disk, &layout, keys)?;
+        let key = outlines.key().unwrap_or_default();
+        let table = Shared::new(table);
         // Nothing is written.
         let spool = Spool::new(disk.clone(), layout.content.clone(), Codec::default());
         Ok((Self::new(disk, layout.journal, key, table, spool, keys.clone()), recovered))

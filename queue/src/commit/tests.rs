@@ -1,3 +1,5 @@
+mod start;
+
 use std::io::{ErrorKind, Read};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,8 +18,18 @@ use crate::spares::{Filled, RESERVE};
 /// A queue on a disk in memory, with small segments.
 struct Queue {
     disk: FaultDisk,
-    opened: Opened,
+    opened: Life,
     now: Time,
+}
+
+/// A queue that was opened, and what was found when it had been read.
+struct Life {
+    commit: Commit,
+    recovered: Recovered,
+    ids: Ids,
+    reader: Reader,
+    spool: Spool,
+    filler: Filler,
 }
 
 const SEGMENT: u64 = 8192;
@@ -36,9 +48,20 @@ impl Queue {
     }
 
     fn with(disk: FaultDisk, segment: u64) -> Self {
+        let (mut queue, recovery) = Self::unread(disk, segment);
+        queue.opened.recovered = recovery.run().unwrap();
+        queue
+    }
+
+    /// A queue in the first stage of its start.
+    fn unread(disk: FaultDisk, segment: u64) -> (Self, Recovery) {
         let options = Options { segment, ..Options::new(0x1234_5678 << 96 | 99) };
         let opened = Commit::open(Arc::new(disk.clone()), &root(), &options).unwrap();
-        Self { disk, opened, now: Time::from_micros(1) }
+        let Opened { commit, recovery, ids, reader, spool, filler } = opened;
+        let recovered =
+            Recovered { live: Vec::new(), sequence: 0, clean: false, findings: Vec::new() };
+        let opened = Life { commit, recovered, ids, reader, spool, filler };
+        (Self { disk, opened, now: Time::from_micros(1) }, recovery)
     }
 
     /// The disk after the power went, with all that was not synced lost or kept.

@@ -2,9 +2,12 @@
 //!
 //! One that holds no message of the queue any more is used again. One that holds some is
 //! emptied when the journal has become wasteful: they are copied forward with their present
-//! state, at a bounded rate, and synced, before the old file may be overwritten. An outcome
-//! always stands behind the record of its message, so going oldest first never drops one while
-//! that record is kept.
+//! state and synced, before the old file may be overwritten. That costs what is live in it and
+//! nothing else, and its rate is bounded; the bound rises with what is wasted, so that copying
+//! keeps up with any load. An outcome always stands behind the record of its message, so going
+//! oldest first never drops one while that record is kept.
+//!
+//! Nothing is done while a start still reads the journal.
 
 use std::io::{self, ErrorKind};
 use std::time::Duration;
@@ -12,29 +15,32 @@ use std::time::Duration;
 use smtpd_engine::time::Time;
 
 use super::Commit;
-use crate::disk::read_exact_at;
+use crate::disk::is_damage;
 use crate::envelope::Message;
-use crate::facts::Facts;
 use crate::group::{Member, Stowed, TooLarge};
 use crate::id::MessageId;
 use crate::journal::{Failure, Purpose};
 use crate::reader::Parts;
-use crate::record::{DOT_LINES, Kind};
+use crate::record::DOT_LINES;
+use crate::recovery::keep_file;
 use crate::request::Done;
-use crate::scan::{Found, Record, Scan};
-use crate::segment::{self, Segment};
+use crate::segment;
 use crate::spares::KEPT;
 
 /// How long an idle queue may be left alone: until ids that were taken for messages which
 /// never came should be reserved anew.
 const IDLE: Duration = Duration::from_secs(10);
-/// Octets of a segment that are read, or looked through, in one call.
-const PIECE: usize = 1 << 20;
-/// Octets that are copied in one group, between two groups of others.
-const COPIED: usize = 256 << 10;
-/// How long the commit thread is left to others after such a piece: 16 MiB a second at most
-/// are read, which empties a segment in a second or two.
-const PAUSE: Duration = Duration::from_millis(60);
+/// How often it is looked whether the start has read the journal.
+const READING: Duration = Duration::from_secs(1);
+/// Messages that are looked up under one lock: some hundred microseconds.
+const TOGETHER: usize = 1024;
+/// Octets that are copied in one group, between two groups of others: a few milliseconds.
+const COPIED: usize = 128 << 10;
+/// Octets that are copied in a second while the journal is not much larger than it should be. It
+/// doubles with each segment that it is larger.
+const RATE: u64 = 4 << 20;
+/// How often it doubles: up to what a disk of today takes beside the mail itself.
+const DOUBLED: u64 = 6;
 /// Between two files that are removed, each of which may hold up the syncs of others.
 const UNLINKED: Duration = Duration::from_millis(500);
 
@@ -53,6 +59,8 @@ pub(super) struct Tidy {
     copy: Time,
     /// Until then no file is removed.
     unlink: Time,
+    /// The trouble that was told.
+    told: Option<ErrorKind>,
 }
 
 impl Tidy {
@@ -65,14 +73,10 @@ impl Tidy {
 /// A segment that is being emptied.
 struct Copying {
     number: u32,
-    /// Where its last record ends.
-    end: usize,
-    /// What has been read of it.
-    octets: Vec<u8>,
-    /// How far it has been looked through.
-    offset: usize,
-    /// The sequence number of the record there.
-    next: u64,
+    /// How many of the messages that ever were in it have been looked at.
+    looked: usize,
+    /// Those that cannot be read.
+    damaged: Vec<MessageId>,
 }
 
 /// A message in the group of copies.
@@ -96,7 +100,10 @@ impl Commit {
         match self.step(now, done) {
             Ok(wait) => wait,
             Err(error) => {
-                log::error!("warn: queue: journal: {error}");
+                // Once, and not every ten seconds.
+                if self.tidy.told.replace(error.kind()) != Some(error.kind()) {
+                    log::error!("warn: queue: journal: {error}");
+                }
                 self.tidy.copying = None;
                 self.tidy.rest = now + IDLE;
                 IDLE
@@ -113,19 +120,29 @@ impl Commit {
             self.journal.begin(Purpose::Accept, 0)?;
             return Ok(Duration::ZERO);
         }
+        if !self.table.lock().is_complete() {
+            return Ok(READING);
+        }
         if self.recycle(now)? {
             self.tidy.full = false;
+            self.tidy.told = None;
             return Ok(Duration::ZERO);
         }
         if now < self.tidy.copy {
             return Ok(self.tidy.copy.saturating_since(now));
         }
-        if self.tidy.copying.is_none() && !self.is_wasteful() && !self.is_stale() {
+        if self.tidy.copying.is_none() && self.waste().is_none() && !self.is_stale() {
             return Ok(IDLE);
         }
-        self.tidy.copy = now + PAUSE;
-        self.copy(now, done)?;
-        Ok(PAUSE)
+        let copied = self.copy(now, done)?;
+        let pause = Duration::from_micros(copied * 1_000_000 / self.rate());
+        self.tidy.copy = now + pause;
+        Ok(pause)
+    }
+
+    /// Octets that may be copied in a second.
+    fn rate(&self) -> u64 {
+        RATE << (self.waste().unwrap_or_default() / self.capacity).min(DOUBLED)
     }
 
     /// Makes a spare file of the oldest segment if nothing in it counts any more.
@@ -134,7 +151,15 @@ impl Commit {
         let Some(number) = self.oldest(true).filter(|_| !unlinks || now >= self.tidy.unlink) else {
             return Ok(false);
         };
-        self.spares.recycle(number)?;
+        let kept = self.table.lock().segments().next().is_some_and(|(_, oldest)| oldest.keep);
+        if kept {
+            let name = segment::name(number);
+            let path = self.layout.journal.join(&name);
+            keep_file(&*self.disk, &path, &self.layout.quarantine, &name)?;
+            self.disk.sync_dir(&self.layout.journal)?;
+        } else {
+            self.spares.recycle(number)?;
+        }
         if unlinks {
             self.tidy.unlink = now + UNLINKED;
         }
@@ -154,18 +179,19 @@ impl Commit {
         (fits && number < self.journal.standing()).then_some(number)
     }
 
-    /// Whether emptying the oldest segment is worth the writing: more than half of the journal,
-    /// and more than two segments, would be gained in the long run. When there was no room for
-    /// a message, one segment is enough.
-    fn is_wasteful(&self) -> bool {
+    /// Octets of the journal that are wasted beyond what is well. Emptying the oldest segment is
+    /// worth the writing when more than half of the journal, and more than two segments, would
+    /// be gained in the long run. When there was no room for a message, one segment is enough.
+    fn waste(&self) -> Option<u64> {
         let table = self.table.lock();
         let all = table.segments().len() as u64 * self.capacity;
         let unused = all.saturating_sub(table.octets());
         let active = self.capacity;
-        if self.tidy.full {
-            return unused > 2 * active;
-        }
-        unused > active + table.octets().max(2 * self.capacity)
+        let well = match self.tidy.full {
+            true => 2 * active,
+            false => active + table.octets().max(2 * self.capacity),
+        };
+        unused.checked_sub(well).filter(|waste| *waste > 0)
     }
 
     /// Whether the oldest segment is written under another key.
@@ -174,82 +200,64 @@ impl Commit {
         table.segments().next().is_some_and(|(number, _)| number <= self.tidy.stale)
     }
 
-    /// Reads a piece of the segment that is being emptied, or copies what counts in a piece.
-    fn copy<T>(&mut self, now: Time, done: &mut Vec<Done<T>>) -> io::Result<()> {
-        let Some(mut copying) = self.tidy.copying.take().or_else(|| self.begin_copying()) else {
-            return Ok(());
-        };
-        if copying.octets.len() < copying.end {
-            copying.read(self)?;
-            self.tidy.copying = Some(copying);
-            return Ok(());
-        }
-        let (offset, next) = (copying.offset, copying.next);
-        let (copies, over) = self.gather_copies(&mut copying)?;
-        if let Err(failure) = self.write_copies(copies) {
-            self.note_failure(now, &failure);
-            // The messages stay where they are; the piece is looked through again.
-            (copying.offset, copying.next) = (offset, next);
-        } else if over {
-            return self.set_aside(copying.number, done);
+    /// Copies some of what counts in the segment that is being emptied. Says how many octets
+    /// that were.
+    fn copy<T>(&mut self, now: Time, done: &mut Vec<Done<T>>) -> io::Result<u64> {
+        let begin = |number| Copying { number, looked: 0, damaged: Vec::new() };
+        let copying = self.tidy.copying.take().or_else(|| self.oldest(false).map(begin));
+        let Some(mut copying) = copying else { return Ok(0) };
+        let Copying { number, looked, .. } = copying;
+        let (here, next) = self.table.lock().in_segment(number, looked, TOGETHER);
+        let (copies, all) = self.gather_copies(&here, &mut copying.damaged)?;
+        let copied = self.group.len() as u64;
+        match self.write_copies(copies) {
+            // The messages stay where they are, and are looked at again.
+            Err(failure) => self.note_failure(now, &failure),
+            // What was copied is not there any more when this is looked through again.
+            Ok(()) if !all => {}
+            Ok(()) => match next {
+                Some(next) => copying.looked = next,
+                None => {
+                    self.set_aside(copying, done)?;
+                    return Ok(copied);
+                }
+            },
         }
         self.tidy.copying = Some(copying);
-        Ok(())
+        Ok(copied)
     }
 
-    fn begin_copying(&self) -> Option<Copying> {
-        let number = self.oldest(false)?;
-        let table = self.table.lock();
-        let (_, extent) = table.segments().next()?;
-        let end = usize::try_from(extent.end).ok()?;
-        let offset = segment::HEADER as usize;
-        Some(Copying { number, end, octets: Vec::new(), offset, next: 0 })
-    }
-
-    /// Adds copies of the messages of the next piece to the group. Says whether that was the
-    /// last piece.
-    fn gather_copies(&mut self, copying: &mut Copying) -> io::Result<(Vec<Copy>, bool)> {
+    /// Adds copies of messages to the group, until it is large enough. Says whether that was all
+    /// of them.
+    fn gather_copies(
+        &mut self,
+        messages: &[MessageId],
+        damaged: &mut Vec<MessageId>,
+    ) -> io::Result<(Vec<Copy>, bool)> {
         self.group.clear();
-        let Copying { number, octets, offset, next, .. } = copying;
-        let begin = *offset;
-        let generation = segment::generation(self.key, *number);
-        let first = Segment::decode(octets, *number).map_or(0, |header| header.first);
-        let mut scan = Scan::resume(octets, generation, begin, first.max(*next));
         let mut copies = Vec::new();
-        while let Some(found) = scan.next() {
-            if let Found::Record(record) = found {
-                copies.extend(self.copy_record(*number, &record)?);
-            }
-            (*offset, *next) = (scan.end(), scan.next_sequence());
-            if *offset - begin >= PIECE || self.group.len() >= COPIED {
+        for id in messages {
+            if self.group.len() >= COPIED {
                 return Ok((copies, false));
+            }
+            if damaged.contains(id) {
+                continue;
+            }
+            match self.copy_message(*id) {
+                Ok(copy) => copies.extend(copy),
+                Err(error) if is_damage(&error) => damaged.push(*id),
+                Err(error) => return Err(error),
             }
         }
         Ok((copies, true))
     }
 
-    /// Adds a copy of a message to the group, if this is the record that counts.
-    fn copy_record(&mut self, segment: u32, record: &Record<'_>) -> io::Result<Option<Copy>> {
-        if record.header.kind != Kind::Message {
-            return Ok(None);
-        }
-        // Damage that the table does not name has been kept and told by a start.
-        let keys = self.reader.keys();
-        let Ok(facts) = record.header.open_facts(keys, record.facts) else { return Ok(None) };
-        let id = Facts::id(&facts)?;
-        let place = self.table.lock().get(id).map(|live| (live.place.segment, live.place.offset));
-        if place != u32::try_from(record.offset).ok().map(|offset| (segment, offset)) {
-            return Ok(None);
-        }
-        let Some(Parts { message, states, file, header, .. }) = self.reader.parts(id)? else {
-            return Ok(None);
-        };
+    /// Adds a copy of a message to the group, if it is still in the queue.
+    fn copy_message(&mut self, id: MessageId) -> io::Result<Option<Copy>> {
+        let Some((parts, content)) = self.reader.whole(id)? else { return Ok(None) };
+        let Parts { message, states, file, header, .. } = parts;
         let flags = header.flags & DOT_LINES;
-        // Damage is found again at the end of the segment, and its message set aside.
-        let Ok(inline) = record.header.open_content(keys, id, record.content) else {
-            return Ok(None);
-        };
-        let stowed = Stowed { flags, inline: &inline, file: file.as_ref() };
+        let stowed = Stowed { flags, inline: &content, file: file.as_ref() };
         let member = self.group.message(&message, &states, &[], stowed);
         let member = member.map_err(|TooLarge| ErrorKind::InvalidData)?;
         Ok(Some(Copy { message, in_file: file.is_some(), member }))
@@ -261,6 +269,8 @@ impl Commit {
             return Ok(());
         }
         let written = self.journal.write(&mut self.group, Purpose::Settle)?;
+        self.note_success();
+        self.tidy.told = None;
         let mut table = self.table.lock();
         for Copy { message, in_file, member } in copies {
             let left = message.envelopes.iter().map(|envelope| envelope.id.nth());
@@ -272,34 +282,24 @@ impl Commit {
 
     /// What still counts in a segment that was looked through to its end is damaged: the file
     /// is kept, and the messages leave the queue.
-    fn set_aside<T>(&mut self, number: u32, done: &mut Vec<Done<T>>) -> io::Result<()> {
-        let table = self.table.lock();
-        let damaged = table.iter().filter(|(_, live)| live.place.segment == number);
-        let damaged: Vec<MessageId> = damaged.map(|(id, _)| id).collect();
-        drop(table);
+    fn set_aside<T>(&mut self, copying: Copying, done: &mut Vec<Done<T>>) -> io::Result<()> {
+        let Copying { number, damaged, .. } = copying;
         if damaged.is_empty() {
             return Ok(());
         }
         let name = segment::name(number);
-        let kept = self.layout.quarantine.join(&name);
-        self.disk.rename(&self.layout.journal.join(&name), &kept)?;
-        self.disk.sync_dir(&self.layout.quarantine)?;
+        let path = self.layout.journal.join(&name);
+        let kept = keep_file(&*self.disk, &path, &self.layout.quarantine, &name)?;
         let mut table = self.table.lock();
         for id in damaged {
+            // It may have been settled meanwhile.
+            if table.get(id).is_none() {
+                continue;
+            }
             log::error!("warn: queue: message {id} is damaged: see {}", kept.display());
             table.remove(id);
             done.push(Done::Damaged(id));
         }
         Ok(())
-    }
-}
-
-impl Copying {
-    /// Reads the next piece of the segment.
-    fn read(&mut self, commit: &Commit) -> io::Result<()> {
-        let path = commit.layout.journal.join(segment::name(self.number));
-        let read = self.octets.len();
-        self.octets.resize(self.end.min(read + PIECE), 0);
-        read_exact_at(&*commit.disk.open(&path)?, &mut self.octets[read..], read as u64)
     }
 }

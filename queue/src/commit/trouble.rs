@@ -6,6 +6,7 @@
 //! may still turn up after a crash, and the outcomes stay owed until the disk works again.
 //! Until then messages are refused that the disk has not seen: those may be refused for good.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use smtpd_engine::time::Time;
@@ -14,8 +15,27 @@ use super::{Commit, Gathered, note, refuse};
 use crate::journal::Failure;
 use crate::request::{Done, Refusal, Request};
 
-/// How long a disk that failed is left alone.
+/// How long a disk that failed is left alone. It doubles with every attempt that fails.
 const RETRY: Duration = Duration::from_secs(1);
+/// How often it doubles. Peers are refused meanwhile, so a disk that is well again, or has space
+/// again, is to be noticed soon.
+const DOUBLED: u32 = 4;
+
+/// What is known of a disk that fails.
+pub(super) struct Trouble {
+    /// Attempts in a row that failed.
+    failures: u32,
+    /// The kind of error that was told.
+    told: Option<ErrorKind>,
+    /// What peers hear meanwhile.
+    refusal: Refusal,
+}
+
+impl Default for Trouble {
+    fn default() -> Self {
+        Self { failures: 0, told: None, refusal: Refusal::Failed }
+    }
+}
 
 impl Commit {
     /// Answers for a group that is not on disk, or of which nobody knows.
@@ -29,8 +49,8 @@ impl Commit {
         self.owed.extend(gathered.outcomes.into_iter().map(|(outcome, _)| outcome));
         self.note_failure(now, failure);
         let why = match failure {
-            Failure::Before(_) => self.trouble,
-            Failure::Uncertain(_) if self.mend(now, done) => self.trouble,
+            Failure::Before(_) => self.trouble.refusal,
+            Failure::Uncertain(_) if self.mend(now, done) => self.trouble.refusal,
             Failure::Uncertain(_) => Refusal::Fatal,
         };
         for (accept, _) in gathered.accepts {
@@ -57,6 +77,7 @@ impl Commit {
         match self.journal.abort(&mut self.group) {
             Ok(written) => {
                 self.retry = now;
+                self.note_success();
                 let mut table = self.table.lock();
                 for (member, outcome) in owed {
                     note(&mut table, outcome, written.place(member.offset), done);
@@ -76,17 +97,32 @@ impl Commit {
     pub(super) fn decline<T>(&mut self, requests: &mut Vec<Request<T>>, done: &mut Vec<Done<T>>) {
         for request in requests.drain(..) {
             match request {
-                Request::Accept(accept) => refuse(accept, self.trouble, done),
+                Request::Accept(accept) => refuse(accept, self.trouble.refusal, done),
                 Request::Outcome(outcome) => self.owed.push(outcome),
             }
         }
     }
 
-    /// Says what happened, and lets the disk rest.
+    /// Says what happened, once as long as it is the same, and lets the disk rest.
     pub(super) fn note_failure(&mut self, now: Time, failure: &Failure) {
         let (Failure::Before(error) | Failure::Uncertain(error)) = failure;
-        log::error!("warn: queue: journal: {error}");
-        self.retry = now + RETRY;
-        self.trouble = Refusal::of(error);
+        let Trouble { failures, told, refusal } = &mut self.trouble;
+        if told.replace(error.kind()) != Some(error.kind()) {
+            log::error!("warn: queue: journal: {error}");
+        }
+        // What fails together with something else is one attempt.
+        if now >= self.retry {
+            *failures += 1;
+        }
+        self.retry = now + RETRY * 2u32.pow((*failures).saturating_sub(1).min(DOUBLED));
+        *refusal = Refusal::of(error);
+    }
+
+    /// The disk works.
+    pub(super) fn note_success(&mut self) {
+        if self.trouble.told.take().is_some() {
+            let failures = std::mem::take(&mut self.trouble.failures);
+            log::warn!("warn: queue: journal: writing again after {failures} failures");
+        }
     }
 }

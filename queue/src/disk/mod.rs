@@ -92,6 +92,14 @@ pub fn read_exact_at(file: &dyn File, into: &mut [u8], offset: u64) -> io::Resul
     Ok(())
 }
 
+/// Whether an error says that octets are not what they were or cannot be read any more, and not
+/// that the system could not look now.
+pub fn is_damage(error: &io::Error) -> bool {
+    let failed = rustix::io::Errno::IO.raw_os_error();
+    matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
+        || error.raw_os_error() == Some(failed)
+}
+
 /// Makes a directory unless it is there.
 pub fn ensure_dir(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     match disk.mkdir(path) {

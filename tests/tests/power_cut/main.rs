@@ -21,6 +21,7 @@
 //! | `seeds` | runs from a seed: faults and power cuts |
 
 mod model;
+mod reading;
 mod script;
 mod seeds;
 mod world;

@@ -91,6 +91,11 @@ impl Model {
         self.sent.keys().copied().collect()
     }
 
+    /// How many envelopes a message had.
+    pub fn recipients(&self, id: MessageId) -> usize {
+        self.sent.get(&id).map_or(0, |sent| sent.envelopes.len())
+    }
+
     /// The content of a message.
     pub fn content(&self, id: MessageId) -> Option<&[u8]> {
         self.sent.get(&id).map(|sent| &*sent.content)

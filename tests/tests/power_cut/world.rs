@@ -13,12 +13,13 @@ use smtpd_queue::delivery::{Attempt, Failure, Job};
 use smtpd_queue::disk::Disk;
 use smtpd_queue::disk::fault::FaultDisk;
 use smtpd_queue::envelope::{Agent, Envelope, Message, Outcome, Source, Verdict};
-use smtpd_queue::id::{EnvelopeId, MessageId};
+use smtpd_queue::id::{EnvelopeId, Ids, MessageId};
 use smtpd_queue::maildir::Maildirs;
-use smtpd_queue::reader::Found;
-use smtpd_queue::recovery::Finding;
+use smtpd_queue::reader::{Found, Reader};
+use smtpd_queue::recovery::{Finding, Recovery};
 use smtpd_queue::request::{Accept, Body, Content, Done, Refusal, Request};
-use smtpd_queue::spares::Filled;
+use smtpd_queue::spares::{Filled, Filler};
+use smtpd_queue::spool::Spool;
 
 use crate::model::{Answer, Model};
 
@@ -37,13 +38,32 @@ pub fn spool() -> PathBuf {
 pub struct World {
     pub disk: FaultDisk,
     /// The queue, unless its disk let it not be opened.
-    queue: Option<Opened>,
+    queue: Option<Queue>,
     maildirs: Option<Maildirs>,
     pub model: Model,
     pub now: Time,
     budget: Budget,
     /// The disk is too small for Maildirs.
     pub small: bool,
+}
+
+/// A queue that was opened.
+pub struct Queue {
+    commit: Commit,
+    ids: Ids,
+    reader: Reader,
+    spool: Spool,
+    filler: Filler,
+    /// The second stage of the start, until it is begun.
+    recovery: Option<Recovery>,
+}
+
+impl Queue {
+    /// The second stage of the start: what was in the queue before is found.
+    fn read(&mut self) -> io::Result<Vec<Finding>> {
+        let recovered = self.recovery.take().map(Recovery::run).transpose()?;
+        Ok(recovered.map_or_else(Vec::new, |recovered| recovered.findings))
+    }
 }
 
 /// A message to be sent.
@@ -80,46 +100,86 @@ impl World {
             budget,
             small: false,
         };
-        if let Ok(opened) = world.start(&world.disk) {
-            world.take(opened);
+        if let Ok(queue) = world.start(&world.disk) {
+            world.take(queue);
         }
         world
     }
 
-    /// Opens the queue on another disk.
-    pub fn start(&self, disk: &FaultDisk) -> io::Result<Opened> {
-        let options = Options { segment: SEGMENT, ..Options::new(5 << 96 | 0xfeed) };
-        Commit::open(Arc::new(disk.clone()), &spool(), &options)
+    /// Opens the queue on another disk, and reads what is in it.
+    pub fn start(&self, disk: &FaultDisk) -> io::Result<Queue> {
+        let mut queue = self.open(disk)?;
+        queue.read()?;
+        Ok(queue)
     }
 
-    fn take(&mut self, opened: Opened) {
+    /// The first stage of a start.
+    fn open(&self, disk: &FaultDisk) -> io::Result<Queue> {
+        let options = Options { segment: SEGMENT, ..Options::new(5 << 96 | 0xfeed) };
+        let opened = Commit::open(Arc::new(disk.clone()), &spool(), &options)?;
+        let Opened { commit, recovery, ids, reader, spool, filler } = opened;
+        Ok(Queue { commit, ids, reader, spool, filler, recovery: Some(recovery) })
+    }
+
+    fn take(&mut self, queue: Queue) {
         let disk = Arc::new(self.disk.clone());
-        self.maildirs = Some(Maildirs::new(disk, opened.reader.clone(), HOST));
-        self.queue = Some(opened);
+        self.maildirs = Some(Maildirs::new(disk, queue.reader.clone(), HOST));
+        self.queue = Some(queue);
+    }
+
+    /// The world after the first stage of a start on another disk. What is in the queue is not
+    /// known yet.
+    pub fn begun(&self, disk: FaultDisk, case: &str) -> Self {
+        let Self { model, now, budget, small, .. } = self;
+        let (model, budget) = (model.clone(), budget.clone());
+        let (now, small) = (*now, *small);
+        let mut after = Self { disk, queue: None, maildirs: None, model, now, budget, small };
+        match after.open(&after.disk) {
+            Ok(queue) => after.take(queue),
+            Err(error) => assert!(after.disk.is_off(), "{case}: {error}"),
+        }
+        after
+    }
+
+    /// The second stage, unless the power has gone: what is found must be what this world was
+    /// told, before and since.
+    pub fn read(&mut self, case: &str) {
+        let Some(queue) = &mut self.queue else { return };
+        match queue.read() {
+            Ok(findings) => self.judge_start(&findings, case),
+            Err(error) => assert!(self.disk.is_off(), "{case}: {error}"),
+        }
+    }
+
+    fn judge_start(&self, findings: &[Finding], case: &str) {
+        if self.disk.is_off() {
+            return;
+        }
+        let is_torn = |finding: &Finding| matches!(finding, Finding::Torn { .. });
+        let torn = findings.iter().any(is_torn);
+        for finding in findings {
+            // What is left of a group may have named the content that is set aside.
+            let aside = torn && matches!(finding, Finding::SetAside(_));
+            let usual = is_torn(finding) || matches!(finding, Finding::Removed(_));
+            assert!(usual || aside, "{case}: a power cut is no damage: {finding}");
+        }
+        self.check(case);
     }
 
     /// The world after a start on a disk that a power cut has left, which must hold what this
     /// world was told.
     pub fn restarted(&self, disk: FaultDisk, case: &str) -> Self {
         let (mut after, findings) = self.reopened(disk, case);
-        for finding in findings {
-            let usual = matches!(finding, Finding::Torn { .. } | Finding::Removed(_));
-            assert!(usual, "{case}: a power cut is no damage: {finding}");
-        }
-        after.check(case);
+        after.judge_start(&findings, case);
         after.resume(case);
         after
     }
 
     /// The world after a start on another disk, and what that start has found.
     pub fn reopened(&self, disk: FaultDisk, case: &str) -> (Self, Vec<Finding>) {
-        let Self { model, now, budget, small, .. } = self;
-        let (model, budget) = (model.clone(), budget.clone());
-        let (now, small) = (*now, *small);
-        let mut after = Self { disk, queue: None, maildirs: None, model, now, budget, small };
-        let mut opened = after.start(&after.disk).unwrap_or_else(|error| panic!("{case}: {error}"));
-        let findings = std::mem::take(&mut opened.recovered.findings);
-        after.take(opened);
+        let mut after = self.begun(disk, case);
+        let queue = after.queue.as_mut().unwrap_or_else(|| panic!("{case}: no power"));
+        let findings = queue.read().unwrap_or_else(|error| panic!("{case}: {error}"));
         (after, findings)
     }
 
@@ -152,8 +212,8 @@ impl World {
     /// queue that stays empty.
     pub fn live_on(&mut self, case: &str) {
         if self.queue.is_none() {
-            let opened = self.start(&self.disk).unwrap_or_else(|error| panic!("{case}: {error}"));
-            self.take(opened);
+            let queue = self.start(&self.disk).unwrap_or_else(|error| panic!("{case}: {error}"));
+            self.take(queue);
         }
         self.tidy(120);
         let before = self.live().len();

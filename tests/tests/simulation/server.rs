@@ -29,7 +29,7 @@ use smtpd_queue::envelope::{Agent, Due, Verdict};
 use smtpd_queue::id::{EnvelopeId, MessageId};
 use smtpd_queue::maildir::Maildirs;
 use smtpd_queue::reader::{Found, Reader};
-use smtpd_queue::recovery::Finding;
+use smtpd_queue::recovery::{Finding, Recovery};
 use smtpd_queue::request::{Body, Done, Refusal, Request};
 use smtpd_queue::scheduler::{self, Clock, Input, Output, Scheduler};
 use smtpd_queue::spares::Filler;
@@ -55,6 +55,8 @@ pub struct Server {
     pub budgets: [Budget; 2],
     /// None when it is closed.
     commit: Option<Commit>,
+    /// What was in the queue is not known yet.
+    recovery: Option<(Recovery, Box<Index>)>,
     /// Whether the last run had come to an orderly end.
     pub clean: bool,
     stopping: bool,
@@ -67,7 +69,8 @@ pub struct Server {
     inputs: Vec<Input>,
     /// Messages that wait while the scheduler is behind.
     held: Vec<Request<Asker<u64>>>,
-    store: Store,
+    /// None until the queue has been read.
+    store: Option<Store>,
     asked: Vec<store::Request>,
     workers: [Worker<People>; THREADS],
     batches: Vec<Batch>,
@@ -94,12 +97,8 @@ impl Server {
         let random = u128::from(rng.next_u64()) << 64 | u128::from(rng.next_u64());
         let segment = *rng.pick(&[6 << 10, 64 << 10]);
         let options = Options { segment, ..Options::new(random) };
-        let Opened { commit, recovered, ids, reader, spool, filler } =
+        let Opened { commit, recovery, ids, reader, spool, filler } =
             Commit::open(all.clone(), Path::new(SPOOL), &options)?;
-        for finding in &recovered.findings {
-            let usual = matches!(finding, Finding::Torn { .. } | Finding::Removed(_));
-            assert!(usual, "a power cut is no damage: {finding}");
-        }
         let budget = Budget::new(*rng.pick(&[600, 3 << 10, 300 << 10, 64 << 20]));
         let gates = config.listeners.iter();
         let gates =
@@ -120,24 +119,22 @@ impl Server {
         let mut scheduler = Scheduler::new(scheduling(rng), reader.destinations());
         let seconds = *rng.pick(&[&[][..], &[5, 600], &[3600, 4000]]);
         scheduler.warn_at(seconds.iter().map(|age| Duration::from_secs(*age)).collect());
-        let mut store = Store::with(index, reader.clone(), recovered.live);
-        let mut answers = Vec::new();
-        store.turn(&mut Vec::new(), &mut answers);
         Ok(Self {
             disk: disk.clone(),
             whims: whims.clone(),
             budgets: [budget, reports],
             commit: Some(commit),
-            clean: recovered.clean,
+            recovery: Some((recovery, index)),
+            clean: false,
             stopping: false,
             writers: [(); THREADS].map(|()| ContentWriter::new(spool.clone())),
             filler,
             intake,
             connections: BTreeMap::new(),
             scheduler,
-            inputs: answers.into_iter().map(Input::Store).collect(),
+            inputs: Vec::new(),
             held: Vec::new(),
-            store,
+            store: None,
             asked: Vec::new(),
             workers: [(); THREADS].map(worker),
             batches: Vec::new(),
@@ -396,11 +393,46 @@ impl Server {
         news
     }
 
-    /// Lets the store answer. False when it was not asked.
+    /// Reads what was in the queue, unless that was done. Errors are those of a disk without
+    /// power.
+    pub fn read(&mut self) -> io::Result<()> {
+        let Some((recovery, index)) = self.recovery.take() else { return Ok(()) };
+        let recovered = recovery.run()?;
+        let is_torn = |finding: &Finding| matches!(finding, Finding::Torn { .. });
+        let torn = recovered.findings.iter().any(is_torn);
+        for finding in &recovered.findings {
+            // The disk did not let it go; the next start will.
+            if let Finding::Left { path, .. } = finding {
+                let id = path.file_name().and_then(|name| name.to_str()?.parse().ok());
+                self.given_up.insert(id.expect("content files are called by their message"));
+                continue;
+            }
+            // What is left of a group may have named the content that is set aside.
+            let aside = torn && matches!(finding, Finding::SetAside(_));
+            let usual = is_torn(finding) || matches!(finding, Finding::Removed(_));
+            assert!(usual || aside, "a power cut is no damage: {finding}");
+        }
+        self.clean = recovered.clean;
+        self.store = Some(Store::with(index, self.reader.clone(), recovered.live));
+        Ok(())
+    }
+
+    /// Whether what was in the queue is known.
+    pub fn has_read(&self) -> bool {
+        self.store.is_some()
+    }
+
+    /// Lets the store answer, which first reads what was in the queue. False when it was not
+    /// asked.
     pub fn turn_store(&mut self, model: &mut Model) -> bool {
-        let asked = !self.asked.is_empty();
+        let first = self.store.is_none();
+        if self.read().is_err() {
+            assert!(self.disk.is_off(), "the queue cannot be read");
+        }
+        let Some(store) = &mut self.store else { return false };
+        let asked = first || !self.asked.is_empty();
         let mut answers = Vec::new();
-        self.store.turn(&mut self.asked, &mut answers);
+        store.turn(&mut self.asked, &mut answers);
         for answer in &answers {
             match answer {
                 store::Answer::Lent { envelopes, .. } => {

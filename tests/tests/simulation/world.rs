@@ -331,8 +331,8 @@ impl World {
         // One whose due time is of a clock that was set back since may have others of its
         // destination before it.
         let end = self.clock.mono + 3 * LONGEST_WAIT;
-        // A disk that failed is left alone for a second; then it is told what does not count.
-        self.pass(Duration::from_secs(2));
+        // A disk that failed is left alone for some seconds; then it is told what does not count.
+        self.pass(Duration::from_secs(20));
         while self.clock.mono < end {
             self.server.tidy(self.clock, &mut self.model);
             while self.turn_all() {}

@@ -98,7 +98,11 @@ impl<'a> Writer<'a> {
         let defaults = commit::Options::new(half() << 64 | half());
         let options = commit::Options { codec, ..defaults };
         let opened = Commit::open(Arc::new(RealDisk), directory, &options).map_err(queue)?;
-        let Opened { commit, recovered: _, ids, reader, spool, filler } = opened;
+        let Opened { commit, recovery, ids, reader, spool, filler } = opened;
+        // The daemon's next start will not say it again.
+        for finding in recovery.run().map_err(queue)?.findings {
+            eprintln!("smtpctl: queue: {finding}");
+        }
         let imported = Imported::open(directory).map_err(queue)?;
         let start = Instant::now();
         Ok(Writer {
