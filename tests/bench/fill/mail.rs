@@ -14,7 +14,7 @@ use crate::options::{Options, When};
 const LINE: usize = 78;
 /// Microseconds.
 const MINUTE: u64 = 60_000_000;
-const DAY: u64 = 24 * 60 * MINUTE;
+const HOUR: u64 = 60 * MINUTE;
 /// What the text is made of.
 const WORDS: [&str; 16] = [
     "the",
@@ -110,7 +110,9 @@ impl<'a> Mail<'a> {
                     continue;
                 }
                 When::Near => within(&mut self.rng, 10 * MINUTE),
-                When::Far => DAY + within(&mut self.rng, 4 * DAY),
+                // Later than a day ahead would be taken for the work of a clock that was wrong, and
+                // be tried at once.
+                When::Far => 6 * HOUR + within(&mut self.rng, 17 * HOUR),
             };
             let verdict = Verdict::Later { tries: 1, due: self.now + due, error };
             outcomes.push(Outcome { envelope: envelope.id, at: self.now, verdict });
@@ -154,7 +156,25 @@ fn mailbox(text: &str) -> Mailbox {
 
 #[cfg(test)]
 mod tests {
+    use smtpd_queue::schedule::from_another_clock;
+
     use super::*;
+
+    #[test]
+    fn no_due_time_is_taken_for_that_of_another_clock() {
+        for due in ["near", "far"] {
+            let line = format!("spool 1 --due {due}");
+            let options = Options::parse(line.split(' ').map(str::to_owned)).unwrap().unwrap();
+            let mut mail = Mail::new(&options);
+            for number in 1..1000 {
+                let message = mail.message(MessageId::from_u32(number).unwrap());
+                for outcome in mail.attempts(&message) {
+                    let Verdict::Later { due, .. } = outcome.verdict else { panic!("{outcome:?}") };
+                    assert!(due >= mail.now && !from_another_clock(due, mail.now));
+                }
+            }
+        }
+    }
 
     #[test]
     fn content_has_the_size_asked_for() {

@@ -12,7 +12,7 @@ Adds N messages to the queue in the directory DIR, which is made if it is missin
   --size N           octets of a message's content       (default 1024)
   --envelopes N      recipients of a message             (default 1)
   --destinations N   how many destinations they have     (default 1000)
-  --due WHEN         held; far: in one to five days; near: within ten minutes;
+  --due WHEN         held; far: in six to 23 hours; near: within ten minutes;
                      now: never tried                    (default far)
   --kind KIND        relay or local                      (default relay)
   --random           content that no compression makes smaller
