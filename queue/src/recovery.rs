@@ -2,7 +2,7 @@
 //!
 //! A start has two stages, so that nobody waits for the second:
 //!
-//! 1. [`prepare`] reads what it takes to go on writing: the headers, and the last segment. All
+//! 1. `prepare` reads what it takes to go on writing: the headers, and the last segment. All
 //!    that may be readable without being on disk is there, and is written again.
 //! 2. [`Recovery::run`] reads the journal while new mail is taken in, which goes into segments
 //!    of its own. What it finds enters the table at once, in one step. Until then nothing is

@@ -137,6 +137,7 @@ impl Operator for Commands {
         selection: &Selection,
         after: Option<EnvelopeId>,
     ) -> Result<Step, String> {
+        self.wait_for_queue()?;
         orders::step(&self.reading.reader, &self.scheduler, (action, selection), after)
     }
 
@@ -154,6 +155,7 @@ impl Operator for Commands {
     }
 
     fn verify(&mut self, after: u32) -> Result<(u32, Option<Verified>), String> {
+        self.wait_for_queue()?;
         let reader = &self.reading.reader;
         Ok((reader.last_segment().unwrap_or_default(), reader.verify(after)))
     }
@@ -163,6 +165,7 @@ impl Operator for Commands {
         after: Option<MessageId>,
         limit: usize,
     ) -> Result<Vec<MessageId>, String> {
+        self.wait_for_queue()?;
         Ok(self.reading.reader.in_files(after, limit))
     }
 }
