@@ -105,19 +105,20 @@ impl Reader {
     }
 
     /// Messages and how they stand, as [`Reader::message`] gives them and in the order asked for.
-    /// Many at once, best in the order of the journal, cost far less than one by one.
+    /// Many at once cost far less than one by one.
     pub fn all(&self, ids: &[MessageId]) -> Vec<(MessageId, io::Result<Option<Found>>)> {
-        let mut all = Vec::with_capacity(ids.len());
-        for ids in ids.chunks(TOGETHER) {
+        let mut all: Vec<_> = ids.iter().map(|id| (*id, Ok(None))).collect();
+        for all in all.chunks_mut(TOGETHER) {
             // Before the first octet is read: see `window`.
-            let live: Vec<_> = {
+            let mut live: Vec<_> = {
                 let table = self.table.lock();
-                ids.iter().map(|id| look_up(&table, *id)).collect()
+                let live = all.iter_mut().filter_map(|slot| Some((look_up(&table, slot.0)?, slot)));
+                live.collect()
             };
+            live.sort_unstable_by_key(|((live, _), _)| live.place);
             let mut windows = Windows::default();
-            for (id, live) in ids.iter().zip(&live) {
-                let live = live.as_ref().map(|(live, _)| self.put_together(live, &mut windows));
-                all.push((*id, live.transpose().map(|parts| parts.map(Parts::found))));
+            for ((live, _pins), slot) in &mut live {
+                slot.1 = self.put_together(live, &mut windows).map(|parts| Some(parts.found()));
             }
         }
         all

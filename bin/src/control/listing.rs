@@ -33,8 +33,8 @@ pub fn page(
         }
     };
     let mut page = Vec::new();
-    for message in messages {
-        match reader.message(message) {
+    for (message, found) in reader.all(&messages) {
+        match found {
             Ok(Some(found)) => {
                 let mut envelopes = entries(&found, in_flight);
                 envelopes.retain(|entry| after.is_none_or(|after| entry.id > after));
