@@ -29,6 +29,16 @@ pub fn written(id: u32) -> Result<u64, String> {
     field(&read(id, "io")?, "write_bytes:").ok_or_else(|| "no write_bytes".to_owned())
 }
 
+/// Octets that the device of a directory was given since the machine's start, by anybody; `None`
+/// when it does not say.
+pub fn written_to_device(dir: &Path) -> Option<u64> {
+    let device = fs::metadata(dir).ok()?.dev();
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    let stat = fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/stat")).ok()?;
+    let sectors: u64 = stat.split_whitespace().nth(6)?.parse().ok()?;
+    Some(sectors * 512)
+}
+
 /// Octets of memory that are resident, and the most that were.
 pub fn memory(id: u32) -> Result<(u64, u64), String> {
     let text = read(id, "status")?;
