@@ -203,7 +203,7 @@ impl LimitSet {
     /// Words of `scheduler limit` with their defaults.
     pub const SCHEDULER: &'static [(&'static str, u32)] = &[
         ("max-inflight", 5_000),
-        ("max-evp-batch-size", 256),
+        ("max-evp-batch-size", 32),
         ("max-msg-batch-size", 1_024),
         ("max-schedule", 10),
     ];

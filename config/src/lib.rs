@@ -44,7 +44,7 @@ mod words;
 
 pub use account::Account;
 pub use action::{Action, Delivery, Local, Method, Relay};
-pub use config::{Config, Dialect, Family, Inactive, QueueKey};
+pub use config::{Config, Dialect, Family, Inactive, LimitSet, QueueKey};
 pub use diagnostic::{Diagnostic, Position, Severity};
 pub use expand::{Agent, Expansion, Recipient};
 pub use format::{FormatError, Values};

@@ -23,6 +23,7 @@
 //! under way finish; the journal is closed; the index is closed, to be trusted by the next start.
 
 pub mod bounces;
+mod bounds;
 mod clock;
 mod committer;
 pub mod deliver;

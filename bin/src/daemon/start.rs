@@ -25,7 +25,7 @@ use smtpd_queue::lock::Lock;
 use smtpd_queue::maildir::Maildirs;
 use smtpd_queue::recovery::{Recovered, Recovery};
 use smtpd_queue::request::{Accept, Refusal};
-use smtpd_queue::scheduler::{self, Input, Scheduler};
+use smtpd_queue::scheduler::{Input, Scheduler};
 use smtpd_queue::store::{self, Store};
 use smtpd_reactor::{ConnId, Inbox, Limits, Listener, Reactor};
 
@@ -44,7 +44,7 @@ use super::sessions::{Channels, Sessions};
 use super::sockets::{self, system_text};
 use super::spooler::{self, Spooler};
 use super::users::{Remembered, System};
-use super::{destination, lookup, replies, threads};
+use super::{bounds, destination, lookup, replies, threads};
 use crate::control::server::Socket;
 use crate::keys;
 use crate::log;
@@ -260,7 +260,9 @@ impl Parts {
 
         // Delivery.
         let users = System(Remembered::default());
-        let mut schedule = Scheduler::new(scheduler::Options::default(), reader.destinations());
+        let bounds = bounds::options(&config);
+        let mut schedule = Scheduler::new(bounds, reader.destinations());
+        bounds::limit_domains(&config, &mut schedule);
         for system in &options.paused {
             match system {
                 crate::control::System::Mda => schedule.pause(Kind::Mda),
@@ -268,9 +270,8 @@ impl Parts {
                 crate::control::System::Smtp => continue,
             };
         }
-        let limit = scheduler::Options::default().mda.batches;
         let uid = geteuid().as_raw();
-        let workers = (0..limit).map(|_| {
+        let workers = (0..bounds::workers(&bounds)).map(|_| {
             let maildirs = Maildirs::new(disk.clone(), reader.clone(), &config.host.name);
             let mut worker = Worker::new(config.clone(), users.clone(), maildirs, uid);
             let scheduler = to_scheduler.clone();
