@@ -194,7 +194,8 @@ impl LimitSet {
     /// Words of `mda limit` with their defaults.
     pub const MDA: &'static [(&'static str, u32)] = &[
         ("max-session", 50),
-        ("max-session-per-user", 7),
+        // Upstream has 7. Ours are batches, and more than two at once wait for one directory.
+        ("max-session-per-user", 2),
         ("task-hiwat", 50),
         ("task-lowat", 30),
         ("task-release", 10),
