@@ -91,10 +91,17 @@ pub fn open(dir: &Path, seal: Seal, limit: Duration) -> io::Result<Opened> {
             Err(error) => error.to_string(),
         },
     };
-    let number = last.map_or(0, |number| number + 1);
+    Ok(Opened::Fresh(renew(dir, limit)?, reason))
+}
+
+/// Makes a new index, empty, below `dir`, which has others: they are removed.
+pub fn renew(dir: &Path, limit: Duration) -> io::Result<Index> {
+    make(dir)?;
+    let numbers = numbers(dir)?;
+    let number = numbers.iter().max().map_or(0, |number| number + 1);
     let index = Index::open(dir, number, limit)?;
     remove(dir, numbers);
-    Ok(Opened::Fresh(index, reason))
+    Ok(index)
 }
 
 impl Index {

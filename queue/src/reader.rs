@@ -25,6 +25,8 @@ use crate::wire::Take;
 
 /// Messages that are looked up under one lock.
 const TOGETHER: usize = 256;
+/// Messages that are listed under one lock: a millisecond.
+const SOME: usize = 10_000;
 
 /// See the module.
 #[derive(Clone)]
@@ -90,6 +92,27 @@ impl Reader {
     /// behind `after`.
     pub fn behind(&self, after: Option<MessageId>, limit: usize) -> Vec<MessageId> {
         self.table.lock().behind(after).take(limit).collect()
+    }
+
+    /// All messages in the queue, in the order of the journal, which is the fastest to read them
+    /// in.
+    pub fn in_order(&self) -> Vec<MessageId> {
+        let mut all: Vec<(Place, MessageId)> = Vec::new();
+        let mut after = None;
+        loop {
+            // In pieces, as the commit waits for the lock.
+            let table = self.table.lock();
+            let some = table.behind(after).take(SOME);
+            all.extend(some.filter_map(|id| Some((table.get(id)?.place, id))));
+            drop(table);
+            let last = all.last().map(|(_, id)| *id);
+            if last == after {
+                break;
+            }
+            after = last;
+        }
+        all.sort_unstable();
+        all.into_iter().map(|(_, id)| id).collect()
     }
 
     /// How the envelopes of this queue are sorted into lanes.

@@ -13,17 +13,19 @@
 //! 1. The store notes which envelopes are in the journal, then says [`Answer::Lost`].
 //! 2. The scheduler answers with [`Request::Known`]: what it has in memory. Requests made
 //!    before that are void.
-//! 3. What was in the journal and is not known to the scheduler is put into the new room.
+//! 3. What was in the journal and is not known to the scheduler is put into the new room, some
+//!    hundred messages a turn, in the order in which they stand in the journal. Requests are
+//!    answered in between, and [`Answer::Filled`] tells what may be claimed.
 //!
 //! What the scheduler settles between the first step and the second is gone from the journal
-//! when the room is filled, and what it has only then heard of is known to it, so nothing is
-//! lost and nothing is tried twice.
+//! when the room is filled. What it has only then heard of may be lent to it a second time, which
+//! it sees. So nothing is lost and nothing is tried twice.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::mem;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,8 +40,9 @@ use crate::request::Stored;
 use crate::schedule::{from_another_clock, micros};
 use crate::waiting::{Change, Claim, Claimed, Place, Room};
 
-/// Messages read before what they say is put into a new room: a batch for sled.
-const TOGETHER: usize = 256;
+/// Messages put into a new room in one turn: a batch for the index, and a few milliseconds in
+/// which nobody is answered.
+const TOGETHER: usize = 512;
 
 /// How long an envelope waits whose record cannot be read because the disk fails.
 const PAUSE: Duration = Duration::from_secs(60);
@@ -55,6 +58,11 @@ pub enum Request {
     Fetch(Vec<EnvelopeId>),
     /// After [`Answer::Lost`]: all that the scheduler has in memory.
     Known(Vec<EnvelopeId>),
+    /// These messages came into the queue without the scheduler: put what is left of them into
+    /// the room.
+    Discover(Vec<MessageId>),
+    /// Begin with an empty room, on a new directory if it is on disk; leads to [`Answer::Lost`].
+    Rebuild,
 }
 
 /// What the store answers.
@@ -80,6 +88,13 @@ pub enum Answer {
         envelopes: Vec<Lent>,
         /// Not here: the scheduler has them, they are settled, or they cannot be read.
         absent: Vec<EnvelopeId>,
+    },
+    /// Envelopes have come into the room that were not put by the scheduler.
+    Filled {
+        /// Of this kind.
+        kind: Kind,
+        /// The earliest due time among them.
+        due: u64,
     },
     /// What was in the room is gone, and so are all requests made up to now. It waits for
     /// [`Request::Known`].
@@ -111,8 +126,16 @@ pub struct Store {
     room: Room<Map>,
     reader: Reader,
     destinations: Destinations,
-    /// The room is empty, and these messages are to be put into it.
-    lost: Option<Vec<MessageId>>,
+    /// The directory of the index, and how long opening it may take.
+    home: Option<(PathBuf, Duration)>,
+    /// Messages that are to be put into the room.
+    missing: VecDeque<MessageId>,
+    /// Envelopes of them that the scheduler has.
+    known: HashSet<EnvelopeId>,
+    /// All of the room is missing, and the log has been told so.
+    filling: bool,
+    /// The room is empty, and the scheduler has not said what it has in memory.
+    lost: bool,
     /// The room was lost and the scheduler has not been told.
     untold: bool,
     /// Messages that could not be read when the room was filled: the disk failed.
@@ -127,7 +150,7 @@ pub struct Options<'a> {
     pub limit: Duration,
     /// The sequence number in the journal at its start.
     pub sequence: u64,
-    /// What was in the journal at its start.
+    /// What was in the journal at its start, best in its order.
     pub live: Vec<MessageId>,
 }
 
@@ -137,10 +160,12 @@ impl Store {
         let destinations = reader.destinations();
         let Options { dir, limit, sequence, live } = options;
         let mut store = Self::in_memory(reader, live);
+        store.home = Some((dir.to_owned(), limit));
         match index::open(dir, Seal { sequence, lanes: destinations.mark() }, limit) {
             Ok(Opened::Trusted(index)) => {
                 store.room = Room::new(Box::new(index));
-                (store.lost, store.untold) = (None, false);
+                store.missing.clear();
+                (store.lost, store.untold) = (false, false);
             }
             Ok(Opened::Fresh(index, why)) => {
                 log::info!("the index of the queue is made anew: {why}");
@@ -162,20 +187,25 @@ impl Store {
             room: Room::new(map),
             destinations: reader.destinations(),
             reader,
-            lost: Some(live),
+            home: None,
+            missing: live.into(),
+            known: HashSet::new(),
+            filling: false,
+            lost: true,
             untold: true,
             unread: Vec::new(),
         }
     }
 
     /// Takes requests, adds answers. To be called once at the beginning without any, for a new
-    /// store may have something to say.
+    /// store may have something to say, and while [`Store::is_busy`].
     pub fn turn(&mut self, requests: &mut Vec<Request>, answers: &mut Vec<Answer>) {
         let mut changes = Vec::new();
         for request in requests.drain(..) {
             match request {
-                Request::Known(known) => self.fill(&known.into_iter().collect()),
-                _ if self.lost.is_some() => {}
+                Request::Known(known) => self.begin_to_fill(known),
+                Request::Discover(messages) => self.missing.extend(messages),
+                _ if self.lost => {}
                 Request::Change(change) => changes.push(change),
                 Request::Claim(claim) => {
                     self.change(&mut changes, answers);
@@ -185,18 +215,28 @@ impl Store {
                     self.change(&mut changes, answers);
                     self.fetch(&ids, answers);
                 }
+                Request::Rebuild => {
+                    self.change(&mut changes, answers);
+                    self.rebuild();
+                }
             }
         }
         self.change(&mut changes, answers);
+        self.fill(answers);
         if mem::take(&mut self.untold) {
             answers.push(Answer::Lost);
         }
     }
 
+    /// Whether the room is being filled: the next turn need not wait for requests.
+    pub fn is_busy(&self) -> bool {
+        !self.lost && !self.missing.is_empty()
+    }
+
     /// Puts the store away. `sequence` is where the journal ended: what is in the room must
     /// reflect all of it.
     pub fn close(self, sequence: u64) -> io::Result<()> {
-        if self.lost.is_some() || !self.unread.is_empty() {
+        if self.lost || !self.missing.is_empty() || !self.unread.is_empty() {
             return Ok(());
         }
         let seal = Seal { sequence, lanes: self.destinations.mark() };
@@ -218,13 +258,10 @@ impl Store {
     }
 
     fn claim(&mut self, claim: &Claim, answers: &mut Vec<Answer>) {
-        if self.lost.is_some() {
+        if self.lost {
             return;
         }
-        if !self.unread.is_empty() {
-            let unread = mem::take(&mut self.unread);
-            self.put_all(unread, &HashSet::new());
-        }
+        self.missing.extend(self.unread.drain(..));
         let lent = self.room.claim(claim).and_then(|claimed| {
             let mut envelopes = Vec::new();
             let mut changes = Vec::new();
@@ -248,7 +285,7 @@ impl Store {
     }
 
     fn fetch(&mut self, ids: &[EnvelopeId], answers: &mut Vec<Answer>) {
-        if self.lost.is_some() {
+        if self.lost {
             return;
         }
         let fetched = self.read(ids).and_then(|(envelopes, gone)| {
@@ -260,6 +297,9 @@ impl Store {
         match fetched {
             Ok(envelopes) => {
                 let lent: HashSet<_> = envelopes.iter().map(|lent| lent.id).collect();
+                if !self.missing.is_empty() {
+                    self.known.extend(&lent);
+                }
                 let absent = ids.iter().copied().filter(|id| !lent.contains(id)).collect();
                 answers.push(Answer::Fetched { envelopes, absent });
             }
@@ -267,14 +307,15 @@ impl Store {
         }
     }
 
-    /// Reads those of these envelopes that are in the room, and tells which of them are not in
-    /// the journal. What cannot be read stays where it is.
+    /// Reads those of these envelopes that are in the room, or may come into it, and tells which
+    /// of them are not in the journal. What cannot be read stays where it is.
     fn read(&self, ids: &[EnvelopeId]) -> io::Result<(Vec<Lent>, Vec<EnvelopeId>)> {
         let (mut lent, mut gone) = (Vec::new(), Vec::new());
         for ids in ids.chunk_by(|one, other| one.message() == other.message()) {
             let mut here = Vec::new();
             for id in ids {
-                here.extend(self.room.has(*id)?.then_some(*id));
+                let comes = !self.missing.is_empty() && !self.known.contains(id);
+                here.extend((comes || self.room.has(*id)?).then_some(*id));
             }
             if here.is_empty() {
                 continue;
@@ -332,44 +373,82 @@ impl Store {
     /// Goes on with an empty room in memory.
     fn lose(&mut self, error: &io::Error) {
         log::warn!("the queue goes on without an index on disk: {error}");
-        self.room = Room::new(Box::new(Memory::new()));
-        self.unread.clear();
-        self.lost = Some(self.reader.behind(None, usize::MAX));
-        self.untold = true;
+        self.empty(Box::new(Memory::new()));
     }
 
-    fn fill(&mut self, known: &HashSet<EnvelopeId>) {
-        if let Some(live) = self.lost.take() {
-            self.put_all(live, known);
+    /// Goes on with an empty room on a new directory.
+    fn rebuild(&mut self) {
+        log::info!("the index of the queue is made anew: somebody asked for it");
+        match self.home.as_ref().map(|(dir, limit)| index::renew(dir, *limit)) {
+            Some(Ok(index)) => self.empty(Box::new(index)),
+            Some(Err(error)) => self.lose(&error),
+            None => self.empty(Box::new(Memory::new())),
         }
     }
 
-    /// Puts into the room what the journal says of these messages.
-    fn put_all(&mut self, messages: Vec<MessageId>, known: &HashSet<EnvelopeId>) {
-        for messages in messages.chunks(TOGETHER) {
-            let mut changes = Vec::new();
-            for id in messages {
-                match self.reader.message(*id) {
-                    Ok(Some(found)) => changes.extend(self.places(&found, known)),
-                    Ok(None) => {}
-                    Err(error) => {
-                        log::warn!("message {id} cannot be read: {error}");
-                        if error.kind() != ErrorKind::InvalidData {
-                            self.unread.push(*id);
-                        }
+    /// Goes on with an empty room.
+    fn empty(&mut self, map: Map) {
+        self.room = Room::new(map);
+        self.unread.clear();
+        self.known.clear();
+        self.missing = self.reader.in_order().into();
+        (self.lost, self.untold, self.filling) = (true, true, false);
+    }
+
+    fn begin_to_fill(&mut self, known: Vec<EnvelopeId>) {
+        self.known.extend(known);
+        self.lost = false;
+        self.filling = !self.missing.is_empty();
+        if self.filling {
+            log::info!("the index of the queue is filled with {} messages", self.missing.len());
+        }
+    }
+
+    /// Puts into the room what the journal says of some of the messages that are missing there.
+    fn fill(&mut self, answers: &mut Vec<Answer>) {
+        if !self.is_busy() {
+            return;
+        }
+        let messages: Vec<_> = self.missing.drain(..self.missing.len().min(TOGETHER)).collect();
+        let mut places = Vec::new();
+        for (id, found) in self.reader.all(&messages) {
+            match found {
+                Ok(Some(found)) => self.places(&found, &mut places),
+                Ok(None) => {}
+                Err(error) => {
+                    log::warn!("message {id} cannot be read: {error}");
+                    if error.kind() != ErrorKind::InvalidData {
+                        self.unread.push(id);
                     }
                 }
             }
-            if let Err(error) = self.room.apply(&changes) {
-                return self.lose(&error);
+        }
+        let changes: Vec<_> = places.iter().copied().map(Change::Put).collect();
+        if let Err(error) = self.room.apply(&changes) {
+            return self.lose(&error);
+        }
+        for kind in Kind::ALL {
+            let due = places.iter().filter(|place| place.kind == kind).filter_map(|place| {
+                match place.due {
+                    Due::At(due) => Some(due),
+                    Due::Held => None,
+                }
+            });
+            answers.extend(due.min().map(|due| Answer::Filled { kind, due }));
+        }
+        if self.missing.is_empty() {
+            self.known = HashSet::new();
+            if mem::take(&mut self.filling) {
+                log::info!("the index of the queue is complete");
             }
         }
     }
 
-    fn places(&self, found: &Found, known: &HashSet<EnvelopeId>) -> Vec<Change> {
+    /// The places of the envelopes of a message that the scheduler does not have.
+    fn places(&self, found: &Found, places: &mut Vec<Place>) {
         let all = found.message.envelopes.iter().zip(&found.states);
-        let here = all.filter(|(envelope, _)| !known.contains(&envelope.id));
-        here.map(|(envelope, state)| Change::Put(self.place(envelope, state))).collect()
+        let here = all.filter(|(envelope, _)| !self.known.contains(&envelope.id));
+        places.extend(here.map(|(envelope, state)| self.place(envelope, state)));
     }
 
     fn place(&self, envelope: &Envelope, state: &State) -> Place {
@@ -391,7 +470,7 @@ fn find(found: &Found, id: EnvelopeId) -> Option<(&Found, &Envelope, &State)> {
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Store").field("lost", &self.lost.is_some()).finish_non_exhaustive()
+        f.debug_struct("Store").field("lost", &self.lost).finish_non_exhaustive()
     }
 }
 

@@ -215,8 +215,14 @@ pub fn start_store(
                 let _ = scheduler.send(Message::Inputs(inputs));
             }
             let mut close = None;
-            let Ok(first) = errands.recv() else { return };
-            for errand in std::iter::once(first).chain(errands.try_iter().take(TURN)) {
+            let first = match store.is_busy() {
+                true => errands.try_recv().ok(),
+                false => match errands.recv() {
+                    Ok(first) => Some(first),
+                    Err(_) => return,
+                },
+            };
+            for errand in first.into_iter().chain(errands.try_iter().take(TURN)) {
                 match errand {
                     Errand::Request(request) => requests.push(request),
                     Errand::Close(sequence) => close = Some(sequence),

@@ -147,6 +147,11 @@ impl Agent {
             passed_over: HashSet::new(),
         }
     }
+
+    /// Something in the store is due then.
+    fn note_in_store(&mut self, due: u64) {
+        self.next_in_store = Some(self.next_in_store.map_or(due, |next| next.min(due)));
+    }
 }
 
 impl Scheduler {
@@ -380,10 +385,10 @@ impl Scheduler {
                     }
                 }
                 if let Due::At(due) = place.due {
-                    let next = &mut self.agent_mut(place.kind).next_in_store;
-                    *next = Some(next.map_or(due, |next| next.min(due)));
+                    self.agent_mut(place.kind).note_in_store(due);
                 }
             }
+            Answer::Filled { kind, due } => self.agent_mut(kind).note_in_store(due),
             Answer::Lent { kind, envelopes, next, passed_over } => {
                 let agent = self.agent_mut(kind);
                 agent.asked = false;

@@ -32,16 +32,20 @@ impl Queue {
         let mut queue = Self { disk, opened };
         for (number, to) in [(1, &["bob"][..]), (2, &["bob"]), (3, &["bob"]), (4, &["jo", "a.net"])]
         {
-            let mut octets = Budget::new(100).buffer();
-            assert!(octets.extend(b"text\r\n"));
-            queue.turn(request::Request::Accept(Accept {
-                token: (),
-                message: Arc::new(message(number, to)),
-                content: Content { dot_lines: false, body: Body::Memory(octets) },
-                causes: Vec::new(),
-            }));
+            queue.accept(number, to);
         }
         queue
+    }
+
+    fn accept(&mut self, number: u32, to: &[&str]) {
+        let mut octets = Budget::new(100).buffer();
+        assert!(octets.extend(b"text\r\n"));
+        self.turn(request::Request::Accept(Accept {
+            token: (),
+            message: Arc::new(message(number, to)),
+            content: Content { dot_lines: false, body: Body::Memory(octets) },
+            causes: Vec::new(),
+        }));
     }
 
     fn turn(&mut self, request: request::Request<()>) {
@@ -79,6 +83,15 @@ fn turn(store: &mut Store, requests: impl IntoIterator<Item = Request>) -> Vec<A
     answers
 }
 
+/// The answers, all of which tell of what has come into the room.
+fn filled(answers: &[Answer]) -> Vec<(Kind, u64)> {
+    let filled = answers.iter().map(|answer| match answer {
+        Answer::Filled { kind, due } => (*kind, *due),
+        other => panic!("{other:?}"),
+    });
+    filled.collect()
+}
+
 fn is_lost(answers: &[Answer]) -> bool {
     matches!(answers, [Answer::Lost])
 }
@@ -87,7 +100,7 @@ fn is_lost(answers: &[Answer]) -> bool {
 fn claim(store: &mut Store, now: u64) -> (Vec<Lent>, Option<u64>) {
     let crowded = HashSet::new();
     let claim = Claim { kind: Kind::Mda, now, room: 100, per_lane: 100, crowded };
-    match turn(store, [Request::Claim(claim)]).pop() {
+    match turn(store, [Request::Claim(claim)]).into_iter().next() {
         Some(Answer::Lent { kind: Kind::Mda, envelopes, next, .. }) => (envelopes, next),
         other => panic!("{other:?}"),
     }
@@ -108,7 +121,8 @@ fn a_new_room_is_filled_with_what_the_scheduler_does_not_know() {
     let mut store = queue.in_memory();
     assert!(is_lost(&turn(&mut store, [])));
     assert!(turn(&mut store, [put(id(1, 0), 0)]).is_empty(), "void, and said once");
-    assert!(turn(&mut store, [Request::Known(vec![id(2, 0)])]).is_empty());
+    let answers = turn(&mut store, [Request::Known(vec![id(2, 0)])]);
+    assert_eq!(filled(&answers), [(Kind::Mda, START), (Kind::Mta, START)]);
     let (mut lent, next) = claim(&mut store, START);
     lent.sort_by_key(|lent| lent.id);
     let mut expected = vec![id(1, 0), id(3, 0), id(4, 0)];
@@ -171,6 +185,75 @@ fn what_is_fetched_and_cannot_be_read_stays_where_it_is() {
         if envelopes.is_empty() && *absent == [id(1, 0)]));
     queue.disk.flip(&PathBuf::from("/q/journal/00000001"), octet);
     assert_eq!(claim(&mut store, START).0.len(), 4);
+}
+
+#[test]
+fn a_large_room_is_filled_in_pieces_and_answers_in_between() {
+    let mut queue = Queue::new();
+    (5..2000).for_each(|number| queue.accept(number, &["bob"]));
+    let mut store = Store::in_memory(queue.opened.reader.clone(), queue.opened.reader.in_order());
+    turn(&mut store, []);
+    assert!(!store.is_busy(), "nothing is put before the scheduler has said what it has");
+    let answers = turn(&mut store, [Request::Known(vec![id(1, 0), id(1999, 0)])]);
+    assert!(filled(&answers).contains(&(Kind::Mda, START)));
+    assert!(store.is_busy());
+    // What is there already can be claimed, and what is not there can be fetched.
+    let mut lent = ids(&claim(&mut store, START).0);
+    assert!(lent.contains(&id(2, 0)) && !lent.contains(&id(1, 0)));
+    let fetch = vec![id(1, 0), id(1990, 0), id(1999, 0)];
+    let fetched = turn(&mut store, [Request::Fetch(fetch)]);
+    let [Answer::Fetched { envelopes, absent }, ..] = &fetched[..] else { panic!("{fetched:?}") };
+    assert_eq!((ids(envelopes), &absent[..]), (vec![id(1990, 0)], &[id(1, 0), id(1999, 0)][..]));
+    lent.push(id(1990, 0));
+    // One that is put meanwhile is where it was put.
+    let later = Verdict::Later { tries: 1, due: START + 9, error: "full".into() };
+    queue.record(id(2, 0), later);
+    turn(&mut store, [put(id(2, 0), START + 9)]);
+    lent.retain(|lent| *lent != id(2, 0));
+    while store.is_busy() {
+        turn(&mut store, []);
+    }
+    for _ in 0..30 {
+        lent.extend(ids(&claim(&mut store, START + 8).0));
+    }
+    let all: HashSet<_> = lent.iter().copied().collect();
+    assert_eq!((lent.len(), all.len()), (1996, 1996), "all but three, and none twice");
+    assert_eq!(ids(&claim(&mut store, START + 9).0), [id(2, 0)]);
+}
+
+#[test]
+fn what_came_without_the_scheduler_is_discovered() {
+    let mut queue = Queue::new();
+    let mut store = queue.in_memory();
+    // While it is lost, too.
+    queue.accept(5, &["bob"]);
+    turn(&mut store, [Request::Discover(vec![id(5, 0).message()])]);
+    let known = (1..=3).map(|n| id(n, 0)).chain([id(4, 0), id(4, 1)]).collect();
+    assert_eq!(filled(&turn(&mut store, [Request::Known(known)])), [(Kind::Mda, START)]);
+    queue.accept(6, &["bob"]);
+    let messages = vec![id(6, 0).message(), id(7, 0).message()];
+    let answers = turn(&mut store, [Request::Discover(messages)]);
+    assert_eq!(filled(&answers), [(Kind::Mda, START)]);
+    let mut lent = ids(&claim(&mut store, START).0);
+    lent.sort();
+    let mut expected = vec![id(5, 0), id(6, 0)];
+    expected.sort();
+    assert_eq!(lent, expected);
+}
+
+#[test]
+fn a_room_is_rebuilt_when_somebody_asks() {
+    let queue = Queue::new();
+    let dir = Dir::new("rebuilt");
+    let mut store = queue.on_disk(&dir, 5);
+    turn(&mut store, []);
+    turn(&mut store, [Request::Known(vec![])]);
+    assert!(is_lost(&turn(&mut store, [Request::Rebuild])));
+    assert!(dir.0.join("1").is_dir() && !dir.0.join("0").exists());
+    turn(&mut store, [Request::Known(vec![id(1, 0)])]);
+    assert_eq!(claim(&mut store, START).0.len(), 3);
+    store.close(6).unwrap();
+    assert!(turn(&mut queue.on_disk(&dir, 6), []).is_empty(), "nothing is lost");
 }
 
 #[test]
@@ -283,7 +366,7 @@ fn an_index_that_fails_is_replaced_by_one_in_memory() {
     store.room = Room::new(Box::new(Broken));
     // The put is not answered, so the scheduler keeps the envelope and puts it again.
     assert!(is_lost(&turn(&mut store, [put(id(1, 0), START)])));
-    let mut answers = turn(&mut store, [Request::Known(vec![id(1, 0)]), put(id(1, 0), START)]);
-    assert!(matches!(answers.pop(), Some(Answer::Stored(_))));
+    let answers = turn(&mut store, [Request::Known(vec![id(1, 0)]), put(id(1, 0), START)]);
+    assert!(matches!(answers[0], Answer::Stored(_)));
     assert_eq!(claim(&mut store, START).0.len(), 4);
 }

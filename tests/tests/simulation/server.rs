@@ -430,7 +430,7 @@ impl Server {
             assert!(self.disk.is_off(), "the queue cannot be read");
         }
         let Some(store) = &mut self.store else { return false };
-        let asked = first || !self.asked.is_empty();
+        let asked = first || !self.asked.is_empty() || store.is_busy();
         let mut answers = Vec::new();
         store.turn(&mut self.asked, &mut answers);
         for answer in &answers {
@@ -439,7 +439,9 @@ impl Server {
                     model.tally.claimed += envelopes.len() as u64;
                 }
                 store::Answer::Lost => model.tally.index_lost += 1,
-                store::Answer::Stored(_) | store::Answer::Fetched { .. } => {}
+                store::Answer::Stored(_)
+                | store::Answer::Fetched { .. }
+                | store::Answer::Filled { .. } => {}
             }
         }
         self.inputs.extend(answers.into_iter().map(Input::Store));

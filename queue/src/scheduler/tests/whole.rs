@@ -203,6 +203,7 @@ impl World {
                         }
                     }
                 }
+                Request::Discover(_) | Request::Rebuild => panic!("the scheduler asks for neither"),
                 _ if self.lost.is_some() => {}
                 Request::Change(change) => {
                     self.room.apply(&[change]).unwrap();
