@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use smtpd_tests::program::{Options, Server, TempDir, program};
 
@@ -250,4 +251,33 @@ fn verify_counts_everything_and_finds_a_flipped_bit() {
     printed(&offline(dir.path(), &["queue", "verify"]));
     fs::remove_file(&content).expect("removed");
     damaged("No such file", "3");
+}
+
+#[test]
+fn the_index_is_made_anew_and_mail_is_found_in_the_journal() {
+    let dir = TempDir::new();
+    let mut server = server(dir.path());
+    let (_, queue, _) = server.smtpctl(&["show", "queue"]);
+    let id = queue.split('|').next().expect("an envelope").to_owned();
+    for (arguments, said) in [
+        (&["queue", "rebuild"][..], "command succeeded\n"),
+        (&["discover", &id], "1 envelope discovered\n"),
+        (&["discover", "00000001"], "0 envelopes discovered\n"),
+    ] {
+        let (status, out, err) = server.smtpctl(arguments);
+        assert!(status.success(), "{arguments:?}: {err}");
+        assert_eq!(out, said);
+    }
+    let (_, again, _) = server.smtpctl(&["show", "queue"]);
+    assert_eq!(again.lines().count(), 4, "no mail is lost or doubled by it");
+    server.stop();
+    assert!(fs::read_dir(dir.path().join("spool/index")).expect("an index").count() > 0);
+    let found = printed(&offline(dir.path(), &["discover", &id]));
+    assert_eq!(found, "1 envelope discovered\n");
+    assert_eq!(printed(&offline(dir.path(), &["queue", "rebuild"])), "command succeeded\n");
+    assert!(!dir.path().join("spool/index").exists());
+
+    let options = Options { dir: Some(dir.path().to_owned()), ..Options::default() };
+    let server = Server::start(options);
+    server.wait_for_empty_queue(Duration::from_secs(30));
 }

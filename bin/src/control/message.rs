@@ -62,6 +62,10 @@ pub enum Request {
     Verify(u32),
     /// The messages whose content is in a file of its own, behind this one.
     InFiles(Option<MessageId>),
+    /// `queue rebuild`
+    Rebuild,
+    /// Looks for a message in the journal and schedules what is left of it.
+    Discover(MessageId),
 }
 
 /// What the daemon answers.
@@ -145,6 +149,10 @@ impl Request {
             Request::InFiles(after) => frame::put(out, 23, |out| {
                 out.extend_from_slice(&after.map_or(0, MessageId::as_u32).to_be_bytes());
             }),
+            Request::Rebuild => frame::put(out, 24, |_| {}),
+            Request::Discover(id) => {
+                frame::put(out, 25, |out| out.extend_from_slice(&id.as_u32().to_be_bytes()));
+            }
         }
     }
 
@@ -173,6 +181,8 @@ impl Request {
             21 => Request::Content { id: message(&mut payload)?, offset: payload.u64()? },
             22 => Request::Verify(payload.u32()?),
             23 => Request::InFiles(MessageId::from_u32(payload.u32()?)),
+            24 => Request::Rebuild,
+            25 => Request::Discover(message(&mut payload)?),
             _ => return Err(Malformed),
         };
         payload.end()?;
@@ -369,6 +379,8 @@ mod tests {
             Request::Verify(7),
             Request::InFiles(None),
             Request::InFiles(Some(id(0).message())),
+            Request::Rebuild,
+            Request::Discover(id(0).message()),
         ];
         let selections = [
             (Action::Schedule, Selection::Envelope(id(2))),

@@ -158,4 +158,10 @@ pub trait Operator: Send {
         after: Option<MessageId>,
         limit: usize,
     ) -> Result<Vec<MessageId>, String>;
+
+    /// Begins to make the index anew; the log tells when it is complete.
+    fn rebuild(&mut self) -> Result<(), String>;
+
+    /// Has what is left of a message scheduled, should nobody know of it.
+    fn discover(&mut self, id: MessageId) -> Result<(), String>;
 }

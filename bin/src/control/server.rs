@@ -271,6 +271,8 @@ fn answer(request: Request, operator: &mut dyn Operator) -> Response {
             operator.verify(after).map(|(last, found)| Response::Verified { last, found })
         }
         Request::InFiles(after) => operator.in_files(after, limits::PAGE).map(Response::InFiles),
+        Request::Rebuild => operator.rebuild().map(|()| Response::Done),
+        Request::Discover(id) => operator.discover(id).map(|()| Response::Done),
         Request::Pause(system) => operator.pause(system).map(|()| Response::Done),
         Request::Resume(system) => operator.resume(system).map(|()| Response::Done),
         Request::Log { verbose } => operator.set_verbose(verbose).map(|()| Response::Done),

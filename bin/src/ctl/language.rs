@@ -14,6 +14,8 @@ use crate::control::{System, limits};
 /// A complete command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
+    /// `discover evpid|msgid`
+    Discover(Subject),
     /// `log brief|verbose`
     Log {
         /// Debug lines are wanted.
@@ -34,6 +36,8 @@ pub enum Command {
         /// The file with the key of its queue; `-` asks for it.
         key: Option<PathBuf>,
     },
+    /// `queue rebuild`
+    Rebuild,
     /// `queue verify`
     Verify,
     /// `resume mda|mta|smtp`
@@ -120,6 +124,8 @@ type Meaning = fn(Given) -> Option<Command>;
 
 /// Every command, in the order in which possibilities are shown.
 const COMMANDS: &[(&[Token], Meaning)] = &[
+    (&[Word("discover"), Envelope], |given| given.subject.map(Command::Discover)),
+    (&[Word("discover"), Message], |given| given.subject.map(Command::Discover)),
     (&[Word("hold"), Word("domain"), Domain], |given| given.order(Action::Hold)),
     (&[Word("log"), Word("brief")], |_| Some(Command::Log { verbose: false })),
     (&[Word("log"), Word("verbose")], |_| Some(Command::Log { verbose: true })),
@@ -142,6 +148,7 @@ const COMMANDS: &[(&[Token], Meaning)] = &[
         Some(Command::MoveIn { from: given.path()?, key: None })
     }),
     (&[Word("queue"), Word("import"), DIR], |given| given.path().map(Command::Import)),
+    (&[Word("queue"), Word("rebuild")], |_| Some(Command::Rebuild)),
     (&[Word("queue"), Word("verify")], |_| Some(Command::Verify)),
     (&[Word("release"), Word("domain"), Domain], |given| given.order(Action::Resume)),
     (&[Word("remove"), Envelope], |given| given.order(Action::Remove)),
@@ -316,6 +323,8 @@ mod tests {
             (show_message.as_str(), Command::ShowMessage(message)),
             ("show message 0123abcd", Command::ShowMessage(message)),
             ("queue verify", Command::Verify),
+            ("discover 00000001", Command::Discover(Subject::Message("00000001".parse().unwrap()))),
+            ("queue rebuild", Command::Rebuild),
             ("queue import dir", Command::Import("dir".into())),
             (
                 "queue import --opensmtpd /var/spool/smtpd",
@@ -346,7 +355,7 @@ mod tests {
     fn otherwise_the_possibilities_are_shown() {
         let show = "possibilities are:\nshow envelope\nshow message\nshow queue\nshow stats\n\
                     show status";
-        let top = "possibilities are:\nhold\nlog\npause\nqueue\nrelease\nremove\nresume\n\
+        let top = "possibilities are:\ndiscover\nhold\nlog\npause\nqueue\nrelease\nremove\nresume\n\
                    schedule\nshow";
         let remove = "possibilities are:\nremove <evpid>\nremove <msgid>\nremove all\n\
                       remove domain";

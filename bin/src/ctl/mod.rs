@@ -22,10 +22,11 @@ use getopts::ParsingStyle;
 use smtpd_queue::id::{EnvelopeId, MessageId};
 
 use crate::control::client::{Client, Error};
+use crate::control::entry::QueueEntry;
 use crate::control::message::{Request, Response};
 use crate::control::order::{Action, Selection, Step};
 use crate::options::definition;
-use language::Command;
+use language::{Command, Subject};
 use offline::Offline;
 use online::Online;
 use place::Place;
@@ -142,6 +143,11 @@ fn obey(
         Command::ShowMessage(id) => {
             return queue(place, err)?.content(id, &mut show::WithLf::new(out));
         }
+        Command::Discover(subject) => return discover(subject, &mut *queue(place, err)?, out),
+        Command::Rebuild => {
+            queue(place, err)?.rebuild()?;
+            return Ok(writeln!(out, "command succeeded")?);
+        }
         // It tells by itself what is unusual.
         Command::Verify => return verify::verify(&mut *queue(place, &mut io::sink())?, out, err),
         Command::Import(from) => {
@@ -231,6 +237,27 @@ fn show_queue(
             show::queue_entry(out, entry, now)?;
         }
     }
+}
+
+/// What of a message is in the queue, with all of it scheduled by a daemon.
+fn discover(subject: Subject, queue: &mut dyn Queue, out: &mut dyn Write) -> Result<(), Failure> {
+    let mut found = 0;
+    let mut after = None;
+    loop {
+        let entries = queue.page(after, Some(subject.message()))?;
+        let Some(last) = entries.last() else { break };
+        after = Some(last.id);
+        let is_meant = |entry: &&QueueEntry| match subject {
+            Subject::Envelope(id) => entry.id == id,
+            Subject::Message(_) => true,
+        };
+        found += entries.iter().filter(is_meant).count();
+    }
+    if found > 0 {
+        queue.discover(subject.message())?;
+    }
+    let plural = if found == 1 { "" } else { "s" };
+    Ok(writeln!(out, "{found} envelope{plural} discovered")?)
 }
 
 fn show_envelope(

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use smtpd_config::Config;
 use smtpd_queue::disk::RealDisk;
 use smtpd_queue::id::{EnvelopeId, MessageId};
-use smtpd_queue::lock;
+use smtpd_queue::lock::{self, Lock};
 use smtpd_queue::reader::Reader;
 use smtpd_queue::recovery::Recovered;
 use smtpd_queue::scheduler::InFlight;
@@ -110,6 +110,23 @@ impl Queue for Offline {
 
     fn in_files(&mut self, after: Option<MessageId>) -> Result<Vec<MessageId>, Failure> {
         Ok(self.reader.in_files(after, PAGE))
+    }
+
+    /// Under the lock: a daemon that started now would lose the index under its hands.
+    fn rebuild(&mut self) -> Result<(), Failure> {
+        ensure_free(&self.directory)?;
+        let _lock = Lock::take(&self.directory).map_err(|error| self.failure(words(&error)))?;
+        let index = self.directory.join("index");
+        match std::fs::remove_dir_all(&index) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(self.failure(format!("{}: {}", index.display(), words(&error))))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn discover(&mut self, _id: MessageId) -> Result<(), Failure> {
+        Ok(())
     }
 
     fn ensure_undisturbed(&self) -> Result<(), Failure> {

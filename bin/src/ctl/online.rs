@@ -16,6 +16,13 @@ use crate::transfer::document::Document;
 pub struct Online(pub Client);
 
 impl Online {
+    fn tell(&mut self, request: &Request) -> Result<(), Failure> {
+        match self.ask(request)? {
+            Response::Done => Ok(()),
+            _ => Err(Error::Incompatible.into()),
+        }
+    }
+
     /// Asks; what the daemon could not do is the command's failure.
     pub fn ask(&mut self, request: &Request) -> Result<Response, Failure> {
         match self.0.ask(request)? {
@@ -94,6 +101,14 @@ impl Queue for Online {
             }
             _ => Err(Error::Incompatible.into()),
         }
+    }
+
+    fn rebuild(&mut self) -> Result<(), Failure> {
+        self.tell(&Request::Rebuild)
+    }
+
+    fn discover(&mut self, id: MessageId) -> Result<(), Failure> {
+        self.tell(&Request::Discover(id))
     }
 
     fn ensure_undisturbed(&self) -> Result<(), Failure> {

@@ -34,6 +34,12 @@ pub trait Queue {
     /// behind `after`; none at the end.
     fn in_files(&mut self, after: Option<MessageId>) -> Result<Vec<MessageId>, Failure>;
 
+    /// Makes the index anew, or has the next start do it.
+    fn rebuild(&mut self) -> Result<(), Failure>;
+
+    /// Has what is left of a message scheduled by the daemon; the next start finds all there is.
+    fn discover(&mut self, id: MessageId) -> Result<(), Failure>;
+
     /// Fails when the files were somebody else's meanwhile, so that what was read means nothing.
     fn ensure_undisturbed(&self) -> Result<(), Failure>;
 

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use smtpd_queue::delivery::Kind;
 use smtpd_queue::id::{EnvelopeId, MessageId};
+use smtpd_queue::store;
 use smtpd_queue::verify::Verified;
 use smtpd_reactor::{self as reactor, Stats};
 
-use super::messages::{Message, Shown};
+use super::messages::{Errand, Message, Shown};
 use super::orders;
 use super::reading::Reading;
 use crate::control::entry::QueueEntry;
@@ -27,6 +28,8 @@ const ANSWER: Duration = Duration::from_secs(5);
 pub struct Commands {
     /// The scheduler's way in.
     pub scheduler: Sender<Message>,
+    /// The store's.
+    pub store: Sender<Errand>,
     /// The reactor's.
     pub reactor: reactor::Sender,
     /// Whether accepting is paused.
@@ -57,6 +60,12 @@ impl Commands {
             std::thread::sleep(Duration::from_millis(10));
         }
         Ok(())
+    }
+
+    fn ask_store(&self, request: store::Request) -> Result<(), String> {
+        self.wait_for_queue()?;
+        let sent = self.store.send(Errand::Request(request));
+        sent.map_err(|_| "the daemon is ending".to_owned())
     }
 
     fn shown(&self) -> Result<Shown, String> {
@@ -167,5 +176,13 @@ impl Operator for Commands {
     ) -> Result<Vec<MessageId>, String> {
         self.wait_for_queue()?;
         Ok(self.reading.reader.in_files(after, limit))
+    }
+
+    fn rebuild(&mut self) -> Result<(), String> {
+        self.ask_store(store::Request::Rebuild)
+    }
+
+    fn discover(&mut self, id: MessageId) -> Result<(), String> {
+        self.ask_store(store::Request::Discover(vec![id]))
     }
 }

@@ -334,6 +334,7 @@ impl Parts {
 
         let control = control.serve(Box::new(Commands {
             scheduler: to_scheduler.clone(),
+            store: to_store.clone(),
             reactor: reactor.clone(),
             smtp_paused: Arc::new(AtomicBool::new(smtp_paused)),
             stats,
