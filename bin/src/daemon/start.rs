@@ -281,7 +281,7 @@ impl Parts {
                 let _ = scheduler.send(Message::Inputs(vec![Input::Finished(report)]));
             }
         });
-        let (pool, _) = Pool::start("deliver", workers)?;
+        let pool = Pool::start("deliver", workers)?;
         schedule.warn_at(config.bounce_warn.clone());
         let (to_bounces, notices) = mpsc::channel();
         let own = (reader.clone(), ids.clone(), Budget::new(bounces::MEMORY));
