@@ -13,13 +13,15 @@
 //! 1. The store notes which envelopes are in the journal, then says [`Answer::Lost`].
 //! 2. The scheduler answers with [`Request::Known`]: what it has in memory. Requests made
 //!    before that are void.
-//! 3. What was in the journal and is not known to the scheduler is put into the new room, some
-//!    hundred messages a turn, in the order in which they stand in the journal. Requests are
-//!    answered in between, and [`Answer::Filled`] tells what may be claimed.
+//! 3. What was in the journal and is not known to the scheduler is put into the new room, in
+//!    pieces (`store/filling.rs`). Requests are answered in between, and [`Answer::Filled`] tells
+//!    what may be claimed.
 //!
 //! What the scheduler settles between the first step and the second is gone from the journal
 //! when the room is filled. What it has only then heard of may be lent to it a second time, which
 //! it sees. So nothing is lost and nothing is tried twice.
+
+mod filling;
 
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
@@ -40,9 +42,7 @@ use crate::request::Stored;
 use crate::schedule::{from_another_clock, micros};
 use crate::waiting::{Change, Claim, Claimed, Place, Room};
 
-/// Messages put into a new room in one turn: a batch for the index, and a few milliseconds in
-/// which nobody is answered.
-const TOGETHER: usize = 512;
+use filling::Filling;
 
 /// How long an envelope waits whose record cannot be read because the disk fails.
 const PAUSE: Duration = Duration::from_secs(60);
@@ -128,18 +128,12 @@ pub struct Store {
     destinations: Destinations,
     /// The directory of the index, and how long opening it may take.
     home: Option<(PathBuf, Duration)>,
-    /// Messages that are to be put into the room.
-    missing: VecDeque<MessageId>,
-    /// Envelopes of them that the scheduler has.
-    known: HashSet<EnvelopeId>,
-    /// All of the room is missing, and the log has been told so.
-    filling: bool,
+    /// What is to be put into the room.
+    filling: Filling,
     /// The room is empty, and the scheduler has not said what it has in memory.
     lost: bool,
     /// The room was lost and the scheduler has not been told.
     untold: bool,
-    /// Messages that could not be read when the room was filled: the disk failed.
-    unread: Vec<MessageId>,
 }
 
 /// How a store begins.
@@ -164,7 +158,7 @@ impl Store {
         match index::open(dir, Seal { sequence, lanes: destinations.mark() }, limit) {
             Ok(Opened::Trusted(index)) => {
                 store.room = Room::new(Box::new(index));
-                store.missing.clear();
+                store.filling = Filling::new(VecDeque::new());
                 (store.lost, store.untold) = (false, false);
             }
             Ok(Opened::Fresh(index, why)) => {
@@ -188,12 +182,9 @@ impl Store {
             destinations: reader.destinations(),
             reader,
             home: None,
-            missing: live.into(),
-            known: HashSet::new(),
-            filling: false,
+            filling: Filling::new(live.into()),
             lost: true,
             untold: true,
-            unread: Vec::new(),
         }
     }
 
@@ -203,8 +194,11 @@ impl Store {
         let mut changes = Vec::new();
         for request in requests.drain(..) {
             match request {
-                Request::Known(known) => self.begin_to_fill(known),
-                Request::Discover(messages) => self.missing.extend(messages),
+                Request::Known(known) => {
+                    self.filling.begin(known);
+                    self.lost = false;
+                }
+                Request::Discover(messages) => self.filling.discover(messages),
                 _ if self.lost => {}
                 Request::Change(change) => changes.push(change),
                 Request::Claim(claim) => {
@@ -230,13 +224,13 @@ impl Store {
 
     /// Whether the room is being filled: the next turn need not wait for requests.
     pub fn is_busy(&self) -> bool {
-        !self.lost && !self.missing.is_empty()
+        !self.lost && self.filling.is_busy()
     }
 
     /// Puts the store away. `sequence` is where the journal ended: what is in the room must
     /// reflect all of it.
     pub fn close(self, sequence: u64) -> io::Result<()> {
-        if self.lost || !self.missing.is_empty() || !self.unread.is_empty() {
+        if self.lost || !self.filling.is_complete() {
             return Ok(());
         }
         let seal = Seal { sequence, lanes: self.destinations.mark() };
@@ -247,6 +241,10 @@ impl Store {
         if changes.is_empty() {
             return;
         }
+        self.filling.knows(changes.iter().map(|change| match change {
+            Change::Put(place) => place.envelope,
+            Change::Remove(id) => *id,
+        }));
         match self.room.apply(changes) {
             Ok(()) => answers.extend(changes.iter().filter_map(|change| match change {
                 Change::Put(place) => Some(Answer::Stored(*place)),
@@ -261,7 +259,7 @@ impl Store {
         if self.lost {
             return;
         }
-        self.missing.extend(self.unread.drain(..));
+        self.filling.retry();
         let lent = self.room.claim(claim).and_then(|claimed| {
             let mut envelopes = Vec::new();
             let mut changes = Vec::new();
@@ -290,16 +288,14 @@ impl Store {
         }
         let fetched = self.read(ids).and_then(|(envelopes, gone)| {
             let lent = envelopes.iter().map(|lent| lent.id);
-            let changes: Vec<_> = lent.chain(gone).map(Change::Remove).collect();
-            self.room.apply(&changes)?;
+            let leave: Vec<_> = lent.chain(gone).collect();
+            self.filling.knows(leave.iter().copied());
+            self.room.apply(&leave.into_iter().map(Change::Remove).collect::<Vec<_>>())?;
             Ok(envelopes)
         });
         match fetched {
             Ok(envelopes) => {
                 let lent: HashSet<_> = envelopes.iter().map(|lent| lent.id).collect();
-                if !self.missing.is_empty() {
-                    self.known.extend(&lent);
-                }
                 let absent = ids.iter().copied().filter(|id| !lent.contains(id)).collect();
                 answers.push(Answer::Fetched { envelopes, absent });
             }
@@ -314,7 +310,7 @@ impl Store {
         for ids in ids.chunk_by(|one, other| one.message() == other.message()) {
             let mut here = Vec::new();
             for id in ids {
-                let comes = !self.missing.is_empty() && !self.known.contains(id);
+                let comes = self.filling.may_bring(*id);
                 here.extend((comes || self.room.has(*id)?).then_some(*id));
             }
             if here.is_empty() {
@@ -353,7 +349,11 @@ impl Store {
                     Due::At(due) if due <= claim.now || from_another_clock(due, claim.now) => {
                         envelopes.push(Lent::new(found, envelope, state));
                     }
-                    _ => changes.push(Change::Put(self.place(envelope, state))),
+                    _ => changes.push(Change::Put(filling::place(
+                        envelope,
+                        state,
+                        self.destinations,
+                    ))),
                 },
                 Ok(None) => changes.push(Change::Remove(*id)),
                 Err(error) => {
@@ -389,74 +389,17 @@ impl Store {
     /// Goes on with an empty room.
     fn empty(&mut self, map: Map) {
         self.room = Room::new(map);
-        self.unread.clear();
-        self.known.clear();
-        self.missing = self.reader.in_order().into();
-        (self.lost, self.untold, self.filling) = (true, true, false);
+        self.filling = Filling::new(self.reader.in_order().into());
+        (self.lost, self.untold) = (true, true);
     }
 
-    fn begin_to_fill(&mut self, known: Vec<EnvelopeId>) {
-        self.known.extend(known);
-        self.lost = false;
-        self.filling = !self.missing.is_empty();
-        if self.filling {
-            log::info!("the index of the queue is filled with {} messages", self.missing.len());
-        }
-    }
-
-    /// Puts into the room what the journal says of some of the messages that are missing there.
     fn fill(&mut self, answers: &mut Vec<Answer>) {
         if !self.is_busy() {
             return;
         }
-        let messages: Vec<_> = self.missing.drain(..self.missing.len().min(TOGETHER)).collect();
-        let mut places = Vec::new();
-        for (id, found) in self.reader.all(&messages) {
-            match found {
-                Ok(Some(found)) => self.places(&found, &mut places),
-                Ok(None) => {}
-                Err(error) => {
-                    log::warn!("message {id} cannot be read: {error}");
-                    if error.kind() != ErrorKind::InvalidData {
-                        self.unread.push(id);
-                    }
-                }
-            }
-        }
-        let changes: Vec<_> = places.iter().copied().map(Change::Put).collect();
-        if let Err(error) = self.room.apply(&changes) {
-            return self.lose(&error);
-        }
-        for kind in Kind::ALL {
-            let due = places.iter().filter(|place| place.kind == kind).filter_map(|place| {
-                match place.due {
-                    Due::At(due) => Some(due),
-                    Due::Held => None,
-                }
-            });
-            answers.extend(due.min().map(|due| Answer::Filled { kind, due }));
-        }
-        if self.missing.is_empty() {
-            self.known = HashSet::new();
-            if mem::take(&mut self.filling) {
-                log::info!("the index of the queue is complete");
-            }
-        }
-    }
-
-    /// The places of the envelopes of a message that the scheduler does not have.
-    fn places(&self, found: &Found, places: &mut Vec<Place>) {
-        let all = found.message.envelopes.iter().zip(&found.states);
-        let here = all.filter(|(envelope, _)| !self.known.contains(&envelope.id));
-        places.extend(here.map(|(envelope, state)| self.place(envelope, state)));
-    }
-
-    fn place(&self, envelope: &Envelope, state: &State) -> Place {
-        Place {
-            envelope: envelope.id,
-            kind: envelope.agent.kind(),
-            lane: self.destinations.lane(envelope),
-            due: state.next_try(),
+        let from = (&self.reader, self.destinations);
+        if let Err(error) = self.filling.step(&mut self.room, from, answers) {
+            self.lose(&error);
         }
     }
 }

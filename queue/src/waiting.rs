@@ -11,8 +11,7 @@
 //! is not here until it is put back. A claim ends with the process, so what was lent by one that
 //! died is found by rebuilding.
 
-use std::collections::HashSet;
-use std::collections::btree_map::{BTreeMap, Entry};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 
 use crate::blocks::Blocks;
@@ -103,6 +102,22 @@ impl<M: Ordered> Room<M> {
         self.write(last)
     }
 
+    /// Puts the keys by envelope of places that are not here; quick when they come in the order
+    /// of their ids. To be followed by [`Room::fill_by_lane`]: until then they can be changed and
+    /// removed, but are not lent.
+    pub fn fill_by_envelope(&mut self, places: &[Place]) -> io::Result<()> {
+        let key = |place: &Place| (Slot::of(place).key(place.envelope), true);
+        self.keys.apply(places.iter().map(key).collect())
+    }
+
+    /// Puts the other keys of places that have those by envelope; quick when they come in the
+    /// order of their lanes and due times.
+    pub fn fill_by_lane(&mut self, places: &[Place]) -> io::Result<()> {
+        let key = |place: &Place| Some((Slot::of(place).lane_key(place.envelope)?, true));
+        let lanes = places.iter().map(|place| (place.kind, place.lane)).collect();
+        self.change(places.iter().filter_map(key).collect(), lanes)
+    }
+
     /// Lends envelopes that are due, and those whose due time cannot be right (the clock has
     /// been set back).
     pub fn claim(&mut self, claim: &Claim) -> io::Result<Claimed> {
@@ -176,11 +191,10 @@ impl<M: Ordered> Room<M> {
         })
     }
 
-    /// Gives envelopes their new slots (or none) and puts right which envelope is the earliest
-    /// of each lane concerned.
+    /// Gives envelopes their new slots (or none).
     fn write(&mut self, slots: BTreeMap<EnvelopeId, Option<Slot>>) -> io::Result<()> {
         let mut changes = BTreeMap::new();
-        let mut lanes = BTreeMap::new();
+        let mut lanes = BTreeSet::new();
         for (id, new) in slots {
             let old = self.slot(id)?;
             if old == new {
@@ -189,17 +203,29 @@ impl<M: Ordered> Room<M> {
             for (slot, here) in [(old, false), (new, true)] {
                 let Some(slot) = slot else { continue };
                 changes.insert(slot.key(id), here);
-                let Slot { kind, lane, standing: Standing::Waiting(due) } = slot else { continue };
-                if let Entry::Vacant(place) = lanes.entry((kind, lane)) {
-                    place.insert(self.earliest(kind, lane)?);
+                if let Some(key) = slot.lane_key(id) {
+                    changes.insert(key, here);
+                    lanes.insert((slot.kind, slot.lane));
                 }
-                changes.insert(lane_key(kind, lane, due, id.as_u64()), here);
             }
+        }
+        self.change(changes, lanes)
+    }
+
+    /// Changes keys, and puts right which envelope is the earliest of each lane concerned.
+    fn change(
+        &mut self,
+        changes: BTreeMap<Vec<u8>, bool>,
+        lanes: BTreeSet<(Kind, LaneId)>,
+    ) -> io::Result<()> {
+        let mut before = Vec::with_capacity(lanes.len());
+        for (kind, lane) in lanes {
+            before.push((kind, lane, self.earliest(kind, lane)?));
         }
         self.keys.apply(changes)?;
 
         let mut changes = BTreeMap::new();
-        for ((kind, lane), before) in lanes {
+        for (kind, lane, before) in before {
             let now = self.earliest(kind, lane)?;
             if before != now {
                 changes.extend(before.map(|due| (head_key(kind, due, lane), false)));
@@ -262,6 +288,14 @@ impl Slot {
         };
         let slot = join(&[self.kind as u8, tag], &[self.lane, due]);
         [join(&[ENVELOPE], &[id.as_u64()]), slot].concat()
+    }
+
+    /// The key by its lane, if it waits.
+    fn lane_key(self, id: EnvelopeId) -> Option<Vec<u8>> {
+        match self.standing {
+            Standing::Waiting(due) => Some(lane_key(self.kind, self.lane, due, id.as_u64())),
+            Standing::Held => None,
+        }
     }
 
     fn decode(octets: &[u8]) -> Option<Self> {

@@ -221,6 +221,74 @@ fn a_large_room_is_filled_in_pieces_and_answers_in_between() {
     assert_eq!(ids(&claim(&mut store, START + 9).0), [id(2, 0)]);
 }
 
+/// Whatever is claimed, fetched, put and settled while a room is filled: in the end every envelope
+/// is lent once, at its time, and nothing else is left.
+#[test]
+fn what_happens_while_a_room_is_filled_counts() {
+    const MANY: u32 = 12_000;
+    let mut queue = Queue::new();
+    let users = ["bob", "jo", "eva", "tim"];
+    (5..=MANY).for_each(|number| queue.accept(number, &[users[number as usize % 4]]));
+    let mut store = Store::in_memory(queue.opened.reader.clone(), queue.opened.reader.in_order());
+    turn(&mut store, []);
+    let known: Vec<_> = (1..=MANY).filter(|n| n % 1000 == 0).map(|n| id(n, 0)).collect();
+    turn(&mut store, [Request::Known(known.clone())]);
+    let mut lent: HashSet<_> = known.into_iter().collect();
+    let mut put_back = HashSet::new();
+    let mut seed = 5_u64;
+    let mut random = |below: u32| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (seed >> 33) as u32 % below
+    };
+    let mut requests = Vec::new();
+    let mut turns = 0;
+    while store.is_busy() {
+        turns += 1;
+        let wanted: HashSet<_> = (0..40).map(|_| id(1 + random(MANY), 0)).collect();
+        requests.push(Request::Fetch(wanted.into_iter().collect()));
+        let crowded = HashSet::new();
+        let claim = Claim { kind: Kind::Mda, now: START, room: 40, per_lane: 10, crowded };
+        requests.push(Request::Claim(claim));
+        let answers = turn(&mut store, requests.drain(..));
+        let got = answers.iter().flat_map(|answer| match answer {
+            Answer::Fetched { envelopes, .. } | Answer::Lent { envelopes, .. } => ids(envelopes),
+            _ => Vec::new(),
+        });
+        for id in got {
+            assert!(put_back.remove(&id) || lent.insert(id), "{id} was lent twice");
+            match random(3) {
+                // It is settled, and the store need not hear of it.
+                0 => queue.record(id, Verdict::Delivered),
+                // It is put back.
+                1 => {
+                    let verdict = Verdict::Later { tries: 1, due: START + 9, error: "full".into() };
+                    queue.record(id, verdict);
+                    requests.push(put(id, START + 9));
+                    put_back.insert(id);
+                }
+                // It was put into the store and taken out again.
+                _ => requests.extend([put(id, START + 9), Request::Change(Change::Remove(id))]),
+            }
+        }
+    }
+    turn(&mut store, requests);
+    assert!(turns > 25, "in {turns} turns");
+    for now in [START + 8, START + 9] {
+        loop {
+            let claimed = ids(&claim(&mut store, now).0);
+            if claimed.is_empty() {
+                break;
+            }
+            for id in claimed {
+                let is_back = now == START + 9 && put_back.remove(&id);
+                assert!(is_back || lent.insert(id), "{id} was lent twice");
+            }
+        }
+    }
+    assert!(put_back.is_empty());
+    assert_eq!(lent.len(), MANY as usize);
+}
+
 #[test]
 fn what_came_without_the_scheduler_is_discovered() {
     let mut queue = Queue::new();
@@ -229,7 +297,8 @@ fn what_came_without_the_scheduler_is_discovered() {
     queue.accept(5, &["bob"]);
     turn(&mut store, [Request::Discover(vec![id(5, 0).message()])]);
     let known = (1..=3).map(|n| id(n, 0)).chain([id(4, 0), id(4, 1)]).collect();
-    assert_eq!(filled(&turn(&mut store, [Request::Known(known)])), [(Kind::Mda, START)]);
+    turn(&mut store, [Request::Known(known)]);
+    assert_eq!(filled(&turn(&mut store, [])), [(Kind::Mda, START)]);
     queue.accept(6, &["bob"]);
     let messages = vec![id(6, 0).message(), id(7, 0).message()];
     let answers = turn(&mut store, [Request::Discover(messages)]);
