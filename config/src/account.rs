@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use crate::action::{Action, Local, Method, Userbase};
 use crate::config::Config;
+use crate::observe::{Found, Key, Observer};
 use crate::surroundings::{Lookup, User, Users};
+use crate::table::{LookupError, Service, TableId};
 
 /// The user of a local delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,12 +34,30 @@ impl Config {
     /// it is delivered to.
     pub fn account(&self, action: &Action, user: &str, users: &dyn Users) -> Account {
         match &action.method {
-            Method::Local(local) => self.local_account(local, user, users),
+            Method::Local(local) => self.local_account(local, user, users, &mut ()),
             Method::Relay(_) => Account::Unknown,
         }
     }
 
-    pub(crate) fn local_account(&self, local: &Local, name: &str, users: &dyn Users) -> Account {
+    pub(crate) fn local_account<O: Observer>(
+        &self,
+        local: &Local,
+        name: &str,
+        users: &dyn Users,
+        observer: &mut O,
+    ) -> Account {
+        let account = self.asked_account(local, name, users, observer);
+        observer.account(name, &account);
+        account
+    }
+
+    fn asked_account<O: Observer>(
+        &self,
+        local: &Local,
+        name: &str,
+        users: &dyn Users,
+        observer: &mut O,
+    ) -> Account {
         if name.is_empty() {
             return Account::Unknown;
         }
@@ -49,7 +69,7 @@ impl Config {
                 Lookup::Later => return Account::Later,
                 Lookup::Error => return Account::Failed,
             },
-            Userbase::Table(table) => match self.tables.get(table).value(name) {
+            Userbase::Table(table) => match self.value(table, Service::UserInfo, name, observer) {
                 Ok(Some(value)) => match parse(name, value) {
                     Some(user) => Arc::new(user),
                     None => return Account::Failed,
@@ -67,6 +87,20 @@ impl Config {
             },
         };
         Account::User { user, runs_as }
+    }
+
+    /// The value of a key of a table.
+    pub(crate) fn value<O: Observer>(
+        &self,
+        table: TableId,
+        service: Service,
+        key: &str,
+        observer: &mut O,
+    ) -> Result<Option<&str>, LookupError> {
+        let value = self.tables.get(table).value(key);
+        let answer = value.map(|value| value.map_or(Found::Nothing, Found::Value));
+        observer.looked_up(table, service, Key::Text(key), answer);
+        value
     }
 }
 

@@ -20,9 +20,10 @@ use crate::action::{Action, Aliases, Delivery, Local, Method};
 use crate::alias::{self, Target};
 use crate::config::Config;
 use crate::limits;
+use crate::observe::{Fate, Observer};
 use crate::rules::{Decision, Facts};
 use crate::surroundings::{User, Users};
-use crate::table::{LookupError, TableId, lower};
+use crate::table::{LookupError, Service, TableId, lower};
 
 /// Somebody who gets the message.
 #[derive(Debug, Clone)]
@@ -61,28 +62,61 @@ pub enum Expansion {
 }
 
 /// Why an expansion ends without recipients.
-enum Stop {
-    Invalid,
-    Temporary,
-    /// 524, or 424 when it may get better.
-    Problem,
-    ProblemForNow,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stop {
+    /// A rule rejects an address, or no rule takes it.
+    Refused,
+    /// A look-up that a rule needs failed.
+    Undecided,
+    /// An address is not in its `virtual` table.
+    NotInVirtual,
+    /// The look-up of an alias failed.
+    AliasFailed,
+    /// There is no such user.
+    NoUser,
+    /// A user could not be looked up.
+    UserFailed,
+    /// Aliases lead on for [`limits::EXPANSION_DEPTH`] steps.
+    TooDeep,
+    /// More than [`limits::EXPANSION_NODES`] addresses and users.
+    TooMany,
+    /// There is nobody at the end: the aliases go round in a circle.
+    Nobody,
+    /// A user without a `.forward`, and the action is `forward-only`.
+    ForwardOnly,
+    /// A user, and the action is `expand-only`.
+    ExpandOnly,
+    /// An element whose machinery is not there yet: a command, a file, an included list.
+    NotYet,
+    /// The reply that an alias has.
     Told(Reply<'static>),
+    /// A user is not in the cache.
     Later,
 }
 
 const PROBLEM: &str = "Mailing list expansion problem";
 
 impl From<LookupError> for Stop {
-    /// The failure of an alias look-up; those of rules and users are [`Stop::Temporary`].
+    /// The failure of an alias look-up; those of rules and users have their own words.
     fn from(_: LookupError) -> Stop {
-        Stop::ProblemForNow
+        Stop::AliasFailed
     }
 }
 
 impl Config {
     /// Expands a recipient. `users` is only asked for the users of the system.
     pub fn expand(&self, facts: &Facts<'_>, rcpt: &Mailbox, users: &dyn Users) -> Expansion {
+        self.expand_observed(facts, rcpt, users, &mut ())
+    }
+
+    /// Expands a recipient and tells the observer all that is done for it.
+    pub fn expand_observed<O: Observer>(
+        &self,
+        facts: &Facts<'_>,
+        rcpt: &Mailbox,
+        users: &dyn Users,
+        observer: &mut O,
+    ) -> Expansion {
         let mut work = Work {
             config: self,
             facts,
@@ -90,11 +124,17 @@ impl Config {
             nodes: Vec::new(),
             seen: None,
             recipients: Vec::new(),
+            observer,
         };
         match work.run(rcpt) {
             Ok(()) => Expansion::Deliver(work.distinct()),
-            Err(Stop::Later) => Expansion::Later,
-            Err(stop) => Expansion::Refuse(refusal(stop, rcpt)),
+            Err(stop) => {
+                work.observer.stopped(&stop);
+                match stop {
+                    Stop::Later => Expansion::Later,
+                    stop => Expansion::Refuse(refusal(stop, rcpt)),
+                }
+            }
         }
     }
 }
@@ -102,10 +142,12 @@ impl Config {
 /// The reply: text and recipient.
 fn refusal(stop: Stop, rcpt: &Mailbox) -> Reply<'static> {
     let base = match stop {
-        Stop::Invalid => reply::INVALID_RECIPIENT,
-        Stop::Temporary | Stop::Later => reply::TEMPORARY_FAILURE,
-        Stop::Problem => Reply::fixed(524, Some((2, 4)), PROBLEM),
-        Stop::ProblemForNow => Reply::fixed(424, Some((2, 4)), PROBLEM),
+        Stop::Refused | Stop::NoUser => reply::INVALID_RECIPIENT,
+        Stop::Undecided | Stop::UserFailed | Stop::NotYet | Stop::Later => reply::TEMPORARY_FAILURE,
+        Stop::NotInVirtual | Stop::TooDeep | Stop::TooMany | Stop::Nobody | Stop::ExpandOnly => {
+            Reply::fixed(524, Some((2, 4)), PROBLEM)
+        }
+        Stop::AliasFailed | Stop::ForwardOnly => Reply::fixed(424, Some((2, 4)), PROBLEM),
         Stop::Told(reply) => reply,
     };
     let enhanced = base.enhanced().map(|enhanced| (enhanced.subject, enhanced.detail));
@@ -138,7 +180,7 @@ struct Owner {
     action: Arc<Action>,
 }
 
-struct Work<'w> {
+struct Work<'w, O> {
     config: &'w Config,
     facts: &'w Facts<'w>,
     users: &'w dyn Users,
@@ -147,17 +189,20 @@ struct Work<'w> {
     /// more than the recipient itself.
     seen: Option<HashSet<(What, usize)>>,
     recipients: Vec<Recipient>,
+    observer: &'w mut O,
 }
 
 /// In the place of an owner's index for what is met once in all.
 const ANYWHERE: usize = usize::MAX;
 
-impl Work<'_> {
+impl<O: Observer> Work<'_, O> {
     fn run(&mut self, rcpt: &Mailbox) -> Result<(), Stop> {
+        self.observer.step(0);
         self.address(0, rcpt, 0)?;
         let mut next = 0;
         while next < self.nodes.len() {
             let node = self.nodes[next].clone();
+            self.observer.step(next + 1);
             match (&node.what, &node.owner) {
                 (What::Address(address), _) => self.address(next + 1, address, node.depth)?,
                 (What::User { name, itself }, Some(owner)) => {
@@ -168,19 +213,24 @@ impl Work<'_> {
             }
             next += 1;
         }
-        if self.recipients.is_empty() { Err(Stop::Problem) } else { Ok(()) }
+        if self.recipients.is_empty() { Err(Stop::Nobody) } else { Ok(()) }
     }
 
     /// Without those that got the message twice: one user of one address over two aliases.
     fn distinct(mut self) -> Vec<Recipient> {
         if self.recipients.len() > 1 {
             let mut known = HashSet::new();
+            let observer = self.observer;
             self.recipients.retain(|recipient| {
                 let user = match &recipient.agent {
                     Agent::Local { user, .. } => Some(user.clone()),
                     Agent::Relay => None,
                 };
-                known.insert((recipient.dest.clone(), user))
+                let is_new = known.insert((recipient.dest.clone(), user));
+                if !is_new {
+                    observer.repeats(recipient);
+                }
+                is_new
             });
         }
         self.recipients
@@ -188,17 +238,13 @@ impl Work<'_> {
 
     fn address(&mut self, index: usize, address: &Mailbox, depth: u8) -> Result<(), Stop> {
         let config = self.config;
-        let action = match config.decide_for(self.facts, address, depth > 0) {
+        let action = match config.decide_for(self.facts, address, depth > 0, self.observer) {
             Decision::Action { action, .. } => action,
-            Decision::Reject { .. } => return Err(Stop::Invalid),
-            Decision::Failed { .. } => return Err(Stop::Temporary),
+            Decision::Reject { .. } => return Err(Stop::Refused),
+            Decision::Failed { .. } => return Err(Stop::Undecided),
         };
         let Method::Local(local) = &action.method else {
-            self.recipients.push(Recipient {
-                dest: address.clone(),
-                action: Arc::clone(action),
-                agent: Agent::Relay,
-            });
+            self.deliver_to(action, address, Agent::Relay);
             return Ok(());
         };
         let owner = || {
@@ -210,7 +256,7 @@ impl Work<'_> {
                 self.virtual_targets(table, address.local_part(), Some(address.domain()))?;
             return match targets {
                 Some(targets) => self.push(targets, &owner(), None, depth),
-                None => Err(Stop::Problem),
+                None => Err(Stop::NotInVirtual),
             };
         }
         let name = lower(address.local_part());
@@ -238,7 +284,7 @@ impl Work<'_> {
     }
 
     /// What a user's name stands for, if it is an alias.
-    fn alias_targets(&self, local: &Local, name: &str) -> Result<Option<Vec<Target>>, Stop> {
+    fn alias_targets(&mut self, local: &Local, name: &str) -> Result<Option<Vec<Target>>, Stop> {
         match local.aliases {
             Aliases::None => Ok(None),
             Aliases::Virtual(table) => self.virtual_targets(table, name, None),
@@ -252,7 +298,7 @@ impl Work<'_> {
 
     /// The first of the keys of a virtual table; without a domain the address has an empty one.
     fn virtual_targets(
-        &self,
+        &mut self,
         table: TableId,
         local: &str,
         domain: Option<&str>,
@@ -274,13 +320,13 @@ impl Work<'_> {
     }
 
     fn first<'k>(
-        &self,
+        &mut self,
         table: TableId,
         keys: impl IntoIterator<Item = &'k str>,
     ) -> Result<Option<Vec<Target>>, Stop> {
-        let table = self.config.tables.get(table);
         for key in keys {
-            let Some(value) = table.value(key)? else { continue };
+            let value = self.config.value(table, Service::Alias, key, self.observer)?;
+            let Some(value) = value else { continue };
             let targets = alias::parse(value).map_err(|_| LookupError::BadValue)?;
             // An alias of nothing is none.
             return Ok(Some(targets).filter(|targets| !targets.is_empty()));
@@ -301,12 +347,13 @@ impl Work<'_> {
         depth: u8,
     ) -> Result<(), Stop> {
         if depth + 1 >= limits::EXPANSION_DEPTH {
-            return Err(Stop::Problem);
+            return Err(Stop::TooDeep);
         }
         let seen = self.seen.get_or_insert_with(|| {
             HashSet::from([(What::Address(owner.address.clone()), ANYWHERE)])
         });
         for target in targets {
+            self.observer.target(&target);
             let what = match target {
                 Target::Address(address) => What::Address(address),
                 Target::User(name) => {
@@ -315,7 +362,7 @@ impl Work<'_> {
                 }
                 Target::Error(reply) => return Err(Stop::Told(reply)),
                 Target::Include(_) | Target::Filter(_) | Target::File(_) => {
-                    return Err(Stop::Temporary);
+                    return Err(Stop::NotYet);
                 }
             };
             let below = match what {
@@ -323,12 +370,14 @@ impl Work<'_> {
                 What::User { .. } => owner.index,
             };
             if !seen.insert((what.clone(), below)) {
+                self.observer.fate(Fate::Known);
                 continue;
             }
             if self.nodes.len() >= limits::EXPANSION_NODES {
-                return Err(Stop::Problem);
+                return Err(Stop::TooMany);
             }
             self.nodes.push(Node { what, depth: depth + 1, owner: Some(Arc::clone(owner)) });
+            self.observer.fate(Fate::Node(self.nodes.len()));
         }
         Ok(())
     }
@@ -342,23 +391,25 @@ impl Work<'_> {
         name: &str,
     ) -> Result<(), Stop> {
         let name = self.bare(name);
-        let runs_as = match self.config.local_account(local, name, self.users) {
+        let runs_as = match self.config.local_account(local, name, self.users, self.observer) {
             Account::User { runs_as, .. } => Some(runs_as),
             Account::Own => None,
-            Account::Unknown => return Err(Stop::Invalid),
+            Account::Unknown => return Err(Stop::NoUser),
             Account::Later => return Err(Stop::Later),
-            Account::Failed => return Err(Stop::Temporary),
+            Account::Failed => return Err(Stop::UserFailed),
         };
         match local.delivery {
-            Delivery::ForwardOnly => return Err(Stop::ProblemForNow),
-            Delivery::ExpandOnly => return Err(Stop::Problem),
+            Delivery::ForwardOnly => return Err(Stop::ForwardOnly),
+            Delivery::ExpandOnly => return Err(Stop::ExpandOnly),
             _ => {}
         }
-        self.recipients.push(Recipient {
-            dest: address.clone(),
-            action: Arc::clone(action),
-            agent: Agent::Local { user: name.into(), runs_as },
-        });
+        self.deliver_to(action, address, Agent::Local { user: name.into(), runs_as });
         Ok(())
+    }
+
+    fn deliver_to(&mut self, action: &Arc<Action>, dest: &Mailbox, agent: Agent) {
+        let recipient = Recipient { dest: dest.clone(), action: Arc::clone(action), agent };
+        self.observer.delivers(&recipient);
+        self.recipients.push(recipient);
     }
 }

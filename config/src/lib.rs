@@ -16,6 +16,7 @@
 //! | [`config`], [`listen`], [`action`], [`rules`], [`filter`] | the types, and what rules decide |
 //! | [`table`] | tables and how keys match |
 //! | [`alias`], [`account`], [`expand`] | from a recipient to those who get the message |
+//! | [`observe`] | what is told of a decision while it is made |
 //! | [`mod@format`], [`url`] | specifiers in paths, relay URLs |
 //! | [`mod@print`] | the effective configuration in today's words |
 //! | [`limits`] | every bound and default, with its reason |
@@ -34,6 +35,7 @@ mod grammar;
 mod lex;
 pub mod limits;
 pub mod listen;
+pub mod observe;
 pub mod print;
 pub mod rules;
 pub mod surroundings;
@@ -49,6 +51,7 @@ pub use diagnostic::{Diagnostic, Position, Severity};
 pub use expand::{Agent, Expansion, Recipient};
 pub use format::{FormatError, Values};
 pub use listen::{Auth, Listen, SocketListen, StrayNewline, Tls};
+pub use observe::Observer;
 pub use rules::{Client, Decision, Facts, Match};
 pub use surroundings::{Files, Host, Interfaces, Lookup, User, Users};
 

@@ -3,7 +3,8 @@
 //! Rules are tried in the order of the file and the first that matches decides. Conditions are
 //! tried in the order of [`Condition`]; a look-up that fails ends the evaluation with a
 //! temporary failure, and `!` does not turn a failure into a success. The decision asks nothing
-//! of the outside, so that the code that decides is also the code that explains.
+//! of the outside, and tells an [`Observer`] each step, so that the code that decides is also the
+//! code that explains.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use smtpd_engine::address::{self, Mailbox};
 use crate::action::Action;
 use crate::config::{ActionId, Config};
 use crate::diagnostic::Position;
+use crate::observe::{Found, Key, Miss, Never, Observer};
 use crate::table::{LookupError, Operand, Service};
 
 /// One rule. A legacy rule `from local` is two of them where sessions can be authenticated,
@@ -161,19 +163,24 @@ pub enum Condition {
 impl Config {
     /// What the rules say of a recipient as the client gave it.
     pub fn decide(&self, facts: &Facts<'_>, rcpt: &Mailbox) -> Decision<'_> {
-        self.decide_for(facts, rcpt, false)
+        self.decide_for(facts, rcpt, false, &mut ())
     }
 
     /// The same, also for an address that an alias led to (`internal`): then `from` sees the
     /// key `local` instead of the client.
-    pub(crate) fn decide_for(
+    pub(crate) fn decide_for<O: Observer>(
         &self,
         facts: &Facts<'_>,
         rcpt: &Mailbox,
         internal: bool,
+        observer: &mut O,
     ) -> Decision<'_> {
+        observer.asked(rcpt, internal);
+        let mut trial = Trial { config: self, facts, rcpt, internal, observer };
         for (rule, candidate) in self.matches.iter().enumerate() {
-            match self.first_failing(candidate, facts, rcpt, internal) {
+            let outcome = trial.first_miss(candidate);
+            trial.observer.tried(rule, outcome);
+            match outcome {
                 Ok(Some(_)) => {}
                 Ok(None) => {
                     return match candidate.verdict {
@@ -189,97 +196,6 @@ impl Config {
         Decision::Reject { rule: None }
     }
 
-    /// The first condition of the rule that does not hold, `None` when all do.
-    ///
-    /// # Errors
-    /// When a look-up fails; the rules after this one must not be asked then.
-    pub fn first_failing(
-        &self,
-        rule: &Match,
-        facts: &Facts<'_>,
-        rcpt: &Mailbox,
-        internal: bool,
-    ) -> Result<Option<Condition>, LookupError> {
-        if let Some(tag) = &rule.tag
-            && self.contains(tag.what, Service::String, facts.tag.unwrap_or(""))? == tag.not
-        {
-            return Ok(Some(Condition::Tag));
-        }
-        if !self.comes_from(rule.from, facts, internal)? {
-            return Ok(Some(Condition::From));
-        }
-        if self.is_for(rule.to.what, rcpt)? == rule.to.not {
-            return Ok(Some(Condition::For));
-        }
-        if let Some(helo) = &rule.helo
-            && self.contains(helo.what, Service::Domain, facts.helo)? == helo.not
-        {
-            return Ok(Some(Condition::Helo));
-        }
-        if let Some(auth) = &rule.auth
-            && self.is_authenticated(auth.what, facts)? == auth.not
-        {
-            return Ok(Some(Condition::Auth));
-        }
-        if let Some(tls) = &rule.tls
-            && facts.tls == tls.not
-        {
-            return Ok(Some(Condition::Tls));
-        }
-        if let Some(from) = &rule.mail_from
-            && self.has_address(from.what, facts.sender)? == from.not
-        {
-            return Ok(Some(Condition::MailFrom));
-        }
-        if let Some(to) = &rule.rcpt_to
-            && self.has_address(to.what, Some(rcpt))? == to.not
-        {
-            return Ok(Some(Condition::RcptTo));
-        }
-        Ok(None)
-    }
-
-    fn comes_from(
-        &self,
-        from: Test<From>,
-        facts: &Facts<'_>,
-        internal: bool,
-    ) -> Result<bool, LookupError> {
-        let holds = match from.what {
-            From::Any => true,
-            From::Local => {
-                internal
-                    || match facts.client {
-                        Client::Socket => true,
-                        Client::Ip(ip) => self.is_local_address(ip),
-                    }
-            }
-            // These look at the client, and behind an alias there is none: never, also negated.
-            From::Socket | From::Rdns(_) if internal => return Ok(false),
-            From::Socket => facts.client == Client::Socket,
-            From::Src(operand) => {
-                let client = if internal { Client::Socket } else { facts.client };
-                self.tables.get(operand.table).contains_client(client)
-            }
-            From::Rdns(operand) => match (facts.rdns, operand) {
-                (None, None) => false,
-                // A table cannot say anything of a client without a name, also negated.
-                (None, Some(_)) => return Ok(false),
-                (Some(_), None) => true,
-                (Some(name), Some(operand)) => self.contains(operand, Service::Domain, name)?,
-            },
-        };
-        Ok(holds != from.not)
-    }
-
-    fn is_for(&self, to: For, rcpt: &Mailbox) -> Result<bool, LookupError> {
-        match to {
-            For::Any => Ok(true),
-            For::Local => Ok(self.is_local_domain(rcpt.domain())),
-            For::Domain(operand) => self.contains(operand, Service::Domain, rcpt.domain()),
-        }
-    }
-
     /// Whether mail for that domain is for this machine: `localhost`, the server name, or one of
     /// its addresses as a literal (RFC 5321 section 4.1.3).
     pub fn is_local_domain(&self, domain: &str) -> bool {
@@ -288,15 +204,109 @@ impl Config {
         }
         domain.eq_ignore_ascii_case("localhost") || domain.eq_ignore_ascii_case(&self.host.name)
     }
+}
 
-    fn is_authenticated(
-        &self,
-        operand: Option<Operand>,
-        facts: &Facts<'_>,
-    ) -> Result<bool, LookupError> {
-        match (operand, facts.auth) {
+/// One recipient before the rules.
+struct Trial<'t, O> {
+    config: &'t Config,
+    facts: &'t Facts<'t>,
+    rcpt: &'t Mailbox,
+    internal: bool,
+    observer: &'t mut O,
+}
+
+impl<O: Observer> Trial<'_, O> {
+    /// The first condition of the rule that does not hold, `None` when all do.
+    ///
+    /// # Errors
+    /// When a look-up fails; the rules after this one must not be asked then.
+    fn first_miss(&mut self, rule: &Match) -> Result<Option<Miss>, LookupError> {
+        let miss = |condition| Ok(Some(Miss { condition, never: None }));
+        let facts = self.facts;
+        if let Some(tag) = &rule.tag
+            && self.contains(tag.what, Service::String, facts.tag.unwrap_or(""))? == tag.not
+        {
+            return miss(Condition::Tag);
+        }
+        if let Some(never) = self.never(rule.from.what) {
+            return Ok(Some(Miss { condition: Condition::From, never: Some(never) }));
+        }
+        if self.comes_from(rule.from.what)? == rule.from.not {
+            return miss(Condition::From);
+        }
+        if self.is_for(rule.to.what)? == rule.to.not {
+            return miss(Condition::For);
+        }
+        if let Some(helo) = &rule.helo
+            && self.contains(helo.what, Service::Domain, facts.helo)? == helo.not
+        {
+            return miss(Condition::Helo);
+        }
+        if let Some(auth) = &rule.auth
+            && self.is_authenticated(auth.what)? == auth.not
+        {
+            return miss(Condition::Auth);
+        }
+        if let Some(tls) = &rule.tls
+            && facts.tls == tls.not
+        {
+            return miss(Condition::Tls);
+        }
+        if let Some(from) = &rule.mail_from
+            && self.has_address(from.what, facts.sender)? == from.not
+        {
+            return miss(Condition::MailFrom);
+        }
+        if let Some(to) = &rule.rcpt_to
+            && self.has_address(to.what, Some(self.rcpt))? == to.not
+        {
+            return miss(Condition::RcptTo);
+        }
+        Ok(None)
+    }
+
+    /// Why `from` cannot hold, negated or not: it looks at what is not there.
+    fn never(&self, from: From) -> Option<Never> {
+        match from {
+            From::Socket | From::Rdns(_) if self.internal => Some(Never::NoClient),
+            From::Rdns(Some(_)) if self.facts.rdns.is_none() => Some(Never::NoReverseName),
+            _ => None,
+        }
+    }
+
+    fn comes_from(&mut self, from: From) -> Result<bool, LookupError> {
+        let facts = self.facts;
+        match from {
+            From::Any => Ok(true),
+            From::Local => Ok(self.internal
+                || match facts.client {
+                    Client::Socket => true,
+                    Client::Ip(ip) => self.config.is_local_address(ip),
+                }),
+            From::Socket => Ok(facts.client == Client::Socket),
+            From::Src(operand) => {
+                let client = if self.internal { Client::Socket } else { facts.client };
+                Ok(self.contains_client(operand, client))
+            }
+            From::Rdns(None) => Ok(facts.rdns.is_some()),
+            From::Rdns(Some(operand)) => {
+                self.contains(operand, Service::Domain, facts.rdns.unwrap_or(""))
+            }
+        }
+    }
+
+    fn is_for(&mut self, to: For) -> Result<bool, LookupError> {
+        match to {
+            For::Any => Ok(true),
+            For::Local => Ok(self.config.is_local_domain(self.rcpt.domain())),
+            For::Domain(operand) => self.contains(operand, Service::Domain, self.rcpt.domain()),
+        }
+    }
+
+    fn is_authenticated(&mut self, operand: Option<Operand>) -> Result<bool, LookupError> {
+        match (operand, self.facts.auth) {
             // The system vouches for who writes to its socket.
-            (None, user) => Ok(user.is_some() || facts.client == Client::Socket),
+            (None, user) => Ok(user.is_some() || self.facts.client == Client::Socket),
             (Some(_), None) => Ok(false),
             (Some(operand), Some(user)) if user.contains('@') => {
                 self.contains(operand, Service::MailAddr, user)
@@ -306,15 +316,31 @@ impl Config {
     }
 
     fn has_address(
-        &self,
+        &mut self,
         operand: Operand,
         address: Option<&Mailbox>,
     ) -> Result<bool, LookupError> {
         self.contains(operand, Service::MailAddr, address.map_or("@", Mailbox::as_str))
     }
 
-    fn contains(&self, operand: Operand, service: Service, key: &str) -> Result<bool, LookupError> {
+    fn contains(
+        &mut self,
+        operand: Operand,
+        service: Service,
+        key: &str,
+    ) -> Result<bool, LookupError> {
         let service = if operand.regex { Service::Regex } else { service };
-        self.tables.get(operand.table).contains(service, key, self.smtp.sub_addr_delim)
+        let config = self.config;
+        let table = config.tables.get(operand.table);
+        let found = table.contains(service, key, config.smtp.sub_addr_delim);
+        self.observer.looked_up(operand.table, service, Key::Text(key), found.map(Found::key));
+        found
+    }
+
+    fn contains_client(&mut self, operand: Operand, client: Client) -> bool {
+        let found = self.config.tables.get(operand.table).contains_client(client);
+        let (service, answer) = (Service::NetAddr, Ok(Found::key(found)));
+        self.observer.looked_up(operand.table, service, Key::Client(client), answer);
+        found
     }
 }

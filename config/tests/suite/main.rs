@@ -5,4 +5,5 @@ mod expand;
 mod listen;
 mod machine;
 mod noise;
+mod observe;
 mod rules;
