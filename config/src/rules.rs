@@ -160,6 +160,20 @@ pub enum Condition {
     RcptTo,
 }
 
+impl Condition {
+    /// All of them, in that order.
+    pub const ALL: [Condition; 8] = [
+        Condition::Tag,
+        Condition::From,
+        Condition::For,
+        Condition::Helo,
+        Condition::Auth,
+        Condition::Tls,
+        Condition::MailFrom,
+        Condition::RcptTo,
+    ];
+}
+
 impl Config {
     /// What the rules say of a recipient as the client gave it.
     pub fn decide(&self, facts: &Facts<'_>, rcpt: &Mailbox) -> Decision<'_> {

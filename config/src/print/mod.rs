@@ -11,14 +11,18 @@ mod rule;
 
 use std::time::Duration;
 
-use crate::action::Method;
+use crate::action::{Action, Method};
 use crate::config::{Config, Family, MtaLimits, QueueKey};
 use crate::limits;
+use crate::rules::{Condition, Match};
 use crate::table::{Backend, Operand, Shape, TableId};
 use crate::value::{delay_text, size_text};
 
 /// Stands for a key, and is none.
 const NO_KEY: &str = "KEY";
+
+/// Elements of a list that are shown to people.
+const BRIEF: usize = 4;
 
 /// In quotes, so that the lexer gives the same text back.
 fn quote(text: &str) -> String {
@@ -45,28 +49,64 @@ fn not(not: bool) -> &'static str {
 
 /// The whole configuration, a line for each statement.
 pub fn config(config: &Config) -> String {
-    Printer { config, out: String::new() }.all()
+    Printer::whole(config).all()
+}
+
+/// A rule in one line for people: long lists are cut short, and values of maps left out, among
+/// which there may be passwords.
+pub fn rule(config: &Config, rule: &Match) -> String {
+    Printer::brief(config).rule(rule)
+}
+
+/// A condition of a rule in the same manner; empty when the rule does not have it.
+pub fn condition(config: &Config, rule: &Match, condition: Condition) -> String {
+    Printer::brief(config).condition(rule, condition).unwrap_or_default()
+}
+
+/// What an action does in the same manner, without its name.
+pub fn action(config: &Config, action: &Action) -> String {
+    Printer::brief(config).method(&action.method, action.ttl)
+}
+
+/// A table in the same manner: its name, or what is written in its place.
+pub fn table(config: &Config, table: TableId) -> String {
+    Printer::brief(config).operand(table)
 }
 
 /// An action's method and options: what a legacy action is named by.
 pub(crate) fn method(config: &Config, method: &Method, ttl: Option<Duration>) -> String {
-    let printer = Printer { config, out: String::new() };
-    let mut text = match method {
-        Method::Local(local) => printer.local(local),
-        Method::Relay(relay) => printer.relay(relay),
-    };
-    if let Some(ttl) = ttl {
-        text += &format!(" ttl {}", delay_text(ttl));
-    }
-    text
+    Printer::whole(config).method(method, ttl)
 }
 
 struct Printer<'c> {
     config: &'c Config,
     out: String,
+    /// For people, and not to be read again.
+    brief: bool,
+}
+
+impl<'c> Printer<'c> {
+    fn whole(config: &'c Config) -> Printer<'c> {
+        Printer { config, out: String::new(), brief: false }
+    }
+
+    fn brief(config: &'c Config) -> Printer<'c> {
+        Printer { brief: true, ..Printer::whole(config) }
+    }
 }
 
 impl Printer<'_> {
+    fn method(&self, method: &Method, ttl: Option<Duration>) -> String {
+        let mut text = match method {
+            Method::Local(local) => self.local(local),
+            Method::Relay(relay) => self.relay(relay),
+        };
+        if let Some(ttl) = ttl {
+            text += &format!(" ttl {}", delay_text(ttl));
+        }
+        text
+    }
+
     fn line(&mut self, text: impl AsRef<str>) {
         self.out.push_str(text.as_ref());
         self.out.push('\n');
@@ -83,11 +123,12 @@ impl Printer<'_> {
         }
         self.socket();
         for action in config.actions() {
-            let text = method(config, &action.method, action.ttl);
+            let text = self.method(&action.method, action.ttl);
             self.line(format!("action {} {text}", quote(&action.name)));
         }
         for rule in &config.matches {
-            self.rule(rule);
+            let text = self.rule(rule);
+            self.line(text);
         }
         self.out
     }
@@ -240,14 +281,19 @@ impl Printer<'_> {
     }
 
     fn inline(&self, entries: &crate::table::Entries, shape: Shape) -> String {
-        let elements: Vec<String> = entries
-            .sorted()
-            .into_iter()
+        let all = entries.sorted();
+        let shown = if self.brief { BRIEF.min(all.len()) } else { all.len() };
+        let mut elements: Vec<String> = all[..shown]
+            .iter()
             .map(|(key, entry)| match shape {
+                Shape::Map if self.brief => format!("{} = ...", quote(key)),
                 Shape::Map => format!("{} = {}", quote(key), quote(&entry.value)),
                 _ => quote(key),
             })
             .collect();
+        if shown < all.len() {
+            elements.push(format!("... {} more", all.len() - shown));
+        }
         format!("{{ {} }}", elements.join(", "))
     }
 

@@ -1,10 +1,8 @@
 //! `action` and `match` lines.
 
-use std::fmt::Write;
-
 use super::{Printer, not, quote};
 use crate::action::{Aliases, Delivery, Local, Relay, RelayTls, Route, Userbase};
-use crate::rules::{For, From, Match, Test, Verdict};
+use crate::rules::{Condition, For, From, Match, Test, Verdict};
 use crate::table::Operand;
 
 impl Printer<'_> {
@@ -82,51 +80,57 @@ impl Printer<'_> {
         text
     }
 
-    pub(super) fn rule(&mut self, rule: &Match) {
+    pub(super) fn rule(&self, rule: &Match) -> String {
         let mut text = "match".to_owned();
-        let with = |test: Test<Operand>, word: &str| {
-            format!(" {}{word} {}", not(test.not), self.pattern(test.what))
-        };
-        if let Some(tag) = rule.tag {
-            text += &with(tag, "tag");
+        for condition in Condition::ALL {
+            if let Some(words) = self.condition(rule, condition) {
+                text += " ";
+                text += &words;
+            }
         }
-        let from = match rule.from.what {
-            From::Local => "local".to_owned(),
-            From::Socket => "socket".to_owned(),
-            From::Any => "any".to_owned(),
-            From::Src(operand) => format!("src {}", self.pattern(operand)),
-            From::Rdns(None) => "rdns".to_owned(),
-            From::Rdns(Some(operand)) => format!("rdns {}", self.pattern(operand)),
-        };
-        let to = match rule.to.what {
-            For::Local => "local".to_owned(),
-            For::Any => "any".to_owned(),
-            For::Domain(operand) => format!("domain {}", self.pattern(operand)),
-        };
-        let (not_from, not_for) = (not(rule.from.not), not(rule.to.not));
-        write!(text, " {not_from}from {from} {not_for}for {to}").ok();
-        if let Some(helo) = rule.helo {
-            text += &with(helo, "helo");
-        }
-        if let Some(auth) = rule.auth {
-            let table = auth.what.map(|operand| format!(" {}", self.pattern(operand)));
-            text += &format!(" {}auth{}", not(auth.not), table.unwrap_or_default());
-        }
-        if let Some(tls) = rule.tls {
-            text += &format!(" {}tls", not(tls.not));
-        }
-        if let Some(from) = rule.mail_from {
-            text += &with(from, "mail-from");
-        }
-        if let Some(to) = rule.rcpt_to {
-            text += &with(to, "rcpt-to");
-        }
-        text += &match rule.verdict {
+        text + &match rule.verdict {
             Verdict::Reject => " reject".to_owned(),
             Verdict::Action(id) => {
                 format!(" action {}", quote(&self.config.action_at(id).name))
             }
+        }
+    }
+
+    /// The words of one condition of a rule, if it has that one.
+    pub(super) fn condition(&self, rule: &Match, condition: Condition) -> Option<String> {
+        let with = |test: Test<Operand>, word: &str| {
+            format!("{}{word} {}", not(test.not), self.pattern(test.what))
         };
-        self.line(text);
+        Some(match condition {
+            Condition::Tag => with(rule.tag?, "tag"),
+            Condition::From => {
+                let from = match rule.from.what {
+                    From::Local => "local".to_owned(),
+                    From::Socket => "socket".to_owned(),
+                    From::Any => "any".to_owned(),
+                    From::Src(operand) => format!("src {}", self.pattern(operand)),
+                    From::Rdns(None) => "rdns".to_owned(),
+                    From::Rdns(Some(operand)) => format!("rdns {}", self.pattern(operand)),
+                };
+                format!("{}from {from}", not(rule.from.not))
+            }
+            Condition::For => {
+                let to = match rule.to.what {
+                    For::Local => "local".to_owned(),
+                    For::Any => "any".to_owned(),
+                    For::Domain(operand) => format!("domain {}", self.pattern(operand)),
+                };
+                format!("{}for {to}", not(rule.to.not))
+            }
+            Condition::Helo => with(rule.helo?, "helo"),
+            Condition::Auth => {
+                let auth = rule.auth?;
+                let table = auth.what.map(|operand| format!(" {}", self.pattern(operand)));
+                format!("{}auth{}", not(auth.not), table.unwrap_or_default())
+            }
+            Condition::Tls => format!("{}tls", not(rule.tls?.not)),
+            Condition::MailFrom => with(rule.mail_from?, "mail-from"),
+            Condition::RcptTo => with(rule.rcpt_to?, "rcpt-to"),
+        })
     }
 }
