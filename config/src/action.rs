@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use crate::diagnostic::Position;
 use crate::format::Template;
+use crate::places::Places;
 use crate::table::TableId;
+use crate::tls::{Ciphers, Protocols};
 
 /// A named action. Envelopes keep the name and look it up when they are due, so queued mail
 /// follows a changed configuration.
@@ -15,11 +17,14 @@ pub struct Action {
     pub name: Arc<str>,
     /// Where it is declared.
     pub position: Position,
+    /// Where its options stand.
+    pub places: Places,
     /// What it does.
     pub method: Method,
     /// Life time of its envelopes, instead of `queue ttl`.
     pub ttl: Option<Duration>,
-    /// Legacy: the life time is fixed when the message comes in, not looked up later.
+    /// `ttl ... fixed`, and always in legacy files: the life time is the one of the day when the
+    /// message came in, not looked up later.
     pub ttl_at_submission: bool,
 }
 
@@ -118,9 +123,9 @@ pub struct Relay {
     /// Trust anchors, lower-cased name.
     pub ca: Option<String>,
     /// Cipher list.
-    pub ciphers: Option<String>,
+    pub ciphers: Option<Ciphers>,
     /// Protocol list.
-    pub protocols: Option<String>,
+    pub protocols: Option<Protocols>,
     /// Filter of the outgoing session.
     pub filter: Option<String>,
     /// Rewrite the sender of forwarded mail.
@@ -151,4 +156,6 @@ pub enum RelayTls {
     Require,
     /// Required; the certificate is not looked at.
     RequireUnverified,
+    /// Not used, also when it is offered.
+    Never,
 }

@@ -15,9 +15,11 @@ use crate::diagnostic::Position;
 use crate::filter::{Filter, Processor};
 use crate::limits;
 use crate::listen::{Listen, SocketListen};
+use crate::places::Places;
 use crate::rules::Match;
 use crate::surroundings::Host;
 use crate::table::Tables;
+use crate::tls::Ciphers;
 
 /// The grammar a file is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -46,13 +48,13 @@ pub struct Config {
     /// `pki` and `ca` lines by lower-cased name.
     pub pki: HashMap<String, Pki>,
     /// CA bundles by lower-cased name.
-    pub ca: HashMap<String, PathBuf>,
+    pub ca: HashMap<String, Ca>,
     /// Filter processes by name.
     pub processors: HashMap<String, Processor>,
     /// Filters by name.
     pub filters: HashMap<String, Filter>,
-    /// `mda wrapper` command templates by name.
-    pub wrappers: HashMap<String, String>,
+    /// `mda wrapper` lines by name.
+    pub wrappers: HashMap<String, Wrapper>,
     /// `queue ...`
     pub queue: Queue,
     /// `smtp ...`
@@ -73,6 +75,8 @@ pub struct Config {
     pub control_socket: PathBuf,
     /// `daemon user`: whom the daemon becomes when it is started by root.
     pub daemon_user: String,
+    /// Where directives stand of which there is one: `queue directory`, `srs key`, ...
+    pub places: Places,
     pub(crate) actions: Vec<Arc<Action>>,
     pub(crate) action_names: HashMap<Arc<str>, ActionId>,
     pub(crate) inactive: Vec<Inactive>,
@@ -92,12 +96,32 @@ pub struct Inactive {
 }
 
 /// Certificate and key of a name.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pki {
+    /// The first line that names it.
+    pub position: Position,
     /// Certificate chain (PEM).
     pub cert: Option<PathBuf>,
     /// Private key (PEM).
     pub key: Option<PathBuf>,
+}
+
+/// Trust anchors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ca {
+    /// Where it is declared.
+    pub position: Position,
+    /// Certificates (PEM).
+    pub file: PathBuf,
+}
+
+/// A command around the command of a delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wrapper {
+    /// Where it is declared.
+    pub position: Position,
+    /// The command; `%{mda}` in it stands for the one of the delivery.
+    pub command: String,
 }
 
 /// Where and how long mail waits.
@@ -151,7 +175,7 @@ pub struct Smtp {
     /// What separates user and sub-address in a local part.
     pub sub_addr_delim: char,
     /// Cipher list of listeners and relays without one of their own.
-    pub ciphers: Option<String>,
+    pub ciphers: Option<Ciphers>,
 }
 
 /// Limits of outgoing mail.
@@ -353,6 +377,7 @@ impl Config {
             admd: None,
             control_socket: PathBuf::from(limits::CONTROL_SOCKET),
             daemon_user: limits::DAEMON_USER.to_owned(),
+            places: Places::default(),
             actions: Vec::new(),
             action_names: HashMap::new(),
             inactive: Vec::new(),

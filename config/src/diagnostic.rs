@@ -4,7 +4,7 @@
 //! below it the line with a caret, what was expected there and the nearest known word.
 //! Nothing here knows a grammar: the readers say what they expected.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::sync::Arc;
 
 use crate::limits;
@@ -23,7 +23,11 @@ pub struct Position {
 impl fmt::Display for Position {
     /// `file:line`, as every old tool expects it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.file, self.line)
+        // The file may be one that an `include` names.
+        for character in self.file.chars() {
+            f.write_char(if character.is_control() { '?' } else { character })?;
+        }
+        write!(f, ":{}", self.line)
     }
 }
 
@@ -34,6 +38,8 @@ pub enum Severity {
     Error,
     /// Read and understood, yet worth a look.
     Warning,
+    /// Nothing to change, but to know: `-W` does not mind it.
+    Note,
 }
 
 /// One mistake or warning.
@@ -75,6 +81,11 @@ impl Diagnostic {
     /// A warning without a place.
     pub fn warning(message: impl Into<String>) -> Diagnostic {
         Diagnostic { severity: Severity::Warning, ..Diagnostic::error(message) }
+    }
+
+    /// A note without a place.
+    pub fn note(message: impl Into<String>) -> Diagnostic {
+        Diagnostic { severity: Severity::Note, ..Diagnostic::error(message) }
     }
 
     /// Whether the configuration cannot be used.
@@ -135,7 +146,7 @@ impl Collected {
     pub fn wants(&self, severity: Severity) -> bool {
         match severity {
             Severity::Error => self.errors <= limits::DIAGNOSTICS,
-            Severity::Warning => self.warnings <= limits::DIAGNOSTICS,
+            Severity::Warning | Severity::Note => self.warnings <= limits::DIAGNOSTICS,
         }
     }
 
@@ -159,7 +170,7 @@ impl Collected {
         }
         match diagnostic.severity {
             Severity::Error => self.errors += 1,
-            Severity::Warning => self.warnings += 1,
+            Severity::Warning | Severity::Note => self.warnings += 1,
         }
         self.all.push(diagnostic);
     }
@@ -198,9 +209,11 @@ impl fmt::Display for Diagnostic {
         if let Some(position) = &self.position {
             write!(f, "{position}: ")?;
         }
-        if self.severity == Severity::Warning {
-            f.write_str("warning: ")?;
-        }
+        f.write_str(match self.severity {
+            Severity::Error => "",
+            Severity::Warning => "warning: ",
+            Severity::Note => "note: ",
+        })?;
         f.write_str(&self.message)?;
         if let (Some(position), Some(line)) = (&self.position, &self.line) {
             let margin = format!("{}:{}", position.line, position.column);

@@ -14,10 +14,11 @@
 //! | [`surroundings`] | what is asked of the machine |
 //! | `lex`, `grammar`, `words` | from octets to the types |
 //! | [`config`], [`listen`], [`action`], [`rules`], [`filter`] | the types, and what rules decide |
+//! | [`places`] | where the words of these types are written |
 //! | [`table`] | tables and how keys match |
 //! | [`alias`], [`account`], [`expand`] | from a recipient to those who get the message |
 //! | [`observe`] | what is told of a decision while it is made |
-//! | [`mod@format`], [`url`] | specifiers in paths, relay URLs |
+//! | [`mod@format`], [`url`], [`tls`] | specifiers in paths, relay URLs, cipher and protocol lists |
 //! | [`mod@print`] | the effective configuration in today's words |
 //! | [`limits`] | every bound and default, with its reason |
 
@@ -36,10 +37,12 @@ mod lex;
 pub mod limits;
 pub mod listen;
 pub mod observe;
+pub mod places;
 pub mod print;
 pub mod rules;
 pub mod surroundings;
 pub mod table;
+pub mod tls;
 pub mod url;
 mod value;
 mod words;
@@ -52,6 +55,7 @@ pub use expand::{Agent, Expansion, Recipient};
 pub use format::{FormatError, Values};
 pub use listen::{Auth, Listen, SocketListen, StrayNewline, Tls};
 pub use observe::Observer;
+pub use places::Places;
 pub use rules::{Client, Decision, Facts, Match};
 pub use surroundings::{Files, Host, Interfaces, Lookup, User, Users};
 

@@ -61,6 +61,9 @@ pub const RELAY_URL: usize = 1_023;
 /// Octets of a listener's tag (upstream: 32).
 pub const TAG: usize = 32;
 
+/// Certificates of one listener (upstream: 32).
+pub const LISTENER_PKI: usize = 32;
+
 /// Ages of `bounce warn-interval` (upstream keeps four and ignores the rest; we say so).
 pub const WARN_INTERVALS: usize = 4;
 

@@ -4,14 +4,18 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::config::{Config, Family};
 use crate::diagnostic::{Diagnostic, Position};
+use crate::places::Places;
 use crate::surroundings::Interfaces;
 use crate::table::TableId;
+use crate::tls::{Ciphers, Protocols};
 
 /// A TCP listener, which may stand for several addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listen {
     /// Where it is written.
     pub position: Position,
+    /// Where its options stand.
+    pub places: Places,
     /// An interface, an address, a host name or `all`, as written.
     pub on: String,
     /// Only addresses of this family.
@@ -25,9 +29,9 @@ pub struct Listen {
     /// Trust anchors for client certificates.
     pub ca: Option<String>,
     /// Cipher list.
-    pub ciphers: Option<String>,
+    pub ciphers: Option<Ciphers>,
     /// Protocol list.
-    pub protocols: Option<String>,
+    pub protocols: Option<Protocols>,
     /// AUTH.
     pub auth: Auth,
     /// Name of the filter of its sessions.

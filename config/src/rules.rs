@@ -15,6 +15,7 @@ use crate::action::Action;
 use crate::config::{ActionId, Config};
 use crate::diagnostic::Position;
 use crate::observe::{Found, Key, Miss, Never, Observer};
+use crate::places::Places;
 use crate::table::{LookupError, Operand, Service};
 
 /// One rule. A legacy rule `from local` is two of them where sessions can be authenticated,
@@ -23,6 +24,8 @@ use crate::table::{LookupError, Operand, Service};
 pub struct Match {
     /// Where it is written.
     pub position: Position,
+    /// Where its conditions stand.
+    pub places: Places,
     /// Listener's tag.
     pub tag: Option<Test<Operand>>,
     /// Where the message comes from.

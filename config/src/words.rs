@@ -233,6 +233,64 @@ pub const ONLY_LEGACY: &[(&str, &str)] = &[
     ("subaddressing-delimiter", "smtp sub-addr-delim C"),
 ];
 
+/// Words inside of statements that only the grammar of before 2018 has, or had for a while, with
+/// what is written today.
+const DROPPED: &[(&str, &str)] = &[
+    ("as", "mail-from ADDRESS in a relay, user NAME in a delivery"),
+    ("authenticated", "auth"),
+    ("certificate", "pki NAME on a listener or relay, cert FILE in a pki or ca line"),
+    ("deliver", "the method alone: maildir, mbox, lmtp ... or mda ..."),
+    ("dhparams", "nothing: keys are exchanged on elliptic curves"),
+    ("dsn-notify", "no-dsn"),
+    ("dsn-ret", "nothing: reports quote the header unless the sender asks for more"),
+    ("expire", "ttl DELAY, at the end of the action"),
+    ("mask-source", "mask-src"),
+    ("max-mta-deferred", "mta max-deferred N"),
+    ("recipient", "rcpt-to"),
+    ("secure", "two lines: one with tls, one with smtps"),
+    ("sender", "mail-from"),
+    ("session", "smtp limit ..."),
+    ("source", "src"),
+    ("ssl", "two lines: one with tls, one with smtps"),
+    ("tagged", "tag"),
+    ("to", "the method alone: maildir, mbox, lmtp ... or mda ..."),
+    ("via", "host URL"),
+];
+
+/// Likewise the words of today, with what a file of before 2018 has for them.
+const LATER: &[(&str, &str)] = &[
+    ("action", "what is done stands in the rule: deliver to maildir, relay"),
+    ("auth", "authenticated"),
+    ("cert", "certificate FILE"),
+    ("domain", "relay via URL in a rule for the domain"),
+    ("expand-only", "a rule without an action"),
+    ("helo-src", "hostnames <TABLE>"),
+    ("host", "relay via URL"),
+    ("lmtp", "deliver to lmtp ..."),
+    ("mail-from", "sender ... in a rule, as ADDRESS in a relay"),
+    ("maildir", "deliver to maildir"),
+    ("mask-src", "mask-source"),
+    ("mbox", "deliver to mbox"),
+    ("mda", "deliver to mda ..."),
+    ("mx", "the host behind backup"),
+    ("no-verify", "nothing: certificates were verified only with verify"),
+    ("rcpt-to", "recipient ..."),
+    ("src", "source ..."),
+    ("tag", "tagged NAME"),
+    ("ttl", "expire DELAY"),
+    ("user", "as USER, behind the command of mda or the destination of lmtp"),
+];
+
+/// What a file of that grammar has for a word of the other one.
+pub fn instead(dialect: Dialect, word: &str) -> Option<String> {
+    let (words, when) = match dialect {
+        Dialect::Modern => (DROPPED, "a word of before 2018; today"),
+        Dialect::Legacy => (LATER, "a word of today; in this file, which is of before 2018"),
+    };
+    let (_, instead) = words.iter().find(|(known, _)| *known == word)?;
+    Some(format!("{when}: {instead}"))
+}
+
 /// Whether an unquoted word of that grammar cannot be a name.
 pub fn is_reserved(dialect: Dialect, word: &str) -> bool {
     match dialect {
@@ -258,6 +316,16 @@ mod tests {
         for (word, _) in ONLY_LEGACY {
             assert!(LEGACY_STATEMENTS.contains(word) && !MODERN_STATEMENTS.contains(word));
         }
+    }
+
+    #[test]
+    fn words_for_another_grammar_are_found() {
+        for words in [DROPPED, LATER] {
+            assert!(words.is_sorted());
+        }
+        let found = instead(Dialect::Modern, "sender");
+        assert_eq!(found.as_deref(), Some("a word of before 2018; today: mail-from"));
+        assert_eq!(instead(Dialect::Legacy, "sender"), None);
     }
 
     #[test]

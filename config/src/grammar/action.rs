@@ -1,6 +1,7 @@
 //! `action NAME ...`: local delivery and relaying.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::action::{Action, Aliases, Delivery, Local, Method, Relay, RelayTls, Route, Userbase};
 use crate::config::ActionId;
@@ -45,20 +46,23 @@ impl Reader<'_> {
             return Err(Fault::new(name.place, Diagnostic::error(message).help(first)));
         }
         let (word, at) = cursor.needed_word(&METHODS)?;
+        let mut seen = Seen::default();
+        seen.note(word, at);
         let (method, ttl) = match word {
             "relay" => {
                 self.relay_waits(at);
-                self.relay(cursor)?
+                self.relay(cursor, &mut seen)?
             }
-            _ => self.local(cursor, word, at)?,
+            _ => self.local(cursor, word, at, &mut seen)?,
         };
         cursor.finish()?;
         self.declare(Action {
             name: name.text.to_string().into(),
             position: self.position(name.place),
+            places: self.places(&seen),
             method,
-            ttl,
-            ttl_at_submission: false,
+            ttl: ttl.map(|ttl| ttl.delay),
+            ttl_at_submission: ttl.is_some_and(|ttl| ttl.fixed),
         });
         Ok(())
     }
@@ -75,7 +79,8 @@ impl Reader<'_> {
         cursor: &mut Cursor<'_>,
         word: &'static str,
         at: Place,
-    ) -> Parse<(Method, Option<std::time::Duration>)> {
+        seen: &mut Seen,
+    ) -> Parse<(Method, Option<TimeToLive>)> {
         let delivery = match word {
             "mbox" => Delivery::Mbox,
             "maildir" => {
@@ -99,7 +104,6 @@ impl Reader<'_> {
             wrapper: None,
         };
         let mut ttl = None;
-        let mut seen = Seen::default();
         while let Some((word, at)) = cursor.word(&LOCAL)? {
             seen.once(word, at, "action")?;
             if seen.has("ttl") && word != "ttl" {
@@ -120,10 +124,10 @@ impl Reader<'_> {
                     local.wrapper = Some(name.text.to_string());
                     self.inactive(at, "wrappers do not work yet");
                 }
-                _ => ttl = Some(cursor.delay("ttl delay")?),
+                _ => ttl = Some(time_to_live(cursor)?),
             }
         }
-        self.check_local(&local, &seen, at)?;
+        self.check_local(&local, seen, at)?;
         Ok((Method::Local(Box::new(local)), ttl))
     }
 
@@ -217,10 +221,13 @@ impl Reader<'_> {
         self.report(at, warning.help("mail for it is accepted and held in the queue"));
     }
 
-    fn relay(&mut self, cursor: &mut Cursor<'_>) -> Parse<(Method, Option<std::time::Duration>)> {
+    fn relay(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        seen: &mut Seen,
+    ) -> Parse<(Method, Option<TimeToLive>)> {
         let mut relay = Relay::default();
         let mut ttl = None;
-        let mut seen = Seen::default();
         let known: Vec<&'static str> = RELAY.iter().copied().chain(["ttl"]).collect();
         while let Some((word, at)) = cursor.word(&known)? {
             seen.once(word, at, "action")?;
@@ -228,7 +235,7 @@ impl Reader<'_> {
                 return Err(Fault::error(at, "ttl must be the last option of an action"));
             }
             match word {
-                "ttl" => ttl = Some(cursor.delay("ttl delay")?),
+                "ttl" => ttl = Some(time_to_live(cursor)?),
                 "backup" | "host" | "domain" => {
                     for other in ["backup", "host", "domain"] {
                         if other != word && seen.has(other) {
@@ -260,7 +267,7 @@ impl Reader<'_> {
                 _ => self.relay_option(cursor, word, &mut relay)?,
             }
         }
-        self.check_relay(&relay, &seen);
+        self.check_relay(&relay, seen);
         Ok((Method::Relay(Box::new(relay)), ttl))
     }
 
@@ -278,18 +285,14 @@ impl Reader<'_> {
                 let place = cursor.place();
                 let table = self.operand(cursor, "host", Takes::List)?;
                 for (url, _) in self.keys(table) {
-                    self.check_url(&url, place)?;
+                    if let Err(help) = RelayUrl::parse(&url) {
+                        let joined = cursor.joined(&url, |url| RelayUrl::parse(url).is_ok());
+                        return Err(bad_url("invalid relay URL", &url, help, joined, place));
+                    }
                 }
                 Route::Hosts(table)
             }
             _ => Route::Domains(self.operand(cursor, "domain", Takes::Map)?),
-        })
-    }
-
-    fn check_url(&self, url: &str, place: Place) -> Parse<()> {
-        RelayUrl::parse(url).map(drop).map_err(|help| {
-            let message = format!("invalid relay URL: {url}");
-            Fault::new(place, Diagnostic::error(message).help(help))
         })
     }
 
@@ -304,16 +307,22 @@ impl Reader<'_> {
             "helo-src" => relay.helo_src = Some(self.operand(cursor, "helo-src", Takes::Map)?),
             "pki" => relay.pki = Some(self.known_pki(cursor)?),
             "ca" => relay.ca = Some(self.known_ca(cursor)?),
-            "ciphers" => relay.ciphers = Some(cursor.string("a cipher list")?.text.to_string()),
-            "protocols" => {
-                relay.protocols = Some(cursor.string("a protocol list")?.text.to_string());
-            }
+            "ciphers" => relay.ciphers = Some(self.ciphers(cursor)?),
+            "protocols" => relay.protocols = Some(self.protocols(cursor)?),
             "src" => relay.src = Some(self.operand(cursor, "src", Takes::Keys)?),
             "mail-from" => relay.mail_from = Some(sender(cursor)?),
             "tls" => {
-                relay.tls = match cursor.eat("no-verify") {
-                    true => RelayTls::RequireUnverified,
-                    false => RelayTls::Require,
+                relay.tls = if cursor.eat("no-verify") {
+                    RelayTls::RequireUnverified
+                } else if cursor.eat("never") {
+                    RelayTls::Never
+                } else {
+                    let words = ["no-verify", "never"].iter().chain(&RELAY).chain(&["ttl"]);
+                    let known: Vec<&'static str> = words.copied().collect();
+                    if cursor.peek().is_some_and(|token| !known.iter().any(|word| token.is(word))) {
+                        return Err(cursor.unknown(&known));
+                    }
+                    RelayTls::Require
                 };
             }
             _ => relay.filter = Some(self.filter_reference(cursor)?),
@@ -335,12 +344,46 @@ impl Reader<'_> {
         if relay.auth.is_none() && urls.iter().any(|url| url.label.is_some()) {
             complain("No auth table for relaying", "the URL has a label: add auth <TABLE>");
         }
-        if relay.tls != RelayTls::Opportunistic
+        if relay.tls == RelayTls::Never
+            && urls.iter().any(|url| matches!(url.scheme, Scheme::SmtpTls | Scheme::Smtps))
+        {
+            complain("tls never, and a URL that needs TLS", "write smtp+notls://, or leave it out");
+        }
+        if matches!(relay.tls, RelayTls::Require | RelayTls::RequireUnverified)
             && urls.iter().any(|url| matches!(url.scheme, Scheme::SmtpNoTls | Scheme::Lmtp))
         {
             complain("TLS required for relaying", "the URL never uses TLS: leave tls out");
         }
     }
+}
+
+/// The mistake that a relay URL is none, perhaps because a blank stands in it.
+pub(super) fn bad_url(
+    message: &str,
+    url: &str,
+    help: String,
+    joined: Option<String>,
+    place: Place,
+) -> Box<Fault> {
+    let diagnostic = match joined {
+        Some(joined) => Diagnostic::error("a URL that is broken in two by a blank")
+            .help(format!("write {joined}")),
+        None => Diagnostic::error(format!("{message}: {url}")).help(help),
+    };
+    Fault::new(place, diagnostic)
+}
+
+/// `ttl D [fixed]`.
+#[derive(Clone, Copy)]
+struct TimeToLive {
+    delay: Duration,
+    /// What it is when a message comes in it is for good.
+    fixed: bool,
+}
+
+fn time_to_live(cursor: &mut Cursor<'_>) -> Parse<TimeToLive> {
+    let delay = cursor.delay("ttl delay")?;
+    Ok(TimeToLive { delay, fixed: cursor.eat("fixed") })
 }
 
 /// A template in a word or string.

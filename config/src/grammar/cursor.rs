@@ -186,6 +186,13 @@ impl<'s> Cursor<'s> {
         }
     }
 
+    /// The word before the next token, if it is none of the keywords.
+    fn before(&self) -> Option<&'s str> {
+        let token = self.next.checked_sub(1).and_then(|at| self.tokens.get(at))?;
+        let name = token.kind == Kind::Word && !words::is_reserved(self.dialect, &token.text);
+        name.then_some(&token.text)
+    }
+
     /// The mistake that none of these words is next.
     pub fn unknown(&self, known: &[&'static str]) -> Box<Fault> {
         let (message, written) = match self.peek() {
@@ -198,8 +205,25 @@ impl<'s> Cursor<'s> {
             None => ("something is missing at the end of the line".to_owned(), ""),
         };
         let mut fault = self.fault(message);
-        fault.diagnostic = fault.diagnostic.nearest(written, known.iter().copied()).expects(known);
+        let mut diagnostic = fault.diagnostic.expects(known);
+        if let Some(instead) = words::instead(self.dialect, written) {
+            diagnostic = diagnostic.help(instead);
+        } else if let Some(before) = self.before()
+            && let Some(instead) = words::instead(self.dialect, before)
+        {
+            // It is no keyword here, so it was taken for a name.
+            diagnostic = diagnostic.help(format!("\"{before}\" before it is {instead}"));
+        }
+        fault.diagnostic = diagnostic.nearest(written, known.iter().copied());
         fault
+    }
+
+    /// The text before the next token and that token in one, if that is good: what was meant
+    /// where a blank broke a text in two.
+    pub fn joined(&self, before: &str, good: impl Fn(&str) -> bool) -> Option<String> {
+        let rest = self.peek().filter(|t| matches!(t.kind, Kind::Word | Kind::Number))?;
+        let joined = format!("{before}{}", rest.text);
+        good(&joined).then_some(joined)
     }
 
     /// Nothing more may follow.
@@ -245,6 +269,10 @@ impl Seen {
     /// For an option that may stand several times.
     pub fn note(&mut self, word: &'static str, place: Place) {
         self.0.push((word, place));
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, Place)> {
+        self.0.iter().copied()
     }
 
     pub fn place(&self, word: &str) -> Option<Place> {

@@ -3,6 +3,8 @@
 //! All three generations are read at once: where a later one has more, a file of an earlier one
 //! does not use it. Rules are in [`super::legacy_rule`].
 
+use std::collections::HashSet;
+
 use crate::config::Dialect;
 use crate::diagnostic::Diagnostic;
 use crate::listen::Tls;
@@ -11,15 +13,18 @@ use crate::words;
 
 use super::Reader;
 use super::cursor::{Cursor, Parse};
-use super::modern::dhe;
-use super::shared::{Scope, path};
-use crate::lex::Fault;
+use super::shared::Scope;
+use crate::lex::{Fault, Place};
 
 /// What can only be finished when the whole file is read.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     /// Rules whose `from local` takes authenticated sessions in: their indices.
     pub from_local: Vec<usize>,
+    /// Certificates whose listeners have trust anchors of the same name.
+    pub pki_ca: HashSet<String>,
+    /// Where each listener stands.
+    pub listeners: Vec<Place>,
 }
 
 impl Reader<'_> {
@@ -56,14 +61,14 @@ impl Reader<'_> {
             }
             "subaddressing-delimiter" => self.delimiter(cursor),
             "ciphers" => {
-                self.config.smtp.ciphers = Some(cursor.string("a cipher list")?.text.to_string());
+                self.config.smtp.ciphers = Some(self.ciphers(cursor)?);
                 self.inactive(at, "TLS does not work yet");
                 cursor.finish()
             }
             "curve" => {
                 cursor.string("a curve")?;
-                let warning = Diagnostic::warning("curve has no effect any more");
-                self.report(at, warning.help("the key exchange chooses by itself"));
+                let note = Diagnostic::note("curve has no effect any more");
+                self.report(at, note.help("the key exchange chooses by itself"));
                 cursor.finish()
             }
             "limit" => match cursor.needed_word(&["session", "mda", "scheduler", "mta"])?.0 {
@@ -73,14 +78,8 @@ impl Reader<'_> {
                 _ => self.mta_limits(cursor),
             },
             "queue" => self.legacy_queue(cursor),
-            "pki" => self.legacy_pki(cursor),
-            "ca" => {
-                let name = self.certificate_name(cursor)?;
-                cursor.needed_word(&["certificate"])?;
-                let file = path(cursor, "the bundle's file")?;
-                self.config.ca.insert(name, file);
-                cursor.finish()
-            }
+            "pki" => self.pki(cursor),
+            "ca" => self.ca(cursor),
             "filter" | "enqueuer" => {
                 let diagnostic =
                     Diagnostic::error("filters of that time speak a protocol of that time")
@@ -99,36 +98,6 @@ impl Reader<'_> {
         }
     }
 
-    fn legacy_pki(&mut self, cursor: &mut Cursor<'_>) -> Parse<()> {
-        let name = self.certificate_name(cursor)?;
-        let known = ["certificate", "key", "ca", "dhparams", "dhe"];
-        cursor.unless_empty(&known)?;
-        while let Some((word, at)) = cursor.word(&known)? {
-            match word {
-                "dhe" => dhe(cursor)?,
-                "dhparams" => {
-                    path(cursor, "the parameters' file")?;
-                    let warning = Diagnostic::warning("dhparams has no effect any more");
-                    self.report(at, warning.help("the key exchange chooses by itself"));
-                }
-                "ca" => {
-                    let file = path(cursor, "the bundle's file")?;
-                    self.config.ca.insert(name.clone(), file);
-                }
-                "certificate" => {
-                    let file = path(cursor, "the certificate's file")?;
-                    self.config.pki.entry(name.clone()).or_default().cert = Some(file);
-                }
-                _ => {
-                    let file = path(cursor, "the key's file")?;
-                    self.config.pki.entry(name.clone()).or_default().key = Some(file);
-                }
-            }
-        }
-        self.config.pki.entry(name).or_default();
-        Ok(())
-    }
-
     /// A listener whose certificate is not named has the one of its host name, else the one
     /// called `*`; files of 5.3 have no `pki` lines and name it after the interface.
     fn find_certificates(&mut self) {
@@ -138,19 +107,19 @@ impl Reader<'_> {
             if listen.tls == Tls::Never || !listen.pki.is_empty() {
                 continue;
             }
+            let place = self.legacy.listeners[index];
             let name = listen.name(&self.config).to_ascii_lowercase();
             let found = [&*name, "*"].into_iter().find(|n| self.config.pki.contains_key(*n));
             let found = match found {
                 Some(found) => found.to_owned(),
                 None if old => {
                     let on = listen.on.clone();
-                    self.legacy_certificate(&on)
+                    self.legacy_certificate(&on, place)
                 }
                 None => {
                     let diagnostic = Diagnostic::error(format!("no certificate for {name}"))
-                        .at(listen.position.clone())
                         .help("add pki NAME to the listener");
-                    self.diagnostics.push(diagnostic);
+                    self.report(place, diagnostic);
                     continue;
                 }
             };
@@ -163,6 +132,12 @@ impl Reader<'_> {
     pub(super) fn finish_legacy(&mut self) {
         if self.dialect == Dialect::Legacy {
             self.find_certificates();
+            for listen in &mut self.config.listeners {
+                let anchors = listen.pki.iter().find(|name| self.legacy.pki_ca.contains(*name));
+                if listen.ca.is_none() {
+                    listen.ca = anchors.cloned();
+                }
+            }
         }
         if !self.has_auth() {
             return;

@@ -15,7 +15,7 @@ use crate::table::{Entries, TableId};
 use crate::url::LegacyUrl;
 
 use super::Reader;
-use super::action::template;
+use super::action::{bad_url, template};
 use super::cursor::{Cursor, Parse, Seen};
 use super::matching::Draft;
 use super::shared::path;
@@ -32,6 +32,8 @@ struct Doing {
     userbase: Userbase,
     forward_only: Option<Place>,
     ttl: Option<Duration>,
+    /// Options of `relay`.
+    options: Seen,
 }
 
 impl Reader<'_> {
@@ -46,7 +48,7 @@ impl Reader<'_> {
             let Some((word, at)) = cursor.word(&CONDITIONS)? else { break };
             self.condition(cursor, word, at, &mut draft, &mut seen)?;
         }
-        self.push_rule(draft, start, Verdict::Reject);
+        self.push_rule(draft, &seen, start, Verdict::Reject);
         Ok(())
     }
 
@@ -60,6 +62,7 @@ impl Reader<'_> {
             userbase: Userbase::System,
             forward_only: None,
             ttl: None,
+            options: Seen::default(),
         };
         let known: Vec<&'static str> = CONDITIONS
             .iter()
@@ -92,7 +95,8 @@ impl Reader<'_> {
                 "relay" => {
                     seen.once("action", at, "rule")?;
                     self.relay_waits(at);
-                    doing.method = Some(Method::Relay(Box::new(self.legacy_relay(cursor)?)));
+                    let relay = self.legacy_relay(cursor, &mut doing.options)?;
+                    doing.method = Some(Method::Relay(Box::new(relay)));
                 }
                 "expire" => {
                     seen.once(word, at, "rule")?;
@@ -106,12 +110,12 @@ impl Reader<'_> {
             }
         }
         let action = self.rule_action(doing, &mut draft, &seen, start)?;
-        self.push_rule(draft, start, Verdict::Action(action));
+        self.push_rule(draft, &seen, start, Verdict::Action(action));
         Ok(())
     }
 
-    fn push_rule(&mut self, draft: Draft, start: Place, verdict: Verdict) {
-        let rule = draft.rule(self.position(start), verdict);
+    fn push_rule(&mut self, draft: Draft, seen: &Seen, start: Place, verdict: Verdict) {
+        let rule = draft.rule(self.position(start), self.places(seen), verdict);
         if rule.from.what == From::Local {
             self.legacy.from_local.push(self.config.matches.len());
         }
@@ -207,20 +211,16 @@ impl Reader<'_> {
     }
 
     /// What follows `relay`.
-    fn legacy_relay(&mut self, cursor: &mut Cursor<'_>) -> Parse<Relay> {
+    fn legacy_relay(&mut self, cursor: &mut Cursor<'_>, seen: &mut Seen) -> Parse<Relay> {
         let mut relay = Relay::default();
         let via = cursor.eat("via").then(|| cursor.string("a URL")).transpose()?;
         if let Some(url) = via
-            && url.text.ends_with('+')
-            && let Some(rest) = cursor.peek()
-            && rest.text.contains("://")
+            && let Err(help) = LegacyUrl::parse(&url.text, false)
         {
-            let diagnostic = Diagnostic::error("a URL that is broken in two by a blank")
-                .help(format!("write {}{}", url.text, rest.text));
-            return Err(Fault::new(url.place, diagnostic));
+            let joined = cursor.joined(&url.text, |url| LegacyUrl::parse(url, false).is_ok());
+            return Err(bad_url("invalid url", &url.text, help, joined, url.place));
         }
         let mut verify = false;
-        let mut seen = Seen::default();
         // Words of relay alone; what else follows belongs to the rule.
         let more: &[&str] = if via.is_some() { &["verify"] } else { &["backup", "tls"] };
         while let Some(token) = cursor.peek() {
@@ -308,8 +308,9 @@ impl Reader<'_> {
             "pki" => relay.pki = Some(self.known_pki(cursor)?),
             "ca" => relay.ca = Some(self.known_ca(cursor)?),
             _ => {
+                let place = cursor.place();
                 let name = path(cursor, "a certificate's name")?;
-                relay.pki = Some(self.legacy_certificate(&name.to_string_lossy()));
+                relay.pki = Some(self.legacy_certificate(&name.to_string_lossy(), place));
             }
         }
         Ok(())
@@ -373,10 +374,18 @@ impl Reader<'_> {
         if let Some(id) = self.config.action_names.get(&*name) {
             return Ok(*id);
         }
-        let position = self.position(start);
-        let ttl = doing.ttl;
-        let name = name.into();
-        Ok(self.declare(Action { name, position, method, ttl, ttl_at_submission: true }))
+        let mut places = self.places(seen);
+        for (word, position) in self.places(&doing.options).iter() {
+            places.add(word, position.clone());
+        }
+        Ok(self.declare(Action {
+            name: name.into(),
+            position: self.position(start),
+            places,
+            method,
+            ttl: doing.ttl,
+            ttl_at_submission: true,
+        }))
     }
 }
 

@@ -5,6 +5,7 @@ use crate::diagnostic::Diagnostic;
 use crate::lex::{Fault, Kind, Place};
 use crate::limits;
 use crate::listen::{Auth, Listen, Senders, SocketListen, StrayNewline, Tls};
+use crate::places::Places;
 
 use super::cursor::{Cursor, Parse, Seen};
 use super::table::Takes;
@@ -47,6 +48,7 @@ impl Reader<'_> {
         let on = cursor.string("an interface or address")?.text.to_string();
         let mut listen = Listen {
             position: self.position(place),
+            places: Places::default(),
             on,
             family: None,
             port: 0,
@@ -75,6 +77,7 @@ impl Reader<'_> {
         let mut seen = Seen::default();
         let mut both_ports = false;
         while let Some((word, at)) = cursor.word(&known)? {
+            listen.places.add(word, self.position(at));
             let slot = match word {
                 "inet4" | "inet6" => "address family",
                 "tls" | "tls-require" | "smtps" | "ssl" | "secure" => "TLS",
@@ -104,13 +107,13 @@ impl Reader<'_> {
             let mut second = listen.clone();
             second.tls = Tls::Smtps { verify: false };
             second.port = 465;
-            self.push_listen(second, true);
+            self.push_listen(second, true, place);
         }
-        self.push_listen(listen, seen.has("port"));
+        self.push_listen(listen, seen.has("port"), place);
         Ok(())
     }
 
-    fn push_listen(&mut self, mut listen: Listen, has_port: bool) {
+    fn push_listen(&mut self, mut listen: Listen, has_port: bool, place: Place) {
         if !has_port {
             listen.port = match listen.tls {
                 Tls::Smtps { .. } => 465,
@@ -118,6 +121,7 @@ impl Reader<'_> {
             };
         }
         self.config.listeners.push(listen);
+        self.legacy.listeners.push(place);
     }
 
     fn listen_option(
@@ -136,17 +140,19 @@ impl Reader<'_> {
             "smtps" => listen.tls = Tls::Smtps { verify: cursor.eat("verify") },
             "pki" => {
                 let name = self.known_pki(cursor)?;
+                if listen.pki.len() == limits::LISTENER_PKI {
+                    let message = format!("more than {} certificates", limits::LISTENER_PKI);
+                    return Err(Fault::error(at, message));
+                }
                 listen.pki.push(name);
             }
             "certificate" => {
                 let name = cursor.string("a certificate's name")?;
-                listen.pki.push(self.legacy_certificate(&name.text));
+                listen.pki.push(self.legacy_certificate(&name.text, name.place));
             }
             "ca" => listen.ca = Some(self.known_ca(cursor)?),
-            "ciphers" => listen.ciphers = Some(cursor.string("a cipher list")?.text.to_string()),
-            "protocols" => {
-                listen.protocols = Some(cursor.string("a protocol list")?.text.to_string());
-            }
+            "ciphers" => listen.ciphers = Some(self.ciphers(cursor)?),
+            "protocols" => listen.protocols = Some(self.protocols(cursor)?),
             "auth" | "auth-optional" => {
                 let table = self.optional_operand(cursor, "auth")?;
                 listen.auth = match word {
@@ -177,8 +183,8 @@ impl Reader<'_> {
             }
             "dsn-ret" => {
                 cursor.needed_word(&["headers"])?;
-                let warning = Diagnostic::warning("dsn-ret has no effect any more");
-                self.report(at, warning.help("reports quote the header unless the sender asks"));
+                let note = Diagnostic::note("dsn-ret has no effect any more");
+                self.report(at, note.help("reports quote the header unless the sender asks"));
             }
             "proxy-v2" => {
                 listen.proxy_v2 = true;
@@ -274,14 +280,6 @@ impl Reader<'_> {
         let follows = cursor.string_follows()
             || cursor.peek().is_some_and(|t| matches!(t.kind, Kind::Mark('<' | '{')));
         if follows { self.operand(cursor, what, Takes::Map).map(Some) } else { Ok(None) }
-    }
-
-    /// The name that stands for the files of a certificate of 5.3.
-    pub(super) fn legacy_certificate(&mut self, name: &str) -> String {
-        let pki = self.config.pki.entry(name.to_ascii_lowercase()).or_default();
-        pki.cert.get_or_insert_with(|| format!("/etc/mail/certs/{name}.crt").into());
-        pki.key.get_or_insert_with(|| format!("/etc/mail/certs/{name}.key").into());
-        name.to_ascii_lowercase()
     }
 
     /// Whether some listener can authenticate.

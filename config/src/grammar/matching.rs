@@ -2,6 +2,7 @@
 
 use crate::diagnostic::Diagnostic;
 use crate::lex::{Kind, Place};
+use crate::places::Places;
 use crate::rules::{For, From, Match, Test, Verdict};
 use crate::table::Operand;
 
@@ -42,9 +43,10 @@ impl Draft {
     }
 
     /// The rule, with the defaults for what is not written.
-    pub fn rule(self, position: crate::Position, verdict: Verdict) -> Match {
+    pub fn rule(self, position: crate::Position, places: Places, verdict: Verdict) -> Match {
         Match {
             position,
+            places,
             tag: self.tag,
             from: self.from.unwrap_or(Test { not: false, what: From::Local }),
             to: self.to.unwrap_or(Test { not: false, what: For::Local }),
@@ -106,8 +108,8 @@ impl Reader<'_> {
         };
         cursor.finish()?;
         if let Some(verdict) = verdict {
-            let position = self.position(start);
-            self.config.matches.push(draft.rule(position, verdict));
+            let (position, places) = (self.position(start), self.places(&seen));
+            self.config.matches.push(draft.rule(position, places, verdict));
         }
         Ok(())
     }

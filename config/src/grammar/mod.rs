@@ -15,12 +15,14 @@ mod matching;
 mod modern;
 mod shared;
 mod table;
+mod tls;
 
 use std::collections::{HashMap, HashSet};
 
 use crate::config::{Config, Dialect, Inactive};
 use crate::diagnostic::{Collected, Diagnostic, Position};
 use crate::lex::{Fault, Kind, Lexed, Place, Sources, Statement};
+use crate::places::Places;
 use crate::surroundings::{Files, Host};
 use crate::words;
 
@@ -246,6 +248,20 @@ impl Reader<'_> {
         self.sources.position(place)
     }
 
+    fn places(&self, seen: &cursor::Seen) -> Places {
+        let mut places = Places::default();
+        for (word, place) in seen.iter() {
+            places.add(word, self.position(place));
+        }
+        places
+    }
+
+    /// Keeps where a directive of which there is one stands.
+    fn note_place(&mut self, word: &'static str, place: Place) {
+        let position = self.position(place);
+        self.config.places.add(word, position);
+    }
+
     /// Notes what is configured and does not work yet; once for a line and a reason.
     fn inactive(&mut self, place: Place, what: &str) {
         let position = self.position(place);
@@ -282,6 +298,16 @@ impl Reader<'_> {
     /// What can only be said when all is read.
     fn finish(&mut self) {
         self.finish_legacy();
+        self.check_pki();
+        if self.config.srs.as_ref().is_some_and(|srs| srs.key.is_empty()) {
+            let place = self.config.places.of("srs ttl").or(self.config.places.of("srs key"));
+            let mistake = Diagnostic::error("srs without a key").help("add srs key \"SECRET\"");
+            let mistake = match place.cloned() {
+                Some(position) => self.sources.show(mistake.at(position)),
+                None => mistake,
+            };
+            self.diagnostics.push(mistake);
+        }
         if self.config.matches.is_empty() {
             self.diagnostics.push(Diagnostic::error("no rules, nothing to do").help(
                 match self.dialect {

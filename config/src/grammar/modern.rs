@@ -1,13 +1,13 @@
 //! The statements of the grammar since 6.4 (reference: smtpd.conf(5)).
 
-use crate::config::Srs;
+use crate::config::{Srs, Wrapper};
 use crate::diagnostic::Diagnostic;
 use crate::value;
 use crate::words;
 
 use super::Reader;
 use super::cursor::{Cursor, Parse};
-use super::shared::{Scope, path};
+use super::shared::Scope;
 use crate::lex::Fault;
 
 impl Reader<'_> {
@@ -30,13 +30,7 @@ impl Reader<'_> {
                 cursor.needed_word(&["warn-interval"])?;
                 self.warn_intervals(cursor)
             }
-            "ca" => {
-                let name = self.certificate_name(cursor)?;
-                cursor.needed_word(&["cert"])?;
-                let file = path(cursor, "the bundle's file")?;
-                self.config.ca.insert(name, file);
-                cursor.finish()
-            }
+            "ca" => self.ca(cursor),
             "mda" => match cursor.needed_word(&["limit", "wrapper"])?.0 {
                 "limit" => self.limit_set(cursor, Scope::Mda),
                 _ => self.wrapper(cursor),
@@ -85,29 +79,10 @@ impl Reader<'_> {
             let warning = Diagnostic::warning("a wrapper without %{mda} never runs the command");
             self.report(command.place, warning);
         }
-        self.config.wrappers.insert(name.text.to_string(), command.text.to_string());
+        let position = self.position(name.place);
+        let wrapper = Wrapper { position, command: command.text.to_string() };
+        self.config.wrappers.insert(name.text.to_string(), wrapper);
         cursor.finish()
-    }
-
-    fn pki(&mut self, cursor: &mut Cursor<'_>) -> Parse<()> {
-        let name = self.certificate_name(cursor)?;
-        let known = ["cert", "key", "dhe"];
-        cursor.unless_empty(&known)?;
-        while let Some((word, _)) = cursor.word(&known)? {
-            match word {
-                "dhe" => dhe(cursor)?,
-                "cert" => {
-                    let file = path(cursor, "the certificate's file")?;
-                    self.config.pki.entry(name.clone()).or_default().cert = Some(file);
-                }
-                _ => {
-                    let file = path(cursor, "the key's file")?;
-                    self.config.pki.entry(name.clone()).or_default().key = Some(file);
-                }
-            }
-        }
-        self.config.pki.entry(name).or_default();
-        Ok(())
     }
 
     fn queue(&mut self, cursor: &mut Cursor<'_>) -> Parse<()> {
@@ -134,7 +109,7 @@ impl Reader<'_> {
                 cursor.finish()
             }
             _ => {
-                self.config.smtp.ciphers = Some(cursor.string("a cipher list")?.text.to_string());
+                self.config.smtp.ciphers = Some(self.ciphers(cursor)?);
                 self.inactive(at, "TLS does not work yet");
                 cursor.finish()
             }
@@ -163,19 +138,8 @@ impl Reader<'_> {
             _ => srs.key = cursor.string("a key")?.text.to_string(),
         }
         self.config.srs = Some(srs);
+        self.note_place(if word == "key" { "srs key" } else { "srs ttl" }, at);
         self.inactive(at, "SRS does not work yet");
         cursor.finish()
     }
-}
-
-/// `dhe none|auto|legacy`: TLS of today chooses by itself.
-pub(super) fn dhe(cursor: &mut Cursor<'_>) -> Parse<()> {
-    let token = cursor.string("none, auto or legacy")?;
-    if matches!(&*token.text, "none" | "auto" | "legacy") {
-        return Ok(());
-    }
-    let diagnostic = Diagnostic::error(format!("invalid DHE keyword: {}", token.text))
-        .nearest(&token.text, ["none", "auto", "legacy"])
-        .expects(["none", "auto", "legacy"]);
-    Err(Fault::new(token.place, diagnostic))
 }

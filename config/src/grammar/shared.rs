@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use crate::config::{Family, LimitSet, MtaLimits, QueueKey};
 use crate::diagnostic::Diagnostic;
 use crate::limits;
-use smtpd_engine::address::is_host_name;
 
+use super::Reader;
 use super::cursor::{Cursor, Parse};
-use super::{Name, Reader};
 use crate::lex::{Fault, Kind};
 
 /// Which limits a line sets.
@@ -22,6 +21,7 @@ impl Reader<'_> {
     /// `control socket PATH`, a line of our own: upstream fixes the path at build time.
     pub(super) fn control(&mut self, cursor: &mut Cursor<'_>) -> Parse<()> {
         cursor.needed_word(&["socket"])?;
+        self.note_place("control socket", cursor.place());
         self.config.control_socket = path(cursor, "the socket's path")?;
         cursor.finish()
     }
@@ -29,12 +29,14 @@ impl Reader<'_> {
     /// `daemon user NAME`, a line of our own.
     pub(super) fn daemon(&mut self, cursor: &mut Cursor<'_>) -> Parse<()> {
         cursor.needed_word(&["user"])?;
+        self.note_place("daemon user", cursor.place());
         self.config.daemon_user = cursor.string("a user name")?.text.to_string();
         cursor.finish()
     }
 
     /// `queue directory PATH`, a line of our own.
     pub(super) fn queue_directory(&mut self, cursor: &mut Cursor<'_>) -> Parse<()> {
+        self.note_place("queue directory", cursor.place());
         self.config.queue.directory = path(cursor, "the queue's directory")?;
         cursor.finish()
     }
@@ -77,6 +79,7 @@ impl Reader<'_> {
             let help = "a key with blanks stands in quotes, a further key in a line of its own";
             return secret(cursor.place(), message, help);
         }
+        self.note_place("queue encryption", at);
         let keys = &mut self.config.queue.encryption;
         if matches!(key, QueueKey::Key(_) | QueueKey::None) && keys.contains(&key) {
             let message = "this stands above already".to_owned();
@@ -100,20 +103,24 @@ impl Reader<'_> {
         loop {
             let place = cursor.place();
             let delay = cursor.delay("warn-interval delay")?;
+            // Upstream takes both of these without a word.
             if delays.last().is_some_and(|last| *last >= delay) {
-                let diagnostic = Diagnostic::error("the ages must ascend, as in 1h, 6h, 2d");
-                return Err(Fault::new(place, diagnostic));
+                let warning = Diagnostic::warning("the ages do not ascend");
+                self.report(place, warning.help("write the earliest first, as in 1h, 6h, 2d"));
             }
-            if delays.len() == limits::WARN_INTERVALS {
-                let message = format!("only {} ages are kept", limits::WARN_INTERVALS);
-                return Err(Fault::error(place, message));
+            if delays.len() < limits::WARN_INTERVALS {
+                delays.push(delay);
+            } else {
+                let message = format!("only the first {} ages count", limits::WARN_INTERVALS);
+                self.report(place, Diagnostic::warning(message).help("leave this one out"));
             }
-            delays.push(delay);
             if !cursor.eat_mark(',') {
                 break;
             }
         }
         cursor.finish()?;
+        delays.sort_unstable();
+        delays.dedup();
         self.config.bounce_warn = delays;
         Ok(())
     }
@@ -182,42 +189,6 @@ impl Reader<'_> {
             self.inactive(place, "limits of connections to other servers do not work yet");
         }
         Ok(())
-    }
-
-    /// The name of `pki` and `ca`: a host name or `*`, lower-case.
-    pub(super) fn certificate_name(&mut self, cursor: &mut Cursor<'_>) -> Parse<String> {
-        let token = cursor.string("a name")?;
-        let name = token.text.to_ascii_lowercase();
-        if name == "*" || is_host_name(&name) {
-            return Ok(name);
-        }
-        let diagnostic = Diagnostic::error(format!("not a valid domain name: {}", token.text))
-            .help("write a host name, or \"*\"");
-        Err(Fault::new(token.place, diagnostic))
-    }
-
-    /// A reference to a `pki` that must be declared.
-    pub(super) fn known_pki(&mut self, cursor: &mut Cursor<'_>) -> Parse<String> {
-        let place = cursor.place();
-        let name = self.certificate_name(cursor)?;
-        if !self.config.pki.contains_key(&name) && !self.is_broken(Name::Pki, &name) {
-            let known = self.config.pki.keys().map(String::as_str);
-            let message = format!("no such pki: {name}");
-            return Err(self.undeclared(Name::Pki, &name, place, message, known));
-        }
-        Ok(name)
-    }
-
-    /// A reference to a `ca` that must be declared.
-    pub(super) fn known_ca(&mut self, cursor: &mut Cursor<'_>) -> Parse<String> {
-        let place = cursor.place();
-        let name = self.certificate_name(cursor)?;
-        if !self.config.ca.contains_key(&name) && !self.is_broken(Name::Ca, &name) {
-            let known = self.config.ca.keys().map(String::as_str);
-            let message = format!("no such ca: {name}");
-            return Err(self.undeclared(Name::Ca, &name, place, message, known));
-        }
-        Ok(name)
     }
 }
 

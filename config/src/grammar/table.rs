@@ -244,6 +244,16 @@ impl Reader<'_> {
         let Some((backend, shape, entries)) = table else {
             let known = self.config.tables.names();
             let message = format!("no such table: {}", name.text);
+            let instead = match &*name.text {
+                "localnames" => Some("the names of this machine are meant by for local"),
+                "localhost" => Some("the addresses of this machine are meant by from local"),
+                "anyhost" => Some("every address is meant by from any"),
+                "anydestination" => Some("every domain is meant by for any"),
+                _ => None,
+            };
+            if let Some(instead) = instead {
+                return Err(Fault::new(name.place, Diagnostic::error(message).help(instead)));
+            }
             return Err(self.undeclared(Name::Table, &name.text, name.place, message, known));
         };
         let name = name.text.clone();

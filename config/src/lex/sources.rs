@@ -97,6 +97,23 @@ impl Sources {
         diagnostic.at(self.position(place)).shows(shown_line(line), width)
     }
 
+    /// The same for a diagnostic that has its position already; the caret goes below the word
+    /// there. One of another file than those read stays as it is.
+    pub fn show(&self, diagnostic: Diagnostic) -> Diagnostic {
+        let Some(position) = diagnostic.position.clone().filter(|p| p.column > 0) else {
+            return diagnostic;
+        };
+        let Some(file) = self.files.iter().position(|file| *file.name == *position.file) else {
+            return diagnostic;
+        };
+        let start = Place { file: file as u16, line: position.line, offset: 0, width: 1 };
+        let line = String::from_utf8_lossy(self.line(start));
+        let before: usize =
+            line.chars().take(position.column as usize - 1).map(char::len_utf8).sum();
+        let width = word_width(line.get(before..).unwrap_or(""));
+        self.locate(Place { offset: before as u32, width, ..start }, diagnostic)
+    }
+
     fn line(&self, place: Place) -> &[u8] {
         let Some(source) = self.files.get(usize::from(place.file)) else {
             return &[];
@@ -106,4 +123,16 @@ impl Sources {
         let end = rest.iter().position(|o| *o == b'\n').unwrap_or(rest.len());
         rest[..end].strip_suffix(b"\r").unwrap_or(&rest[..end])
     }
+}
+
+/// Octets of the word or the quoted string that a text begins with.
+fn word_width(text: &str) -> u32 {
+    let mut characters = text.char_indices();
+    let end = match characters.next() {
+        Some((_, quote @ ('"' | '\''))) => {
+            characters.find(|(_, c)| *c == quote).map(|(at, _)| at + 1)
+        }
+        _ => characters.find(|(_, c)| c.is_whitespace() || "{}<>,=".contains(*c)).map(|(at, _)| at),
+    };
+    end.unwrap_or(text.len()) as u32
 }

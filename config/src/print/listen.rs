@@ -50,10 +50,12 @@ impl Printer<'_> {
             }
             Auth::Require(Some(table)) => text += &format!(" auth {}", self.operand(table)),
         }
+        let ciphers = listen.ciphers.as_ref().map(|list| list.text.to_string());
+        let protocols = listen.protocols.as_ref().map(|list| list.text.to_string());
         for (word, value) in [
             ("ca", &listen.ca),
-            ("ciphers", &listen.ciphers),
-            ("protocols", &listen.protocols),
+            ("ciphers", &ciphers),
+            ("protocols", &protocols),
             ("hostname", &listen.hostname),
             ("tag", &listen.tag),
         ] {

@@ -123,8 +123,12 @@ impl Printer<'_> {
         }
         self.socket();
         for action in config.actions() {
-            let text = self.method(&action.method, action.ttl);
-            self.line(format!("action {} {text}", quote(&action.name)));
+            let (ttl, fixed) = match action.ttl_at_submission {
+                true => (Some(config.ttl(action)), " fixed"),
+                false => (action.ttl, ""),
+            };
+            let text = self.method(&action.method, ttl);
+            self.line(format!("action {} {text}{fixed}", quote(&action.name)));
         }
         for rule in &config.matches {
             let text = self.rule(rule);
@@ -200,7 +204,7 @@ impl Printer<'_> {
             self.line(format!("smtp sub-addr-delim {}", quote(&smtp.sub_addr_delim.to_string())));
         }
         if let Some(ciphers) = &smtp.ciphers {
-            self.line(format!("smtp ciphers {}", quote(ciphers)));
+            self.line(format!("smtp ciphers {}", quote(&ciphers.text)));
         }
     }
 
@@ -249,13 +253,13 @@ impl Printer<'_> {
         }
         let mut names: Vec<_> = config.ca.iter().collect();
         names.sort_by_key(|(name, _)| *name);
-        for (name, file) in names {
-            self.line(format!("ca {} cert {}", quote(name), quote(&file.to_string_lossy())));
+        for (name, ca) in names {
+            self.line(format!("ca {} cert {}", quote(name), quote(&ca.file.to_string_lossy())));
         }
         let mut names: Vec<_> = config.wrappers.iter().collect();
         names.sort_by_key(|(name, _)| *name);
-        for (name, command) in names {
-            self.line(format!("mda wrapper {} {}", quote(name), quote(command)));
+        for (name, wrapper) in names {
+            self.line(format!("mda wrapper {} {}", quote(name), quote(&wrapper.command)));
         }
     }
 

@@ -53,6 +53,7 @@ impl Printer<'_> {
             RelayTls::Opportunistic => "",
             RelayTls::Require => " tls",
             RelayTls::RequireUnverified => " tls no-verify",
+            RelayTls::Never => " tls never",
         };
         for (word, table) in
             [("auth", relay.auth), ("helo-src", relay.helo_src), ("src", relay.src)]
@@ -61,13 +62,15 @@ impl Printer<'_> {
                 text += &format!(" {word} {}", self.operand(table));
             }
         }
+        let ciphers = relay.ciphers.as_ref().map(|list| list.text.to_string());
+        let protocols = relay.protocols.as_ref().map(|list| list.text.to_string());
         for (word, value) in [
             ("helo", &relay.helo),
             ("mail-from", &relay.mail_from),
             ("pki", &relay.pki),
             ("ca", &relay.ca),
-            ("ciphers", &relay.ciphers),
-            ("protocols", &relay.protocols),
+            ("ciphers", &ciphers),
+            ("protocols", &protocols),
         ] {
             if let Some(value) = value {
                 text += &format!(" {word} {}", quote(value));
