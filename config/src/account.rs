@@ -1,12 +1,13 @@
 //! Users: the entries of `userbase` tables, and whose name a delivery is made in.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::action::{Action, Local, Method, Userbase};
 use crate::config::Config;
 use crate::observe::{Found, Key, Observer};
-use crate::surroundings::{Lookup, User, Users};
+use crate::surroundings::{Lookup, Outside, User};
 use crate::table::{LookupError, Service, TableId};
 
 /// The user of a local delivery.
@@ -32,9 +33,9 @@ pub enum Account {
 impl Config {
     /// The user that an action delivers to. Asked when a recipient is accepted and again when
     /// it is delivered to.
-    pub fn account(&self, action: &Action, user: &str, users: &dyn Users) -> Account {
+    pub fn account(&self, action: &Action, user: &str, outside: &dyn Outside) -> Account {
         match &action.method {
-            Method::Local(local) => self.local_account(local, user, users, &mut ()),
+            Method::Local(local) => self.local_account(local, user, outside, &mut ()),
             Method::Relay(_) => Account::Unknown,
         }
     }
@@ -43,10 +44,10 @@ impl Config {
         &self,
         local: &Local,
         name: &str,
-        users: &dyn Users,
+        outside: &dyn Outside,
         observer: &mut O,
     ) -> Account {
-        let account = self.asked_account(local, name, users, observer);
+        let account = self.asked_account(local, name, outside, observer);
         observer.account(name, &account);
         account
     }
@@ -55,7 +56,7 @@ impl Config {
         &self,
         local: &Local,
         name: &str,
-        users: &dyn Users,
+        outside: &dyn Outside,
         observer: &mut O,
     ) -> Account {
         if name.is_empty() {
@@ -63,24 +64,27 @@ impl Config {
         }
         let user = match local.userbase {
             Userbase::Any => return Account::Own,
-            Userbase::System => match users.user(name) {
+            Userbase::System => match outside.user(name) {
                 Lookup::Found(user) => user,
                 Lookup::None => return Account::Unknown,
                 Lookup::Later => return Account::Later,
                 Lookup::Error => return Account::Failed,
             },
-            Userbase::Table(table) => match self.value(table, Service::UserInfo, name, observer) {
-                Ok(Some(value)) => match parse(name, value) {
-                    Some(user) => Arc::new(user),
-                    None => return Account::Failed,
-                },
-                Ok(None) => return Account::Unknown,
-                Err(_) => return Account::Failed,
-            },
+            Userbase::Table(table) => {
+                match self.value(table, Service::UserInfo, name, outside, observer) {
+                    Ok(Some(value)) => match parse(name, &value) {
+                        Some(user) => Arc::new(user),
+                        None => return Account::Failed,
+                    },
+                    Ok(None) => return Account::Unknown,
+                    Err(LookupError::Later) => return Account::Later,
+                    Err(_) => return Account::Failed,
+                }
+            }
         };
         let runs_as = match &local.user {
             None => Arc::clone(&user),
-            Some(name) => match users.user(name) {
+            Some(name) => match outside.user(name) {
                 Lookup::Found(user) => user,
                 Lookup::Later => return Account::Later,
                 Lookup::None | Lookup::Error => return Account::Failed,
@@ -95,10 +99,14 @@ impl Config {
         table: TableId,
         service: Service,
         key: &str,
+        outside: &dyn Outside,
         observer: &mut O,
-    ) -> Result<Option<&str>, LookupError> {
-        let value = self.tables.get(table).value(key);
-        let answer = value.map(|value| value.map_or(Found::Nothing, Found::Value));
+    ) -> Result<Option<Cow<'_, str>>, LookupError> {
+        let value = self.tables.get(table).value(service, key, outside);
+        let answer = match &value {
+            Ok(value) => Ok(value.as_deref().map_or(Found::Nothing, Found::Value)),
+            Err(error) => Err(*error),
+        };
         observer.looked_up(table, service, Key::Text(key), answer);
         value
     }

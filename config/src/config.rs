@@ -172,8 +172,8 @@ pub struct Smtp {
     pub max_conn_per_src: u32,
     /// Octets of a message.
     pub max_message_size: u64,
-    /// What separates user and sub-address in a local part.
-    pub sub_addr_delim: char,
+    /// Characters that separate user and sub-address in a local part.
+    pub sub_addr_delim: String,
     /// Cipher list of listeners and relays without one of their own.
     pub ciphers: Option<Ciphers>,
 }
@@ -362,7 +362,7 @@ impl Config {
                 max_mails: limits::MAX_MAILS,
                 max_conn_per_src: limits::MAX_CONN_PER_SRC,
                 max_message_size: limits::MESSAGE_SIZE,
-                sub_addr_delim: '+',
+                sub_addr_delim: "+".to_owned(),
                 ciphers: None,
             },
             mta: Mta {

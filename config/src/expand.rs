@@ -22,8 +22,8 @@ use crate::config::Config;
 use crate::limits;
 use crate::observe::{Fate, Observer};
 use crate::rules::{Decision, Facts};
-use crate::surroundings::{User, Users};
-use crate::table::{LookupError, Service, TableId, lower};
+use crate::surroundings::{Outside, User};
+use crate::table::{LookupError, Service, TableId, bare, lower};
 
 /// Somebody who gets the message.
 #[derive(Debug, Clone)]
@@ -57,7 +57,7 @@ pub enum Expansion {
     Deliver(Vec<Recipient>),
     /// The answer to RCPT.
     Refuse(Reply<'static>),
-    /// A user is not in the cache: expand again where waiting is allowed.
+    /// What it takes is not in memory: expand again where waiting is allowed.
     Later,
 }
 
@@ -90,7 +90,7 @@ pub enum Stop {
     NotYet,
     /// The reply that an alias has.
     Told(Reply<'static>),
-    /// A user is not in the cache.
+    /// What it takes is not in memory.
     Later,
 }
 
@@ -98,15 +98,18 @@ const PROBLEM: &str = "Mailing list expansion problem";
 
 impl From<LookupError> for Stop {
     /// The failure of an alias look-up; those of rules and users have their own words.
-    fn from(_: LookupError) -> Stop {
-        Stop::AliasFailed
+    fn from(error: LookupError) -> Stop {
+        match error {
+            LookupError::Later => Stop::Later,
+            _ => Stop::AliasFailed,
+        }
     }
 }
 
 impl Config {
-    /// Expands a recipient. `users` is only asked for the users of the system.
-    pub fn expand(&self, facts: &Facts<'_>, rcpt: &Mailbox, users: &dyn Users) -> Expansion {
-        self.expand_observed(facts, rcpt, users, &mut ())
+    /// Expands a recipient.
+    pub fn expand(&self, facts: &Facts<'_>, rcpt: &Mailbox, outside: &dyn Outside) -> Expansion {
+        self.expand_observed(facts, rcpt, outside, &mut ())
     }
 
     /// Expands a recipient and tells the observer all that is done for it.
@@ -114,13 +117,13 @@ impl Config {
         &self,
         facts: &Facts<'_>,
         rcpt: &Mailbox,
-        users: &dyn Users,
+        outside: &dyn Outside,
         observer: &mut O,
     ) -> Expansion {
         let mut work = Work {
             config: self,
             facts,
-            users,
+            outside,
             nodes: Vec::new(),
             seen: None,
             recipients: Vec::new(),
@@ -183,7 +186,7 @@ struct Owner {
 struct Work<'w, O> {
     config: &'w Config,
     facts: &'w Facts<'w>,
-    users: &'w dyn Users,
+    outside: &'w dyn Outside,
     nodes: Vec<Node>,
     /// What was met: addresses once, users once below each address. Only kept when there is
     /// more than the recipient itself.
@@ -238,11 +241,13 @@ impl<O: Observer> Work<'_, O> {
 
     fn address(&mut self, index: usize, address: &Mailbox, depth: u8) -> Result<(), Stop> {
         let config = self.config;
-        let action = match config.decide_for(self.facts, address, depth > 0, self.observer) {
-            Decision::Action { action, .. } => action,
-            Decision::Reject { .. } => return Err(Stop::Refused),
-            Decision::Failed { .. } => return Err(Stop::Undecided),
-        };
+        let action =
+            match config.decide_for(self.facts, address, depth > 0, self.outside, self.observer) {
+                Decision::Action { action, .. } => action,
+                Decision::Reject { .. } => return Err(Stop::Refused),
+                Decision::Failed { error: LookupError::Later, .. } => return Err(Stop::Later),
+                Decision::Failed { .. } => return Err(Stop::Undecided),
+            };
         let Method::Local(local) = &action.method else {
             self.deliver_to(action, address, Agent::Relay);
             return Ok(());
@@ -325,9 +330,10 @@ impl<O: Observer> Work<'_, O> {
         keys: impl IntoIterator<Item = &'k str>,
     ) -> Result<Option<Vec<Target>>, Stop> {
         for key in keys {
-            let value = self.config.value(table, Service::Alias, key, self.observer)?;
+            let value =
+                self.config.value(table, Service::Alias, key, self.outside, self.observer)?;
             let Some(value) = value else { continue };
-            let targets = alias::parse(value).map_err(|_| LookupError::BadValue)?;
+            let targets = alias::parse(&value).map_err(|_| LookupError::BadValue)?;
             // An alias of nothing is none.
             return Ok(Some(targets).filter(|targets| !targets.is_empty()));
         }
@@ -336,7 +342,7 @@ impl<O: Observer> Work<'_, O> {
 
     /// The name without its sub-address.
     fn bare<'n>(&self, name: &'n str) -> &'n str {
-        name.split(self.config.smtp.sub_addr_delim).next().unwrap_or(name)
+        bare(name, &self.config.smtp.sub_addr_delim)
     }
 
     fn push(
@@ -391,7 +397,7 @@ impl<O: Observer> Work<'_, O> {
         name: &str,
     ) -> Result<(), Stop> {
         let name = self.bare(name);
-        let runs_as = match self.config.local_account(local, name, self.users, self.observer) {
+        let runs_as = match self.config.local_account(local, name, self.outside, self.observer) {
             Account::User { runs_as, .. } => Some(runs_as),
             Account::Own => None,
             Account::Unknown => return Err(Stop::NoUser),

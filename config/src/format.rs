@@ -18,6 +18,7 @@ use nom::{IResult, Parser};
 use smtpd_engine::address::Mailbox;
 
 use crate::limits;
+use crate::table::bare;
 
 /// A text with specifiers.
 #[derive(Clone, PartialEq, Eq)]
@@ -124,8 +125,8 @@ pub struct Values<'a> {
     pub user: &'a str,
     /// Home directory; none with `userbase any`.
     pub home: Option<&'a Path>,
-    /// What separates sub-addresses, for `strip`.
-    pub delimiter: char,
+    /// Characters that separate sub-addresses, for `strip`.
+    pub delimiters: &'a str,
 }
 
 impl Template {
@@ -276,7 +277,7 @@ impl Specifier {
             },
             Name::Mda => return Err(FormatError::Missing("inner command".to_owned())),
         };
-        let text = if self.strip { strip(&text, values.delimiter) } else { text };
+        let text = if self.strip { strip(&text, values.delimiters) } else { text };
         let text = match self.range {
             Some(range) => {
                 range.cut(&text).ok_or_else(|| FormatError::Range(self.shown()))?.to_owned()
@@ -327,12 +328,12 @@ impl Range {
 }
 
 /// Takes the sub-address out of a local part or an address.
-fn strip(text: &str, delimiter: char) -> String {
+fn strip(text: &str, delimiters: &str) -> String {
     let (user, domain) = match text.rsplit_once('@') {
         Some((user, domain)) => (user, Some(domain)),
         None => (text, None),
     };
-    let user = user.split(delimiter).next().unwrap_or(user);
+    let user = bare(user, delimiters);
     match domain {
         Some(domain) => format!("{user}@{domain}"),
         None => user.to_owned(),
@@ -378,7 +379,7 @@ mod tests {
             dest: &dest,
             user: "ann",
             home: Some(Path::new("/home/ann")),
-            delimiter: '+',
+            delimiters: "+",
         };
         let template = Template::parse(template).map_err(|e| e.to_string())?;
         match template.path(&values) {

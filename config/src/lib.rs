@@ -6,7 +6,7 @@
 //! [`Config::decide`], which rule takes it, and [`Config::expand`], who gets the message.
 //!
 //! This crate opens no path, asks no resolver and looks up no user by itself: the program gives
-//! [`Files`], [`Host`], [`Interfaces`] and [`Users`]. No octets in any file make it panic.
+//! [`Files`], [`Host`], [`Interfaces`], [`Users`] and [`Outside`]. No octets in any file make it panic.
 //!
 //! | module | holds |
 //! |---|---|
@@ -15,7 +15,7 @@
 //! | `lex`, `grammar`, `words` | from octets to the types |
 //! | [`config`], [`listen`], [`action`], [`rules`], [`filter`] | the types, and what rules decide |
 //! | [`places`] | where the words of these types are written |
-//! | [`table`] | tables and how keys match |
+//! | [`table`], [`cdb`] | tables and how keys match; the format of maps |
 //! | [`alias`], [`account`], [`expand`] | from a recipient to those who get the message |
 //! | [`observe`] | what is told of a decision while it is made |
 //! | [`mod@format`], [`url`], [`tls`] | specifiers in paths, relay URLs, cipher and protocol lists |
@@ -27,6 +27,7 @@
 pub mod account;
 pub mod action;
 pub mod alias;
+pub mod cdb;
 pub mod config;
 pub mod diagnostic;
 pub mod expand;
@@ -57,7 +58,8 @@ pub use listen::{Auth, Listen, SocketListen, StrayNewline, Tls};
 pub use observe::Observer;
 pub use places::Places;
 pub use rules::{Client, Decision, Facts, Match};
-pub use surroundings::{Files, Host, Interfaces, Lookup, User, Users};
+pub use surroundings::{Files, Host, Interfaces, Lookup, Outside, ReadAt, Stamp, User, Users};
+pub use table::Maps;
 
 /// Reads the configuration file `path` with the macros of the command line, in the order they
 /// were given. Besides the configuration there may be warnings.

@@ -12,6 +12,9 @@ pub const CONFIG_FILE: u64 = 8 << 20;
 /// Octets of one table file: a million entries of ordinary length.
 pub const TABLE_FILE: u64 = 256 << 20;
 
+/// Octets of a map that is read into memory; a larger one is read where it is.
+pub const MAP_IN_MEMORY: u64 = 16 << 20;
+
 /// Files that include each other, the first one counted.
 pub const INCLUDE_DEPTH: usize = 16;
 

@@ -2,9 +2,9 @@
 //!
 //! Rules are tried in the order of the file and the first that matches decides. Conditions are
 //! tried in the order of [`Condition`]; a look-up that fails ends the evaluation with a
-//! temporary failure, and `!` does not turn a failure into a success. The decision asks nothing
-//! of the outside, and tells an [`Observer`] each step, so that the code that decides is also the
-//! code that explains.
+//! temporary failure, and `!` does not turn a failure into a success. Everything that is
+//! asked comes through [`Outside`], and an [`Observer`] is told each step, so that the code that
+//! decides is also the code that explains.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,7 +16,8 @@ use crate::config::{ActionId, Config};
 use crate::diagnostic::Position;
 use crate::observe::{Found, Key, Miss, Never, Observer};
 use crate::places::Places;
-use crate::table::{LookupError, Operand, Service};
+use crate::surroundings::Outside;
+use crate::table::{LookupError, Operand, Query, Service};
 
 /// One rule. A legacy rule `from local` is two of them where sessions can be authenticated,
 /// because there these count as local.
@@ -179,8 +180,8 @@ impl Condition {
 
 impl Config {
     /// What the rules say of a recipient as the client gave it.
-    pub fn decide(&self, facts: &Facts<'_>, rcpt: &Mailbox) -> Decision<'_> {
-        self.decide_for(facts, rcpt, false, &mut ())
+    pub fn decide(&self, facts: &Facts<'_>, rcpt: &Mailbox, outside: &dyn Outside) -> Decision<'_> {
+        self.decide_for(facts, rcpt, false, outside, &mut ())
     }
 
     /// The same, also for an address that an alias led to (`internal`): then `from` sees the
@@ -190,10 +191,11 @@ impl Config {
         facts: &Facts<'_>,
         rcpt: &Mailbox,
         internal: bool,
+        outside: &dyn Outside,
         observer: &mut O,
     ) -> Decision<'_> {
         observer.asked(rcpt, internal);
-        let mut trial = Trial { config: self, facts, rcpt, internal, observer };
+        let mut trial = Trial { config: self, facts, rcpt, internal, outside, observer };
         for (rule, candidate) in self.matches.iter().enumerate() {
             let outcome = trial.first_miss(candidate);
             trial.observer.tried(rule, outcome);
@@ -229,6 +231,7 @@ struct Trial<'t, O> {
     facts: &'t Facts<'t>,
     rcpt: &'t Mailbox,
     internal: bool,
+    outside: &'t dyn Outside,
     observer: &'t mut O,
 }
 
@@ -240,22 +243,25 @@ impl<O: Observer> Trial<'_, O> {
     fn first_miss(&mut self, rule: &Match) -> Result<Option<Miss>, LookupError> {
         let miss = |condition| Ok(Some(Miss { condition, never: None }));
         let facts = self.facts;
+        // Whether `*.example.org` takes domains at any depth. That is what everybody means by it;
+        // in a condition on who sends, it stays one label where more would let more in.
+        let deep = |not: bool| rule.verdict == Verdict::Reject && !not;
         if let Some(tag) = &rule.tag
-            && self.contains(tag.what, Service::String, facts.tag.unwrap_or(""))? == tag.not
+            && self.contains(tag.what, Service::String, facts.tag.unwrap_or(""), false)? == tag.not
         {
             return miss(Condition::Tag);
         }
         if let Some(never) = self.never(rule.from.what) {
             return Ok(Some(Miss { condition: Condition::From, never: Some(never) }));
         }
-        if self.comes_from(rule.from.what)? == rule.from.not {
+        if self.comes_from(rule.from.what, deep(rule.from.not))? == rule.from.not {
             return miss(Condition::From);
         }
         if self.is_for(rule.to.what)? == rule.to.not {
             return miss(Condition::For);
         }
         if let Some(helo) = &rule.helo
-            && self.contains(helo.what, Service::Domain, facts.helo)? == helo.not
+            && self.contains(helo.what, Service::Domain, facts.helo, deep(helo.not))? == helo.not
         {
             return miss(Condition::Helo);
         }
@@ -270,12 +276,12 @@ impl<O: Observer> Trial<'_, O> {
             return miss(Condition::Tls);
         }
         if let Some(from) = &rule.mail_from
-            && self.has_address(from.what, facts.sender)? == from.not
+            && self.has_address(from.what, facts.sender, deep(from.not))? == from.not
         {
             return miss(Condition::MailFrom);
         }
         if let Some(to) = &rule.rcpt_to
-            && self.has_address(to.what, Some(self.rcpt))? == to.not
+            && self.has_address(to.what, Some(self.rcpt), true)? == to.not
         {
             return miss(Condition::RcptTo);
         }
@@ -291,7 +297,7 @@ impl<O: Observer> Trial<'_, O> {
         }
     }
 
-    fn comes_from(&mut self, from: From) -> Result<bool, LookupError> {
+    fn comes_from(&mut self, from: From, deep: bool) -> Result<bool, LookupError> {
         let facts = self.facts;
         match from {
             From::Any => Ok(true),
@@ -303,11 +309,11 @@ impl<O: Observer> Trial<'_, O> {
             From::Socket => Ok(facts.client == Client::Socket),
             From::Src(operand) => {
                 let client = if self.internal { Client::Socket } else { facts.client };
-                Ok(self.contains_client(operand, client))
+                self.contains_client(operand, client)
             }
             From::Rdns(None) => Ok(facts.rdns.is_some()),
             From::Rdns(Some(operand)) => {
-                self.contains(operand, Service::Domain, facts.rdns.unwrap_or(""))
+                self.contains(operand, Service::Domain, facts.rdns.unwrap_or(""), deep)
             }
         }
     }
@@ -316,7 +322,9 @@ impl<O: Observer> Trial<'_, O> {
         match to {
             For::Any => Ok(true),
             For::Local => Ok(self.config.is_local_domain(self.rcpt.domain())),
-            For::Domain(operand) => self.contains(operand, Service::Domain, self.rcpt.domain()),
+            For::Domain(operand) => {
+                self.contains(operand, Service::Domain, self.rcpt.domain(), true)
+            }
         }
     }
 
@@ -326,9 +334,9 @@ impl<O: Observer> Trial<'_, O> {
             (None, user) => Ok(user.is_some() || self.facts.client == Client::Socket),
             (Some(_), None) => Ok(false),
             (Some(operand), Some(user)) if user.contains('@') => {
-                self.contains(operand, Service::MailAddr, user)
+                self.contains(operand, Service::MailAddr, user, false)
             }
-            (Some(operand), Some(user)) => self.contains(operand, Service::String, user),
+            (Some(operand), Some(user)) => self.contains(operand, Service::String, user, false),
         }
     }
 
@@ -336,8 +344,9 @@ impl<O: Observer> Trial<'_, O> {
         &mut self,
         operand: Operand,
         address: Option<&Mailbox>,
+        deep: bool,
     ) -> Result<bool, LookupError> {
-        self.contains(operand, Service::MailAddr, address.map_or("@", Mailbox::as_str))
+        self.contains(operand, Service::MailAddr, address.map_or("@", Mailbox::as_str), deep)
     }
 
     fn contains(
@@ -345,18 +354,19 @@ impl<O: Observer> Trial<'_, O> {
         operand: Operand,
         service: Service,
         key: &str,
+        deep: bool,
     ) -> Result<bool, LookupError> {
         let service = if operand.regex { Service::Regex } else { service };
         let config = self.config;
-        let table = config.tables.get(operand.table);
-        let found = table.contains(service, key, config.smtp.sub_addr_delim);
+        let query = Query { service, key, delimiters: &config.smtp.sub_addr_delim, deep };
+        let found = config.tables.get(operand.table).contains(&query, self.outside);
         self.observer.looked_up(operand.table, service, Key::Text(key), found.map(Found::key));
         found
     }
 
-    fn contains_client(&mut self, operand: Operand, client: Client) -> bool {
-        let found = self.config.tables.get(operand.table).contains_client(client);
-        let (service, answer) = (Service::NetAddr, Ok(Found::key(found)));
+    fn contains_client(&mut self, operand: Operand, client: Client) -> Result<bool, LookupError> {
+        let found = self.config.tables.get(operand.table).contains_client(client, self.outside);
+        let (service, answer) = (Service::NetAddr, found.map(Found::key));
         self.observer.looked_up(operand.table, service, Key::Client(client), answer);
         found
     }

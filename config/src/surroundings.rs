@@ -3,10 +3,15 @@
 //! Nothing in this crate opens a path, asks the resolver or looks up a user by itself: the
 //! process that uses it may live in a chroot, and `smtpd -n` in a test has no machine at all.
 
+use std::fs::File;
 use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use crate::limits;
+use crate::table::{LookupError, Query, Service, Table};
 
 /// The files a configuration names: itself, what it includes, its tables.
 pub trait Files {
@@ -15,6 +20,113 @@ pub trait Files {
     /// # Errors
     /// Those of the system; their text ends up in a diagnostic.
     fn open(&self, path: &Path) -> io::Result<Box<dyn Read + '_>>;
+
+    /// Opens a map, to be read at any place for as long as it is kept. Without a file system
+    /// behind it, this is what [`Files::open`] gives.
+    ///
+    /// # Errors
+    /// Those of the system.
+    fn open_map(&self, path: &Path) -> io::Result<Box<dyn ReadAt>> {
+        let mut octets = Vec::new();
+        self.open(path)?.take(limits::TABLE_FILE).read_to_end(&mut octets)?;
+        Ok(Box::new(octets))
+    }
+
+    /// What the file of that name looks like from outside now: another stamp than that of an open
+    /// map means that the map has been replaced or written.
+    ///
+    /// # Errors
+    /// Those of the system.
+    fn stamp(&self, path: &Path) -> io::Result<Stamp> {
+        self.open_map(path)?.stamp()
+    }
+}
+
+/// An open file that is read in pieces. What is behind its end is
+/// [`io::ErrorKind::UnexpectedEof`].
+pub trait ReadAt: Send + Sync {
+    /// Octets it had when it was opened.
+    fn size(&self) -> u64;
+
+    /// Its stamp.
+    ///
+    /// # Errors
+    /// Those of the system.
+    fn stamp(&self) -> io::Result<Stamp>;
+
+    /// Fills `octets` with what begins at `place`.
+    ///
+    /// # Errors
+    /// Those of the system, and an end before `octets` are full.
+    fn read_exact_at(&self, octets: &mut [u8], place: u64) -> io::Result<()>;
+}
+
+/// A file from outside: which one it is, its size, when it was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    /// Device and number of the file; 0 without a file system.
+    file: (u64, u64),
+    size: u64,
+    /// Seconds and nanoseconds since 1970.
+    written: (i64, i64),
+}
+
+impl ReadAt for File {
+    fn size(&self) -> u64 {
+        // A device has none; nothing is read of it then.
+        self.metadata().map_or(0, |metadata| metadata.len())
+    }
+
+    fn stamp(&self) -> io::Result<Stamp> {
+        self.metadata().map(|metadata| Stamp::from(&metadata))
+    }
+
+    fn read_exact_at(&self, octets: &mut [u8], place: u64) -> io::Result<()> {
+        FileExt::read_exact_at(self, octets, place)
+    }
+}
+
+impl From<&std::fs::Metadata> for Stamp {
+    fn from(metadata: &std::fs::Metadata) -> Stamp {
+        Stamp {
+            file: (metadata.dev(), metadata.ino()),
+            size: metadata.len(),
+            written: (metadata.mtime(), metadata.mtime_nsec()),
+        }
+    }
+}
+
+impl ReadAt for Vec<u8> {
+    fn size(&self) -> u64 {
+        self.len() as u64
+    }
+
+    fn stamp(&self) -> io::Result<Stamp> {
+        Ok(Stamp { file: (0, 0), size: self.size(), written: (0, 0) })
+    }
+
+    fn read_exact_at(&self, octets: &mut [u8], place: u64) -> io::Result<()> {
+        let end = place.saturating_add(octets.len() as u64);
+        if end > self.size() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        octets.copy_from_slice(&self[place as usize..end as usize]);
+        Ok(())
+    }
+}
+
+impl ReadAt for Box<dyn ReadAt> {
+    fn size(&self) -> u64 {
+        (**self).size()
+    }
+
+    fn stamp(&self) -> io::Result<Stamp> {
+        (**self).stamp()
+    }
+
+    fn read_exact_at(&self, octets: &mut [u8], place: u64) -> io::Result<()> {
+        (**self).read_exact_at(octets, place)
+    }
 }
 
 /// What a host is called and reached by, sampled once at start.
@@ -57,6 +169,27 @@ pub trait Users {
     /// Looks up a login name. Must not block: what is not in the cache is [`Lookup::Later`]
     /// on a thread that may not wait.
     fn user(&self, name: &str) -> Lookup;
+}
+
+/// What is asked while a recipient is judged, besides users: tables whose content is not in the
+/// configuration. Must not block where that is not allowed: then it is [`LookupError::Later`].
+pub trait Outside: Users {
+    /// Whether the table has the key.
+    ///
+    /// # Errors
+    /// When it cannot be said: a temporary failure.
+    fn contains(&self, table: &Table, query: &Query<'_>) -> Result<bool, LookupError>;
+
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// When it cannot be said: a temporary failure.
+    fn value(
+        &self,
+        table: &Table,
+        service: Service,
+        key: &str,
+    ) -> Result<Option<Box<str>>, LookupError>;
 }
 
 /// The answer of a user database.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 use std::thread::JoinHandle;
 
-use smtpd_config::{self as config, Client, Config, Expansion, Facts, Users};
+use smtpd_config::{self as config, Client, Config, Expansion, Facts, Outside};
 use smtpd_engine::address::{Mailbox, ReversePath};
 use smtpd_queue::bounce::{self, About, Notice, Original, RECIPIENTS, Recipient, Report};
 use smtpd_queue::budget::Budget;
@@ -52,7 +52,7 @@ pub struct Bouncer<U> {
     budget: Budget,
 }
 
-impl<U: Users> Bouncer<U> {
+impl<U: Outside> Bouncer<U> {
     /// Makes reports about messages that `reader` reads, with ids from `ids` and content counted
     /// in `budget`. `users` may be waited for.
     pub fn new(
@@ -257,7 +257,7 @@ fn envelope(message: &Message, id: EnvelopeId) -> &Envelope {
 ///
 /// # Errors
 /// When the system starts no more threads.
-pub fn start<U: Users + Send + 'static>(
+pub fn start<U: Outside + Send + 'static>(
     bouncer: Bouncer<U>,
     notices: Receiver<Notice>,
     commit: Sender<Order>,

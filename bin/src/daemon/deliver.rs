@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use smtpd_config::{Account, Config, Delivery, Local, Method, Users, Values};
+use smtpd_config::{Account, Config, Delivery, Local, Method, Outside, Values};
 use smtpd_queue::delivery::{Attempt, Batch, Failure, Job, Report};
 use smtpd_queue::envelope::Agent;
 use smtpd_queue::id::EnvelopeId;
@@ -27,7 +27,7 @@ pub struct Worker<U> {
     uid: u32,
 }
 
-impl<U: Users> Worker<U> {
+impl<U: Outside> Worker<U> {
     /// A worker that delivers as the user `uid`, whose process this is.
     pub fn new(config: Arc<Config>, users: U, maildirs: Maildirs, uid: u32) -> Worker<U> {
         Worker { config, users, maildirs, uid }
@@ -125,7 +125,7 @@ impl<U: Users> Worker<U> {
             dest: &envelope.dest,
             user,
             home,
-            delimiter: self.config.smtp.sub_addr_delim,
+            delimiters: &self.config.smtp.sub_addr_delim,
         };
         template
             .path(&values)

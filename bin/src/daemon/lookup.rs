@@ -1,7 +1,7 @@
 //! Recipients that cannot be judged from memory: the question, its way to the look-up thread and
 //! the answer's way back.
 //!
-//! The thread runs the very code that a reactor runs, over users that may be waited for. A yes is
+//! The thread runs the very code that a reactor runs, over users and tables that may be waited for. A yes is
 //! not the answer's text but the list of those who get the message: it lies in a [`Slot`], put
 //! there before the answer is sent, and its session takes it out only if the answer was in time.
 
@@ -11,7 +11,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use smtpd_config::{Client, Config, Decision, Expansion, Facts, Recipient, Users};
+use smtpd_config::{Client, Config, Decision, Expansion, Facts, Outside, Recipient};
 use smtpd_engine::address::Mailbox;
 use smtpd_engine::reply::{self, Reply};
 use smtpd_engine::server::Ticket;
@@ -94,26 +94,32 @@ pub struct Question<C> {
 }
 
 impl<C> Question<C> {
-    /// Judges the recipient; `users` may wait.
-    pub fn judge(&self, users: &dyn Users) -> Reply<'static> {
-        let expansion = self.config.expand(&self.facts.lend(), &self.rcpt, users);
-        trace(&self.config, &self.facts.lend(), &self.rcpt, &expansion);
+    /// Judges the recipient; `outside` may wait.
+    pub fn judge(&self, outside: &dyn Outside) -> Reply<'static> {
+        let expansion = self.config.expand(&self.facts.lend(), &self.rcpt, outside);
+        trace(&self.config, &self.facts.lend(), &self.rcpt, &expansion, outside);
         match expansion {
             Expansion::Deliver(recipients) => {
                 self.slot.put(recipients);
                 reply::RCPT_OK
             }
             Expansion::Refuse(reply) => reply,
-            // Users who may be waited for do not put anybody off.
+            // What may be waited for does not put anybody off.
             Expansion::Later => reply::TEMPORARY_FAILURE,
         }
     }
 }
 
 /// Traces which rule took a recipient and what it became (topics rules and expand).
-pub fn trace(config: &Config, facts: &Facts<'_>, rcpt: &Mailbox, expansion: &Expansion) {
-    if topic::on(Topic::Rules) {
-        let rule = match config.decide(facts, rcpt) {
+pub fn trace(
+    config: &Config,
+    facts: &Facts<'_>,
+    rcpt: &Mailbox,
+    expansion: &Expansion,
+    outside: &dyn Outside,
+) {
+    if topic::on(Topic::Rules) && !matches!(expansion, Expansion::Later) {
+        let rule = match config.decide(facts, rcpt, outside) {
             Decision::Action { rule, .. } | Decision::Failed { rule, .. } => Some(rule),
             Decision::Reject { rule } => rule,
         };
@@ -147,7 +153,7 @@ pub type Sender<C> = mpsc::Sender<Question<C>>;
 /// # Errors
 /// When the system starts no more threads.
 pub fn start<C: Send + 'static>(
-    users: impl Users + Send + 'static,
+    outside: impl Outside + Send + 'static,
     answer: impl Fn(C, Ticket, Reply<'static>) + Send + 'static,
 ) -> io::Result<(Sender<C>, JoinHandle<()>)> {
     let (sender, questions): (_, Receiver<Question<C>>) = mpsc::channel();
@@ -158,7 +164,7 @@ pub fn start<C: Send + 'static>(
                 continue;
             }
             // What one recipient brings to light must not end the look-ups of all others.
-            let reply = catch_unwind(AssertUnwindSafe(|| question.judge(&users)));
+            let reply = catch_unwind(AssertUnwindSafe(|| question.judge(&outside)));
             let reply = reply.unwrap_or(reply::TEMPORARY_FAILURE);
             answer(question.conn, question.ticket, reply);
         }

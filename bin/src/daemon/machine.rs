@@ -1,14 +1,14 @@
 //! The machine as the configuration sees it: files, interfaces, the server's name.
 //!
-//! Nothing here runs after the start, when a look-up may take its time; and nothing here asks the
-//! DNS for the server's own name, as a machine that boots without a network must start.
+//! But for [`Opener`] nothing here runs after the start, when a look-up may take its time; and
+//! nothing here asks the DNS for the server's own name, as a machine that boots without a network must start.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::Path;
 
-use smtpd_config::{Files, Host, Interfaces};
+use smtpd_config::{Files, Host, Interfaces, ReadAt, Stamp};
 use smtpd_engine::address::is_host_name;
 
 use crate::sys;
@@ -49,12 +49,37 @@ impl Machine {
     }
 }
 
+/// The file system. Whoever keeps it opens files while the daemon runs.
+pub struct Opener;
+
+impl Files for Opener {
+    fn open(&self, path: &Path) -> io::Result<Box<dyn Read + '_>> {
+        Ok(Box::new(File::open(path)?))
+    }
+
+    fn open_map(&self, path: &Path) -> io::Result<Box<dyn ReadAt>> {
+        Ok(Box::new(File::open(path)?))
+    }
+
+    fn stamp(&self, path: &Path) -> io::Result<Stamp> {
+        Ok(Stamp::from(&fs::metadata(path)?))
+    }
+}
+
 impl Files for Machine {
     fn open(&self, path: &Path) -> io::Result<Box<dyn Read + '_>> {
         if path == Path::new(QUICKSTART_NAME) {
             return Ok(Box::new(QUICKSTART.as_bytes()));
         }
-        Ok(Box::new(File::open(path)?))
+        Opener.open(path)
+    }
+
+    fn open_map(&self, path: &Path) -> io::Result<Box<dyn ReadAt>> {
+        Opener.open_map(path)
+    }
+
+    fn stamp(&self, path: &Path) -> io::Result<Stamp> {
+        Opener.stamp(path)
     }
 }
 

@@ -33,6 +33,7 @@ pub(crate) mod machine;
 pub mod messages;
 mod operator;
 mod orders;
+pub(crate) mod outside;
 mod pool;
 mod reading;
 pub mod replies;

@@ -37,13 +37,14 @@ use super::intake::{Gate, Intake};
 use super::machine::Machine;
 use super::messages::{Asker, Errand, Message, Order, Request, Waiting};
 use super::operator::Commands;
+use super::outside::Lookups;
 use super::pool::Pool;
 use super::reading::Reading;
 use super::scheduling::{self, Outlets};
 use super::sessions::{Channels, Sessions};
 use super::sockets::{self, system_text};
 use super::spooler::{self, Spooler};
-use super::users::{Remembered, System};
+use super::users::Remembered;
 use super::{bounds, destination, lookup, replies, threads};
 use crate::control::server::Socket;
 use crate::keys;
@@ -259,7 +260,8 @@ impl Parts {
         let commit = committer::start(commit, filler, orders, committed)?;
 
         // Delivery.
-        let users = System(Remembered::default());
+        let memory = Remembered::default();
+        let users = Lookups::new(memory.clone());
         let bounds = bounds::options(&config);
         let mut schedule = Scheduler::new(bounds, reader.destinations());
         bounds::limit_domains(&config, &mut schedule);
@@ -306,7 +308,7 @@ impl Parts {
         let channels = Channels { commit: to_commit.clone(), whole: Vec::new(), spooler, lookup };
         let budget = Budget::new(limits::CONTENT_MEMORY);
         let seed = random() as u64;
-        let intake = Intake::new(config, gates, (ids, budget), users.0, seed, channels);
+        let intake = Intake::new(config, gates, (ids, budget), memory, seed, channels);
         let serving = Reactor::new(inbox, listeners, sessions, Sessions::new(intake))?;
         let stats = serving.stats();
         let smtp_paused = options.paused.contains(&crate::control::System::Smtp);

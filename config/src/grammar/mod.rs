@@ -6,6 +6,7 @@
 //! one mistake gives one diagnostic.
 
 mod action;
+mod backend;
 mod cursor;
 mod filter;
 mod legacy;
@@ -16,6 +17,8 @@ mod modern;
 mod shared;
 mod table;
 mod tls;
+mod values;
+mod widened;
 
 use std::collections::{HashMap, HashSet};
 
@@ -24,6 +27,7 @@ use crate::diagnostic::{Collected, Diagnostic, Position};
 use crate::lex::{Fault, Kind, Lexed, Place, Sources, Statement};
 use crate::places::Places;
 use crate::surroundings::{Files, Host};
+use crate::table::Entries;
 use crate::words;
 
 use cursor::Cursor;
@@ -52,6 +56,8 @@ pub(crate) struct Reader<'a> {
     /// First declaration of each name in the whole file, to say "it is declared below".
     declared: HashMap<(Name, String), Place>,
     legacy: legacy::Pending,
+    /// The content of maps that are small enough to look at, by the table's name.
+    maps: HashMap<Box<str>, Entries>,
     /// It has been said that relaying does not work yet.
     told_relay: bool,
 }
@@ -76,6 +82,7 @@ pub(crate) fn read(lexed: Lexed, host: Host, files: &dyn Files) -> (Config, Vec<
         broken: HashSet::new(),
         declared: HashMap::new(),
         legacy: legacy::Pending::default(),
+        maps: HashMap::new(),
         told_relay: false,
     };
     if let Evidence { legacy: Some(legacy), modern: Some(modern) } = evidence {
@@ -308,6 +315,7 @@ impl Reader<'_> {
             };
             self.diagnostics.push(mistake);
         }
+        self.warn_of_widened_rules();
         if self.config.matches.is_empty() {
             self.diagnostics.push(Diagnostic::error("no rules, nothing to do").help(
                 match self.dialect {

@@ -134,16 +134,15 @@ impl Reader<'_> {
             return Err(fault);
         }
         let token = cursor.string("the delimiter")?;
-        let mut characters = token.text.chars();
         let fault = |message| Err(Fault::error(token.place, message));
-        match (characters.next(), characters.next()) {
-            (Some(c), None) if c.is_ascii_graphic() && c != '@' => {
-                self.config.smtp.sub_addr_delim = c;
-                cursor.finish()
-            }
-            (Some(_), None) => fault("sub-addr-delim uses invalid character"),
-            _ => fault("subaddressing-delimiter must be one character"),
+        if token.text.is_empty() {
+            return fault("subaddressing-delimiter must be one character or several");
         }
+        if !token.text.chars().all(|c| c.is_ascii_graphic() && c != '@') {
+            return fault("sub-addr-delim uses invalid character");
+        }
+        self.config.smtp.sub_addr_delim = token.text.to_string();
+        cursor.finish()
     }
 
     /// `max-rcpt N max-mails N max-conn-per-src N`.

@@ -1,17 +1,10 @@
 //! `table` statements, and the operands `"one"`, `{ a, b }`, `<name>` of all other statements.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
 use smtpd_engine::address::is_host_name;
 
-use crate::account;
-use crate::alias::{self, Target};
-use crate::diagnostic::{Diagnostic, Position};
+use crate::diagnostic::Diagnostic;
 use crate::lex::{Fault, Kind, Place, Token};
-use crate::limits;
-use crate::surroundings::read;
-use crate::table::{Backend, BadLine, Entries, Operand, Shape, Table, TableId, parse};
+use crate::table::{Backend, Entries, Operand, Shape, Table, TableId};
 
 use super::cursor::{Cursor, Parse};
 use super::{Name, Reader};
@@ -56,72 +49,6 @@ impl Reader<'_> {
         cursor.finish()?;
         self.config.tables.add(table);
         Ok(())
-    }
-
-    /// A table whose content is elsewhere.
-    fn backed_table(&mut self, name: &Token, position: Position, source: &Token) -> Parse<Table> {
-        let (kind, parameter) = match source.text.split_once(':') {
-            _ if source.text.starts_with(['/', '.']) => ("file", Some(&*source.text)),
-            Some((kind, parameter)) => (kind, Some(parameter)),
-            None => (&*source.text, None),
-        };
-        let is_path = parameter.is_none_or(|path| {
-            path.starts_with('/') || path.starts_with("./") || path.starts_with("../")
-        });
-        let needs_path = matches!(kind, "file" | "static" | "db");
-        if !is_path || (needs_path && parameter.is_none()) {
-            let message = format!("invalid backend parameter for table: {}", name.text);
-            let diagnostic =
-                Diagnostic::error(message).help(format!("write {kind}:/path/of/the/file"));
-            return Err(Fault::new(source.place, diagnostic));
-        }
-        let mut table = Table {
-            name: name.text.clone(),
-            position: Some(position),
-            backend: Backend::Inline,
-            shape: Shape::Dynamic,
-            entries: Entries::default(),
-        };
-        match (kind, parameter) {
-            ("file" | "static", Some(path)) => {
-                table.backend = Backend::File(PathBuf::from(path));
-                (table.shape, table.entries) = self.load(&name.text, path, source.place)?;
-            }
-            ("db", Some(path)) => {
-                table.backend = Backend::Db(PathBuf::from(path));
-                let text = path.strip_suffix(".db").unwrap_or(path);
-                let what = format!("db: tables do not work yet; write file:{text}");
-                self.inactive(source.place, &what);
-            }
-            ("", _) => {
-                let diagnostic = Diagnostic::error("the table's backend has no name")
-                    .help("write file:/path/of/the/file");
-                return Err(Fault::new(source.place, diagnostic));
-            }
-            _ => {
-                table.backend = Backend::Process {
-                    name: kind.to_owned(),
-                    parameter: parameter.map(str::to_owned),
-                };
-                let what = format!("table processes do not work yet (backend \"{kind}\")");
-                self.inactive(source.place, &what);
-            }
-        }
-        Ok(table)
-    }
-
-    /// Reads a table file. Its bad lines are reported where they are.
-    fn load(&mut self, name: &str, path: &str, place: Place) -> Parse<(Shape, Entries)> {
-        let octets = read(self.files, Path::new(path), limits::TABLE_FILE).map_err(|error| {
-            let message = format!("invalid configuration file {path} for table {name}");
-            Fault::new(place, Diagnostic::error(message).help(format!("{path}: {error}")))
-        })?;
-        let (shape, entries, bad) = parse(&octets);
-        for BadLine { line, message } in bad {
-            let position = Position { file: path.into(), line, column: 0 };
-            self.diagnostics.push(Diagnostic::error(message).at(position));
-        }
-        Ok((shape, entries))
     }
 
     /// `{ a, b }` or `{ a = b, c = d }`.
@@ -306,68 +233,11 @@ impl Reader<'_> {
 
     /// The keys of a table that is in memory, to check them; nothing for others.
     pub(super) fn keys(&self, id: TableId) -> Vec<(String, u32)> {
-        let entries = &self.config.tables.get(id).entries;
-        entries.sorted().into_iter().map(|(key, entry)| (key.to_owned(), entry.line)).collect()
-    }
-
-    /// Looks at every value of a table of aliases, so that a wrong one is told now and not to
-    /// the first who writes to it.
-    pub(super) fn check_alias_values(&mut self, id: TableId) {
-        let table = self.config.tables.get(id);
-        let file = self.value_file(id);
-        let mut found = Vec::new();
-        for (key, entry) in table.entries.sorted() {
-            let diagnostic = match alias::parse(&entry.value) {
-                Err(bad) => Diagnostic::error(format!("alias {key}: {bad}")),
-                Ok(targets) => {
-                    let what = targets.iter().find_map(|target| match target {
-                        Target::Include(_) => Some("include lists"),
-                        Target::Filter(_) => Some("commands"),
-                        Target::File(_) => Some("files"),
-                        _ => None,
-                    });
-                    let Some(what) = what else { continue };
-                    Diagnostic::warning(format!("alias {key}: {what} do not work yet"))
-                        .help("mail for it is refused for the time being (451)")
-                }
-            };
-            let line = entry.line;
-            found.push(diagnostic.at(Position { file: file.clone(), line, column: 0 }));
-        }
-        self.report_values(found);
-    }
-
-    /// The same for a table of users.
-    pub(super) fn check_user_values(&mut self, id: TableId) {
-        let file = self.value_file(id);
-        let mut found = Vec::new();
-        for (key, entry) in self.config.tables.get(id).entries.sorted() {
-            if account::parse(key, &entry.value).is_none() {
-                let message = format!("user {key}: {} is not uid:gid:directory", entry.value);
-                let position = Position { file: file.clone(), line: entry.line, column: 0 };
-                found.push(Diagnostic::error(message).at(position));
-            }
-        }
-        self.report_values(found);
-    }
-
-    fn report_values(&mut self, found: Vec<Diagnostic>) {
-        for diagnostic in found {
-            // Several actions may use one table.
-            if !self.diagnostics.contains(&diagnostic) {
-                self.diagnostics.push(diagnostic);
-            }
-        }
-    }
-
-    /// The file in which the values of a table stand.
-    fn value_file(&self, id: TableId) -> Arc<str> {
-        let table = self.config.tables.get(id);
-        match (&table.backend, &table.position) {
-            (Backend::File(path), _) => path.to_string_lossy().into(),
-            (_, Some(position)) => Arc::clone(&position.file),
-            _ => "".into(),
-        }
+        self.content(id)
+            .sorted()
+            .into_iter()
+            .map(|(key, entry)| (key.to_owned(), entry.line))
+            .collect()
     }
 
     /// Warns of keys that can match nothing.

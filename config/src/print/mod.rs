@@ -200,8 +200,8 @@ impl Printer<'_> {
         if smtp.max_conn_per_src != limits::MAX_CONN_PER_SRC {
             self.line(format!("smtp limit max-conn-per-src {}", smtp.max_conn_per_src));
         }
-        if smtp.sub_addr_delim != '+' {
-            self.line(format!("smtp sub-addr-delim {}", quote(&smtp.sub_addr_delim.to_string())));
+        if smtp.sub_addr_delim != "+" {
+            self.line(format!("smtp sub-addr-delim {}", quote(&smtp.sub_addr_delim)));
         }
         if let Some(ciphers) = &smtp.ciphers {
             self.line(format!("smtp ciphers {}", quote(&ciphers.text)));

@@ -1,21 +1,20 @@
 //! The content of a table in memory, laid out for each way of asking: exact keys in a hash map,
-//! patterns apart in a list, networks by their prefix length. A look-up does not get slower with
-//! the number of entries, only with that of patterns.
+//! patterns and networks apart. A look-up does not get slower with the number of entries, only
+//! with that of patterns that are not `*.domain`.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::IpAddr;
 
-use ipnet::IpNet;
-
-use super::lower;
-use super::matching::{a_labels, glob, network, split};
+use super::matching::a_labels;
+use super::patterns::Patterns;
+use super::{Query, lower};
 
 /// A value and where it is written.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Entry {
     /// Empty in lists.
     pub value: Box<str>,
-    /// Line of the file, counted from 1.
+    /// Line of the file, counted from 1; 0 in maps, which have none.
     pub line: u32,
 }
 
@@ -25,11 +24,7 @@ pub struct Entries {
     map: HashMap<Box<str>, Entry>,
     /// Keys whose domain is written with U-labels (RFC 5890), by the A-labels that sessions have.
     spelled: HashMap<Box<str>, Box<str>>,
-    /// Keys with a `*`, with A-labels.
-    patterns: Vec<Box<str>>,
-    networks: HashSet<IpNet>,
-    /// Prefix lengths that occur in `networks`: IPv4, IPv6.
-    prefixes: [Vec<u8>; 2],
+    patterns: Patterns,
 }
 
 impl Entries {
@@ -42,18 +37,9 @@ impl Entries {
             return true;
         }
         let spelled = a_labels(&key);
-        if key.contains('*') {
-            self.patterns.push(spelled.clone().unwrap_or_else(|| key.clone()));
-        }
+        self.patterns.insert(spelled.as_deref().unwrap_or(&key));
         if let Some(spelled) = spelled {
             self.spelled.insert(spelled, key.clone());
-        }
-        if let Some(net) = network(&key) {
-            let prefixes = &mut self.prefixes[usize::from(net.addr().is_ipv6())];
-            if !prefixes.contains(&net.prefix_len()) {
-                prefixes.push(net.prefix_len());
-            }
-            self.networks.insert(net);
         }
         self.map.insert(key, entry);
         false
@@ -81,48 +67,12 @@ impl Entries {
         self.map.get(key).or_else(|| self.map.get(self.spelled.get(key)?))
     }
 
-    pub(super) fn contains_domain(&self, domain: &str) -> bool {
-        self.get(domain).is_some() || self.patterns.iter().any(|entry| glob(entry, domain))
+    /// Whether something matches the lower-case key of a query.
+    pub(super) fn contains(&self, query: &Query<'_>, key: &str) -> bool {
+        self.patterns.match_key(query, key, |key| self.get(key).is_some())
     }
 
     pub(super) fn contains_ip(&self, ip: IpAddr) -> bool {
-        let ip = ip.to_canonical();
-        self.prefixes[usize::from(ip.is_ipv6())].iter().any(|prefix| {
-            IpNet::new(ip, *prefix).is_ok_and(|net| self.networks.contains(&net.trunc()))
-        })
-    }
-
-    /// A `user@domain` (or `@`, the null sender) against entries `user@domain`, `@domain`, `user`
-    /// and `@`. The user's sub-address is looked at only by entries that have one.
-    pub(super) fn contains_address(&self, address: &str, delimiter: char) -> bool {
-        let has = |key: &str| self.get(key).is_some();
-        if has("@") {
-            return true;
-        }
-        let (user, domain) = split(address);
-        let bare = user.split(delimiter).next().unwrap_or(user);
-        if !user.is_empty() && (has(user) || has(bare)) {
-            return true;
-        }
-        // An entry `user@` has no domain: it is `user`.
-        let with_at = |user: &str| !user.is_empty() && has(&format!("{user}@"));
-        if let Some(domain) = domain {
-            let at = address.len() - domain.len() - 1;
-            if !domain.is_empty() && (has(&address[at..]) || has(address)) {
-                return true;
-            }
-            if bare.len() < user.len() && has(&format!("{bare}@{domain}")) {
-                return true;
-            }
-        }
-        with_at(user)
-            || (bare.len() < user.len() && with_at(bare))
-            || self.patterns.iter().any(|entry| {
-                let (wanted, pattern) = split(entry);
-                let pattern = pattern.unwrap_or("");
-                let user = if wanted.contains(delimiter) { user } else { bare };
-                (wanted.is_empty() || wanted == user)
-                    && (pattern.is_empty() || glob(pattern, domain.unwrap_or("")))
-            })
+        self.patterns.ip(ip)
     }
 }

@@ -4,19 +4,27 @@
 //! Keys are lower-cased (ASCII) when they are loaded and when they are asked for. How a key
 //! matches depends on what it is asked as, see [`Service`].
 
+mod db;
 mod entries;
 mod file;
 mod matching;
+mod patterns;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
+pub use db::Maps;
+pub(crate) use db::{Map, Unusable};
 pub use entries::{Entries, Entry};
 pub(crate) use file::{BadLine, parse};
 
 use crate::diagnostic::Position;
+use crate::limits;
 use crate::rules::Client;
+use crate::surroundings::Outside;
 
 /// Index of a table of one configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -58,6 +66,43 @@ pub enum Service {
     String,
     /// Entries are regular expressions.
     Regex,
+}
+
+impl Service {
+    /// Whether entries may be more than keys to be equal to.
+    fn has_patterns(self) -> bool {
+        matches!(self, Service::Domain | Service::MailAddr | Service::NetAddr | Service::Regex)
+    }
+}
+
+/// A question to a table.
+#[derive(Debug, Clone, Copy)]
+pub struct Query<'q> {
+    /// What the key is asked as.
+    pub service: Service,
+    /// The key as it came.
+    pub key: &'q str,
+    /// Characters that separate a user from a sub-address.
+    pub delimiters: &'q str,
+    /// `*.example.org` takes domains at any depth below.
+    pub deep: bool,
+}
+
+impl Query<'_> {
+    /// The key as it is looked up.
+    fn lower(&self) -> Result<Cow<'_, str>, LookupError> {
+        bounded(self.key)
+    }
+
+    /// The user without a sub-address.
+    fn bare<'u>(&self, user: &'u str) -> &'u str {
+        bare(user, self.delimiters)
+    }
+}
+
+/// The user without a sub-address, which begins at the first of the delimiters.
+pub(crate) fn bare<'u>(user: &'u str, delimiters: &str) -> &'u str {
+    user.split(|c| delimiters.contains(c)).next().unwrap_or(user)
 }
 
 /// What a table holds, as far as it is known before the first look-up.
@@ -117,6 +162,10 @@ pub enum LookupError {
     NoBackend,
     /// The value is not what it should be.
     BadValue,
+    /// The table cannot be read or does not answer; the log tells.
+    Failed,
+    /// The table is not asked here: ask again where waiting is allowed.
+    Later,
 }
 
 impl fmt::Display for LookupError {
@@ -125,6 +174,8 @@ impl fmt::Display for LookupError {
             LookupError::KeyTooLong => "lookup key too long",
             LookupError::NoBackend => "the table's backend does not work yet",
             LookupError::BadValue => "the value found cannot be used",
+            LookupError::Failed => "the table cannot be read or does not answer",
+            LookupError::Later => "the table is not asked on this thread",
         })
     }
 }
@@ -172,52 +223,75 @@ impl Tables {
 }
 
 impl Table {
-    /// Whether the key is there. `delimiter` separates sub-addresses.
+    /// Whether the key is there.
     ///
     /// # Errors
     /// When it cannot be said: a temporary failure.
-    pub fn contains(
-        &self,
-        service: Service,
-        key: &str,
-        delimiter: char,
-    ) -> Result<bool, LookupError> {
-        let key = self.key(key)?;
-        match service {
-            Service::Domain => Ok(self.entries.contains_domain(&key)),
-            Service::MailAddr => Ok(self.entries.contains_address(&key, delimiter)),
-            Service::Regex => Err(LookupError::NoBackend),
-            _ => Ok(self.entries.get(&key).is_some()),
+    pub fn contains(&self, query: &Query<'_>, outside: &dyn Outside) -> Result<bool, LookupError> {
+        match self.backend {
+            Backend::Inline | Backend::File(_) if query.service == Service::Regex => {
+                Err(LookupError::NoBackend)
+            }
+            Backend::Inline | Backend::File(_) => Ok(self.entries.contains(query, &query.lower()?)),
+            Backend::Db(_) | Backend::Process { .. } => outside.contains(self, query),
+            Backend::System => Err(LookupError::NoBackend),
         }
     }
 
     /// Whether the client's address is equal to an entry or in one's network. The socket is the
     /// key `local`.
-    pub fn contains_client(&self, client: Client) -> bool {
-        match client {
-            Client::Socket => self.entries.get("local").is_some(),
-            Client::Ip(ip) => self.entries.contains_ip(ip),
-        }
+    ///
+    /// # Errors
+    /// When it cannot be said: a temporary failure.
+    pub fn contains_client(
+        &self,
+        client: Client,
+        outside: &dyn Outside,
+    ) -> Result<bool, LookupError> {
+        let key: Cow<'_, str> = match (client, &self.backend) {
+            (Client::Ip(ip), Backend::Inline | Backend::File(_)) => {
+                return Ok(self.entries.contains_ip(ip));
+            }
+            (Client::Socket, _) => "local".into(),
+            (Client::Ip(ip), _) => match ip.to_canonical() {
+                IpAddr::V4(ip) => ip.to_string().into(),
+                IpAddr::V6(ip) => format!("[{ip}]").into(),
+            },
+        };
+        let query = Query { service: Service::NetAddr, key: &key, delimiters: "", deep: false };
+        self.contains(&query, outside)
     }
 
     /// The value of a key.
     ///
     /// # Errors
     /// When it cannot be said: a temporary failure.
-    pub fn value(&self, key: &str) -> Result<Option<&str>, LookupError> {
-        let key = self.key(key)?;
-        Ok(self.entries.get(&key).map(|entry| &*entry.value))
-    }
-
-    fn key<'k>(&self, key: &'k str) -> Result<std::borrow::Cow<'k, str>, LookupError> {
+    pub fn value(
+        &self,
+        service: Service,
+        key: &str,
+        outside: &dyn Outside,
+    ) -> Result<Option<Cow<'_, str>>, LookupError> {
         match self.backend {
-            _ if key.len() > crate::limits::TABLE_KEY => Err(LookupError::KeyTooLong),
-            Backend::Inline | Backend::File(_) => Ok(lower(key)),
-            Backend::Db(_) | Backend::Process { .. } | Backend::System => {
-                Err(LookupError::NoBackend)
+            Backend::Inline | Backend::File(_) => {
+                let entry = self.entries.get(&bounded(key)?);
+                Ok(entry.map(|entry| Cow::Borrowed(&*entry.value)))
             }
+            Backend::Db(_) | Backend::Process { .. } => {
+                let value = outside.value(self, service, key)?;
+                Ok(value.map(|value| Cow::Owned(value.into())))
+            }
+            Backend::System => Err(LookupError::NoBackend),
         }
     }
+}
+
+/// The key as it is looked up: lower-case, of a length that a table can have.
+fn bounded(key: &str) -> Result<Cow<'_, str>, LookupError> {
+    if key.len() > limits::TABLE_KEY {
+        return Err(LookupError::KeyTooLong);
+    }
+    Ok(lower(key))
 }
 
 /// Whether a key is an address or a network.
@@ -226,7 +300,7 @@ pub(crate) fn is_network(key: &str) -> bool {
 }
 
 /// Lower-cases (ASCII), and copies only when there is something to change.
-pub(crate) fn lower(text: &str) -> std::borrow::Cow<'_, str> {
+pub(crate) fn lower(text: &str) -> Cow<'_, str> {
     if text.bytes().any(|octet| octet.is_ascii_uppercase()) {
         text.to_ascii_lowercase().into()
     } else {

@@ -5,7 +5,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use smtpd_config::{Client, Config, Facts, Files, Host, Lookup, User, Users, load};
+use smtpd_config::table::{Backend, LookupError, Query, Service, Table};
+use smtpd_config::{Client, Config, Facts, Files, Host, Lookup, Maps, Outside, User, Users, load};
 use smtpd_engine::address::Mailbox;
 
 /// Files by name.
@@ -80,5 +81,48 @@ impl Users for People {
                 home: format!("/home/{name}").into(),
             })),
         }
+    }
+}
+
+/// Tables outside of the configuration are not asked here.
+impl Outside for People {
+    fn contains(&self, _: &Table, _: &Query<'_>) -> Result<bool, LookupError> {
+        Err(LookupError::Later)
+    }
+
+    fn value(&self, _: &Table, _: Service, _: &str) -> Result<Option<Box<str>>, LookupError> {
+        Err(LookupError::Later)
+    }
+}
+
+/// One who may wait for maps.
+pub struct Patient {
+    pub people: People,
+    pub maps: Maps,
+}
+
+impl Users for Patient {
+    fn user(&self, name: &str) -> Lookup {
+        self.people.user(name)
+    }
+}
+
+impl Outside for Patient {
+    fn contains(&self, table: &Table, query: &Query<'_>) -> Result<bool, LookupError> {
+        let Backend::Db(path) = &table.backend else { return Err(LookupError::Failed) };
+        self.maps.contains(path, query)
+    }
+
+    fn value(
+        &self,
+        table: &Table,
+        service: Service,
+        key: &str,
+    ) -> Result<Option<Box<str>>, LookupError> {
+        let (Backend::Db(path), Service::Alias | Service::UserInfo) = (&table.backend, service)
+        else {
+            return Err(LookupError::Failed);
+        };
+        self.maps.value(path, key)
     }
 }

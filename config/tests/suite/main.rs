@@ -4,6 +4,7 @@
 mod expand;
 mod listen;
 mod machine;
+mod maps;
 mod noise;
 mod observe;
 mod rules;

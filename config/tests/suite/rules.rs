@@ -1,13 +1,13 @@
 //! Which rule takes a recipient.
 
-use crate::machine::{config, facts, load_octets, mailbox};
+use crate::machine::{People, config, facts, load_octets, mailbox};
 use smtpd_config::{Client, Decision, Facts};
 
 /// The name of the action, `reject`, `none` or `failed`.
 fn decide(rules: &str, facts: &Facts<'_>, rcpt: &str) -> String {
     let text = format!("action \"a\" maildir\naction \"b\" maildir\n{rules}\n");
     let config = config(&text);
-    match config.decide(facts, &mailbox(rcpt)) {
+    match config.decide(facts, &mailbox(rcpt), &People(&[])) {
         Decision::Action { action, .. } => action.name.to_string(),
         Decision::Reject { rule: Some(_) } => "reject".to_owned(),
         Decision::Reject { rule: None } => "none".to_owned(),
@@ -157,7 +157,7 @@ fn in_legacy_files_the_authenticated_are_local() {
     let config = load_octets(text.as_bytes(), &[]).unwrap();
     let taken = |auth: Option<&str>, ip: &str, rcpt: &str| {
         let facts = Facts { auth, ..facts(ip) };
-        matches!(config.decide(&facts, &mailbox(rcpt)), Decision::Action { .. })
+        matches!(config.decide(&facts, &mailbox(rcpt), &People(&[])), Decision::Action { .. })
     };
     let outside = "203.0.113.9";
     assert!(taken(Some("joe"), outside, "x@localhost"));

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use smtpd_config::{Config, Files, Host, Lookup, User, Users, load};
+use smtpd_config::table::{LookupError, Query, Service, Table};
+use smtpd_config::{Config, Files, Host, Lookup, Outside, User, Users, load};
 use smtpd_tests::rng::Rng;
 
 /// The name of the server.
@@ -153,5 +154,16 @@ impl Users for People {
         }
         let home = Path::new("/home").join(name);
         Lookup::Found(Arc::new(User { name: name.into(), uid: UID, gid: UID, home }))
+    }
+}
+
+/// Nothing is outside of the configuration.
+impl Outside for People {
+    fn contains(&self, _: &Table, _: &Query<'_>) -> Result<bool, LookupError> {
+        Err(LookupError::Failed)
+    }
+
+    fn value(&self, _: &Table, _: Service, _: &str) -> Result<Option<Box<str>>, LookupError> {
+        Err(LookupError::Failed)
     }
 }

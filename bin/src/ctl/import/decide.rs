@@ -1,7 +1,7 @@
 //! Which action takes an envelope that names none, or one that is gone: today's rules, asked with
 //! the facts that were kept of the session that brought it.
 
-use smtpd_config::{Client, Config, Expansion, Facts, Users, expand};
+use smtpd_config::{Client, Config, Expansion, Facts, Outside, expand};
 use smtpd_engine::address::Mailbox;
 use smtpd_queue::envelope::{Agent, Source};
 
@@ -25,7 +25,7 @@ pub struct Decided {
 /// Why nobody takes it.
 pub fn decide(
     config: &Config,
-    users: &dyn Users,
+    outside: &dyn Outside,
     message: &Document,
     dest: &Mailbox,
 ) -> Result<Vec<Decided>, String> {
@@ -41,7 +41,7 @@ pub fn decide(
         tls: message.tls,
         sender: message.sender.mailbox(),
     };
-    match config.expand(&facts, dest, users) {
+    match config.expand(&facts, dest, outside) {
         Expansion::Deliver(recipients) => Ok(recipients
             .into_iter()
             .map(|recipient| Decided {

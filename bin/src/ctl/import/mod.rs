@@ -17,7 +17,8 @@ use smtpd_config::Config;
 
 use super::Failure;
 use super::place::Place;
-use crate::daemon::users::{Remembered, System};
+use crate::daemon::outside::Lookups;
+use crate::daemon::users::Remembered;
 use crate::sys;
 use writer::{Taken, Writer};
 
@@ -103,7 +104,7 @@ fn writing(place: &Place, work: impl FnOnce(&mut Writer<'_>, &Config)) -> Result
         return Err(Failure::Queue(text.to_owned()));
     };
     let directory: PathBuf = place.directory()?;
-    let users = System(Remembered::default());
+    let users = Lookups::new(Remembered::default());
     let user = writes_as(&config).map_err(Failure::Queue)?;
     let mut writer = Writer::open(&directory, &config, &users, user).map_err(Failure::Queue)?;
     work(&mut writer, &config);

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use smtpd_config::{Config, Users};
+use smtpd_config::{Config, Outside};
 use smtpd_engine::time::Time;
 use smtpd_queue::budget::Budget;
 use smtpd_queue::commit::{self, Commit, Opened};
@@ -47,7 +47,7 @@ pub enum Taken {
 /// A queue that is open for writing.
 pub struct Writer<'a> {
     config: &'a Config,
-    users: &'a dyn Users,
+    outside: &'a dyn Outside,
     /// Whom root writes as.
     user: Option<User>,
     commit: Commit,
@@ -69,7 +69,7 @@ impl<'a> Writer<'a> {
     pub fn open(
         directory: &Path,
         config: &'a Config,
-        users: &'a dyn Users,
+        outside: &'a dyn Outside,
         user: Option<User>,
     ) -> Result<Writer<'a>, String> {
         let lock = Lock::take(directory).map_err(|error| match error.kind() {
@@ -107,7 +107,7 @@ impl<'a> Writer<'a> {
         let start = Instant::now();
         Ok(Writer {
             config,
-            users,
+            outside,
             user,
             commit,
             reader,
@@ -304,7 +304,7 @@ impl<'a> Writer<'a> {
             });
             return vec![(envelope(part.dest.clone(), action, agent, ttl), state)];
         }
-        match decide(self.config, self.users, document, &part.dest) {
+        match decide(self.config, self.outside, document, &part.dest) {
             Ok(all) => all
                 .into_iter()
                 .map(|one| (envelope(one.dest, one.action, one.agent, one.ttl), state.clone()))

@@ -14,7 +14,7 @@ mod transaction;
 
 use std::sync::Arc;
 
-use smtpd_config::{Client, Config, Expansion, Facts, Listen, Users};
+use smtpd_config::{Client, Config, Expansion, Facts, Listen, Outside};
 use smtpd_engine::address::PathRef;
 use smtpd_engine::reply::{self, Reply};
 use smtpd_engine::server::{
@@ -146,7 +146,7 @@ pub struct Intake<B, U> {
 /// Seconds for which a time zone is believed in.
 const ZONE: i64 = 60;
 
-impl<B: Backstage, U: Users> Intake<B, U> {
+impl<B: Backstage, U: Outside> Intake<B, U> {
     /// An intake for the given gates; `seed` makes its session ids differ from those of other
     /// intakes and starts.
     pub fn new(
@@ -276,7 +276,7 @@ impl<B: Backstage, U: Users> Intake<B, U> {
             sender: transaction.sender.mailbox(),
         };
         let expansion = self.config.expand(&facts, &rcpt, &self.users);
-        lookup::trace(&self.config, &facts, &rcpt, &expansion);
+        lookup::trace(&self.config, &facts, &rcpt, &expansion, &self.users);
         let reply = match expansion {
             Expansion::Deliver(became) => {
                 transaction.accept(rcpt, params, became);

@@ -1,0 +1,90 @@
+//! What judging a recipient asks besides the configuration: users, maps.
+//!
+//! A reactor asks [`Remembered`], which knows users that somebody has waited for and no table but
+//! those in memory. Threads that may wait ask [`Lookups`].
+
+use std::path::Path;
+use std::sync::Arc;
+
+use smtpd_config::table::{Backend, LookupError, Query, Service, Table};
+use smtpd_config::{Lookup, Maps, Outside, Users};
+
+use super::machine::Opener;
+use super::users::{Remembered, System};
+use crate::log::topic::{self, Topic};
+use crate::log::vis::vis;
+
+/// What a reactor asks: it never waits.
+impl Outside for Remembered {
+    fn contains(&self, _: &Table, _: &Query<'_>) -> Result<bool, LookupError> {
+        Err(LookupError::Later)
+    }
+
+    fn value(&self, _: &Table, _: Service, _: &str) -> Result<Option<Box<str>>, LookupError> {
+        Err(LookupError::Later)
+    }
+}
+
+/// What threads that may wait ask.
+#[derive(Clone)]
+pub struct Lookups {
+    users: System,
+    maps: Arc<Maps>,
+}
+
+impl Lookups {
+    /// With users that are remembered in `memory`.
+    #[must_use]
+    pub fn new(memory: Remembered) -> Lookups {
+        let tell = |path: &Path, what: &str| log::warn!("warn: table: {}: {what}", path.display());
+        Lookups { users: System(memory), maps: Arc::new(Maps::new(Box::new(Opener), tell)) }
+    }
+}
+
+impl Users for Lookups {
+    fn user(&self, name: &str) -> Lookup {
+        self.users.user(name)
+    }
+}
+
+impl Outside for Lookups {
+    fn contains(&self, table: &Table, query: &Query<'_>) -> Result<bool, LookupError> {
+        let answer = match &table.backend {
+            Backend::Db(path) => self.maps.contains(path, query),
+            _ => Err(LookupError::NoBackend),
+        };
+        let shown = answer.map(|found| if found { "found" } else { "none" });
+        trace(table, query.key, shown);
+        answer
+    }
+
+    fn value(
+        &self,
+        table: &Table,
+        _service: Service,
+        key: &str,
+    ) -> Result<Option<Box<str>>, LookupError> {
+        let answer = match &table.backend {
+            Backend::Db(path) => self.maps.value(path, key),
+            _ => Err(LookupError::NoBackend),
+        };
+        // Not the value: it may be a secret.
+        let shown = answer.as_ref().map(|value| if value.is_some() { "found" } else { "none" });
+        trace(table, key, shown.map_err(|error| *error));
+        answer
+    }
+}
+
+fn trace(table: &Table, key: &str, answer: Result<&str, LookupError>) {
+    if topic::on(Topic::Lookup) {
+        let (name, key) = (&table.name, vis(key.as_bytes()));
+        match answer {
+            Ok(text) => {
+                topic::trace(Topic::Lookup, format_args!("lookup: table {name}: {key} -> {text}"));
+            }
+            Err(error) => {
+                topic::trace(Topic::Lookup, format_args!("lookup: table {name}: {key}: {error}"));
+            }
+        }
+    }
+}
