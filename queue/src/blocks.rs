@@ -28,6 +28,15 @@ pub struct Blocks<M> {
 struct Block {
     name: Vec<u8>,
     keys: Vec<Vec<u8>>,
+    end: End,
+}
+
+/// What is known of where the next block begins. Most blocks get one key, for which nothing need
+/// be known.
+enum End {
+    Unknown,
+    Never,
+    At(Vec<u8>),
 }
 
 impl<M: Ordered> Blocks<M> {
@@ -46,17 +55,13 @@ impl<M: Ordered> Blocks<M> {
         let mut writes = Changes::new();
         let mut open: Option<Block> = None;
         for (key, here) in changes {
-            let found = self.map.floor(&key)?;
-            let is_open = open.as_ref().is_some_and(|block| match &found {
-                Some((name, _)) => *name == block.name,
-                None => true,
-            });
-            if !is_open {
-                open.take().into_iter().for_each(|block| block.write(&mut writes));
-                open = Some(match found {
-                    Some((name, octets)) => Block { keys: decode(&octets)?, name },
-                    None => Block { keys: Vec::new(), name: key.clone() },
-                });
+            let has_place = match &mut open {
+                Some(block) => block.has_place_for(&key, &self.map)?,
+                None => false,
+            };
+            if !has_place {
+                let before = open.replace(Block::open(&key, &self.map)?);
+                before.into_iter().for_each(|block| block.write(&mut writes));
             }
             let block = open.as_mut().expect("opened just now at the latest");
             match (block.keys.binary_search(&key), here) {
@@ -91,8 +96,33 @@ impl<M: Ordered> Blocks<M> {
 }
 
 impl Block {
+    /// The block in which `key` has its place.
+    fn open(key: &[u8], map: &impl Ordered) -> io::Result<Self> {
+        let (name, keys) = match map.floor(key)? {
+            Some((name, octets)) => (name, decode(&octets)?),
+            None => (key.to_vec(), Vec::new()),
+        };
+        Ok(Self { name, keys, end: End::Unknown })
+    }
+
+    /// Whether a key behind all those before it has its place here, too.
+    fn has_place_for(&mut self, key: &[u8], map: &impl Ordered) -> io::Result<bool> {
+        if let End::Unknown = self.end {
+            self.end = End::Never;
+            let behind = [&self.name, &[0][..]].concat();
+            map.walk(&behind, &[u8::MAX], &mut |name, _| {
+                self.end = End::At(name.to_vec());
+                false
+            })?;
+        }
+        Ok(match &self.end {
+            End::At(end) => key < end.as_slice(),
+            _ => true,
+        })
+    }
+
     fn write(self, writes: &mut Changes) {
-        let Self { name, keys } = self;
+        let Self { name, keys, .. } = self;
         match keys.len() {
             0 => writes.push((name, None)),
             1..=MOST => writes.push((name, Some(encode(&keys)))),
