@@ -8,6 +8,7 @@
 //! queue-bench settle     octets written and disk used for messages that come and go
 //! queue-bench fair       250 to delivery at an idle destination beside a busy one
 //! queue-bench due        how late an envelope is tried among 1,000,000 that are not due
+//! queue-bench index      the index while all of 1,000,000 envelopes are lent and put back
 //! ```
 //!
 //! Without options a point is small and takes seconds: that shows that it works, its figures mean
@@ -17,7 +18,7 @@
 //!
 //! ```text
 //! cargo build --release -p smtpd -p smtpd-tests --bins
-//! target/release/queue-bench --full --dir /var/tmp accept start show fair due
+//! target/release/queue-bench --full --dir /var/tmp accept start show fair due index
 //! target/release/queue-bench --full --sessions 50 --size 1024 settle
 //! ```
 //!
@@ -31,6 +32,7 @@ mod accept;
 mod bench;
 mod due;
 mod fair;
+mod index;
 mod options;
 mod settle;
 mod show;
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
             Point::Settle => settle::run(&bench, &mut table),
             Point::Fair => fair::run(&bench, &mut table),
             Point::Due => due::run(&bench, &mut table),
+            Point::Index => index::run(&bench, &mut table),
         });
         print!("{table}");
         if let Err(message) = measured {

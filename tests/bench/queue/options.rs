@@ -7,12 +7,12 @@ use std::str::FromStr;
 pub const HELP: &str = "\
 usage: queue-bench [options] POINT ...
 
-  POINT            accept start show settle fair due, or all
+  POINT            accept start show settle fair due index, or all
   --full           the sizes that the figures are for    (default: small ones)
   --dir DIR        the disk to measure: a folder of ours is made in it (default /var/tmp)
   --programs DIR   smtpd, smtpctl, queue-fill, smtp-load (default: beside this program)
-  --held N         envelopes that wait meanwhile: for accept the larger queue, for start, show
-                   and due the queue, for fair those of the busy destination, for settle those
+  --held N         envelopes that wait meanwhile: for accept the larger queue, for start, show,
+                   due and index the queue, for fair those of the busy destination, for settle those
                    that come between
   --messages N     for accept and settle: messages in a run
   --sessions N     for accept and settle                 (default 50)
@@ -30,11 +30,19 @@ pub enum Point {
     Settle,
     Fair,
     Due,
+    Index,
 }
 
 impl Point {
-    const ALL: [Point; 6] =
-        [Point::Accept, Point::Start, Point::Show, Point::Settle, Point::Fair, Point::Due];
+    const ALL: [Point; 7] = [
+        Point::Accept,
+        Point::Start,
+        Point::Show,
+        Point::Settle,
+        Point::Fair,
+        Point::Due,
+        Point::Index,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -44,6 +52,7 @@ impl Point {
             Point::Settle => "settle",
             Point::Fair => "fair",
             Point::Due => "due",
+            Point::Index => "index",
         }
     }
 }
@@ -132,7 +141,7 @@ mod tests {
     fn sizes_are_small_full_or_as_asked_for() {
         let held = |line: &str| parse(line).unwrap().unwrap().held(1, 2);
         assert_eq!([held("due"), held("--full due"), held("due --held 9")], [1, 2, 9]);
-        assert_eq!(parse("all").unwrap().unwrap().points.len(), 6);
+        assert_eq!(parse("all").unwrap().unwrap().points.len(), 7);
         assert!(parse("--help").unwrap().is_none());
     }
 
