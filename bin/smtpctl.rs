@@ -4,9 +4,11 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    let mut arguments = std::env::args_os();
+    let name = arguments.next().unwrap_or_default();
+    let arguments: Vec<_> = arguments.collect();
     let mut out = io::BufWriter::new(io::stdout().lock());
-    let status = smtpd::ctl::run(&arguments, &mut out, &mut io::stderr());
+    let status = smtpd::ctl::run_as(&name, &arguments, &mut out, &mut io::stderr());
     match out.flush() {
         // Whoever reads has seen enough: `smtpctl show queue | head`.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {

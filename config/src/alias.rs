@@ -33,6 +33,8 @@ pub enum BadAlias {
     Quote,
     /// A backslash at the end.
     Backslash,
+    /// Nothing between two commas, where that is not let pass.
+    Empty,
     /// An element that is nothing of what an alias can be.
     Element(String),
 }
@@ -45,6 +47,7 @@ impl fmt::Display for BadAlias {
             }
             BadAlias::Quote => f.write_str("an alias value has a quote that is never closed"),
             BadAlias::Backslash => f.write_str("an alias value ends with a backslash"),
+            BadAlias::Empty => f.write_str("an alias value has an element with nothing in it"),
             BadAlias::Element(text) => {
                 write!(f, "\"{text}\" is no user, address, |command, /file or error:4xx text")
             }
@@ -58,10 +61,30 @@ impl fmt::Display for BadAlias {
 /// # Errors
 /// When one element is wrong, all of it is: mail to a part of a list would be lost for the rest.
 pub fn parse(value: &str) -> Result<Vec<Target>, BadAlias> {
+    let elements = elements(value)?;
+    let there = elements.iter().filter(|element| !element.is_empty());
+    there.map(|element| target(element)).collect()
+}
+
+/// The same for a value that is only written now: an element with nothing in it, which look-ups
+/// let pass, is a mistake.
+///
+/// # Errors
+/// As those of [`parse`].
+pub fn parse_strict(value: &str) -> Result<Vec<Target>, BadAlias> {
+    let elements = elements(value)?;
+    if elements.iter().any(String::is_empty) {
+        return Err(BadAlias::Empty);
+    }
+    elements.iter().map(|element| target(element)).collect()
+}
+
+/// What stands between the commas, without blanks around it.
+fn elements(value: &str) -> Result<Vec<String>, BadAlias> {
     if value.len() > limits::ALIAS_VALUE {
         return Err(BadAlias::TooLong);
     }
-    let mut targets = Vec::new();
+    let mut elements = Vec::new();
     let mut element = String::new();
     let mut quote = None;
     let mut characters = value.chars();
@@ -83,13 +106,10 @@ pub fn parse(value: &str) -> Result<Vec<Target>, BadAlias> {
             None if quote.is_some() => return Err(BadAlias::Quote),
             Some(c) if c != ',' || quote.is_some() => element.push(c),
             end => {
-                let text = element.trim();
-                if !text.is_empty() {
-                    targets.push(target(text)?);
-                }
+                elements.push(element.trim().to_owned());
                 element.clear();
                 if end.is_none() {
-                    return Ok(targets);
+                    return Ok(elements);
                 }
             }
         }
@@ -173,6 +193,9 @@ mod tests {
         let users = |text: &str| parse(text).unwrap().len();
         assert_eq!(users("a, b ,c,,"), 3);
         assert_eq!(users(""), 0);
+        assert_eq!(parse_strict("a, b").map(|targets| targets.len()), Ok(2));
+        assert_eq!(parse_strict("a,, b"), Err(BadAlias::Empty));
+        assert_eq!(parse_strict("a,"), Err(BadAlias::Empty));
         assert_eq!(one("\"|x a\\, b\""), Target::Filter("x a, b".into()));
     }
 

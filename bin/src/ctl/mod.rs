@@ -1,5 +1,6 @@
 //! The program smtpctl: reads a command, asks the daemon, prints what it says. What is in the
-//! queue it reads by itself when the daemon is down.
+//! queue it reads by itself when the daemon is down. Under another name it is another program:
+//! makemap, newaliases.
 //!
 //! Exit status: 0 done, 1 refused or failed, 255 not understood.
 
@@ -7,6 +8,7 @@ mod envelope;
 mod export;
 mod import;
 mod language;
+mod makemap;
 mod offline;
 mod online;
 mod place;
@@ -14,8 +16,9 @@ mod queue;
 mod show;
 mod verify;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
+use std::path::Path;
 use std::time::SystemTime;
 
 use getopts::ParsingStyle;
@@ -37,6 +40,20 @@ const USAGE: &str = "usage: smtpctl [-D macro=value] [-f file] [-q directory] [-
 
 /// Exit status for words that are no command, as upstream.
 const NOT_UNDERSTOOD: u8 = 255;
+
+/// Runs what the program is called as, with the arguments behind its name; the exit status.
+pub fn run_as(
+    name: &OsStr,
+    arguments: &[OsString],
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> u8 {
+    match Path::new(name).file_name().and_then(OsStr::to_str) {
+        Some("makemap") => makemap::makemap(arguments, out, err),
+        Some("newaliases") => makemap::newaliases(arguments, out, err),
+        _ => run(arguments, out, err),
+    }
+}
 
 /// Runs smtpctl with the arguments behind its name; the exit status.
 pub fn run(arguments: &[OsString], out: &mut dyn Write, err: &mut dyn Write) -> u8 {

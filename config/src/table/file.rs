@@ -6,20 +6,38 @@
 //! although its entries hold a `:`. A backslash joins nothing here, and `#` behind an entry
 //! belongs to it: passwords may hold both.
 
+use std::borrow::Cow;
+
 use super::{Entries, Shape};
 
 /// A line that cannot be read.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct BadLine {
+pub struct BadLine {
     /// Counted from 1.
     pub line: u32,
-    pub message: &'static str,
+    /// What is wrong with it.
+    pub message: Cow<'static, str>,
 }
 
 /// Reads a table file. All lines that are wrong, not only the first.
 pub(crate) fn parse(octets: &[u8]) -> (Shape, Entries, Vec<BadLine>) {
-    let mut shape = None;
     let mut entries = Entries::default();
+    let (shape, bad) = scan(octets, Shape::Empty, |key, value, line| {
+        entries.insert(key, value, line);
+        Ok(())
+    });
+    (shape, entries, bad)
+}
+
+/// Goes through the entries of a table file. `expected` is [`Shape::List`] or [`Shape::Map`] when
+/// that is known without the first entry. `each` takes key, value and line; what it says of a
+/// wrong entry is told like what is found here.
+pub fn scan(
+    octets: &[u8],
+    expected: Shape,
+    mut each: impl FnMut(&str, &str, u32) -> Result<(), Cow<'static, str>>,
+) -> (Shape, Vec<BadLine>) {
+    let mut shape = Some(expected).filter(|shape| matches!(shape, Shape::List | Shape::Map));
     let mut bad = Vec::new();
     for (index, octets) in octets.split(|octet| *octet == b'\n').enumerate() {
         let line = index as u32 + 1;
@@ -33,31 +51,43 @@ pub(crate) fn parse(octets: &[u8]) -> (Shape, Entries, Vec<BadLine>) {
         if text.is_empty() {
             continue;
         }
-        let Ok(text) = std::str::from_utf8(text) else {
-            bad.push(BadLine { line, message: "invalid map entry: it is not UTF-8" });
-            continue;
+        let outcome = match entry(text, &mut shape) {
+            Ok((key, value)) => each(key, value, line),
+            Err(message) => Err(message.into()),
         };
-        if text.contains('\0') {
-            bad.push(BadLine { line, message: "invalid map entry: it has a NUL in it" });
-            continue;
-        }
-        match (shape, key_and_value(text)) {
-            (Some(Shape::List), _) | (None, Ok((_, None))) => {
-                shape = Some(Shape::List);
-                entries.insert(text, "", line);
-            }
-            (_, Ok((key, Some(value)))) if !value.is_empty() => {
-                shape = Some(Shape::Map);
-                entries.insert(key, value, line);
-            }
-            (_, Ok(_)) => {
-                shape = shape.or(Some(Shape::Map));
-                bad.push(BadLine { line, message: "invalid map entry: it has no value" });
-            }
-            (_, Err(message)) => bad.push(BadLine { line, message }),
+        if let Err(message) = outcome {
+            bad.push(BadLine { line, message });
         }
     }
-    (shape.unwrap_or(Shape::Empty), entries, bad)
+    (shape.unwrap_or(Shape::Empty), bad)
+}
+
+/// An entry's key and value; the first one decides on the shape.
+fn entry<'t>(
+    text: &'t [u8],
+    shape: &mut Option<Shape>,
+) -> Result<(&'t str, &'t str), &'static str> {
+    let text = std::str::from_utf8(text).map_err(|_| "invalid map entry: it is not UTF-8")?;
+    if text.contains('\0') {
+        return Err("invalid map entry: it has a NUL in it");
+    }
+    if *shape == Some(Shape::List) {
+        return Ok((text, ""));
+    }
+    match key_and_value(text)? {
+        (_, None) if shape.is_none() => {
+            *shape = Some(Shape::List);
+            Ok((text, ""))
+        }
+        (key, Some(value)) if !value.is_empty() => {
+            *shape = Some(Shape::Map);
+            Ok((key, value))
+        }
+        _ => {
+            *shape = shape.or(Some(Shape::Map));
+            Err("invalid map entry: it has no value")
+        }
+    }
 }
 
 fn key_and_value(text: &str) -> Result<(&str, Option<&str>), &'static str> {

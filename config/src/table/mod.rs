@@ -19,7 +19,8 @@ use std::path::PathBuf;
 pub use db::Maps;
 pub(crate) use db::{Map, Unusable};
 pub use entries::{Entries, Entry};
-pub(crate) use file::{BadLine, parse};
+pub(crate) use file::parse;
+pub use file::{BadLine, scan};
 
 use crate::diagnostic::Position;
 use crate::limits;
