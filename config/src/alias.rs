@@ -79,6 +79,67 @@ pub fn parse_strict(value: &str) -> Result<Vec<Target>, BadAlias> {
     elements.iter().map(|element| target(element)).collect()
 }
 
+/// Reads an included list (`:include:`): a value on each line. Of a line with a mistake the
+/// elements before it count, as upstream; lines that begin with `#` are comments. What it includes
+/// in turn is not followed.
+pub fn parse_included(octets: &[u8]) -> Vec<Target> {
+    let mut targets = Vec::new();
+    for line in octets.split(|octet| *octet == b'\n').map(<[u8]>::trim_ascii) {
+        let Ok(line) = std::str::from_utf8(line) else { continue };
+        if line.starts_with('#') {
+            continue;
+        }
+        let elements = elements(line).unwrap_or_default();
+        let there = elements.iter().filter(|element| !element.is_empty());
+        let good = there.map_while(|element| target(element).ok());
+        targets.extend(good.filter(|target| !matches!(target, Target::Include(_))));
+    }
+    targets
+}
+
+/// Reads a `.forward`: a value on each line, `#` begins a comment, a backslash at the end of a
+/// line joins the next one. Includes are passed over.
+///
+/// # Errors
+/// The first mistake; [`BadAlias::TooLong`] also for more than [`limits::FORWARD_TARGETS`] elements.
+pub fn parse_forward(octets: &[u8]) -> Result<Vec<Target>, BadAlias> {
+    let shown = || BadAlias::Element(String::from_utf8_lossy(octets).into_owned());
+    if octets.len() >= limits::FORWARD {
+        return Err(BadAlias::TooLong);
+    }
+    let text = std::str::from_utf8(octets).map_err(|_| shown())?;
+    let mut values = vec![String::new()];
+    for line in text.lines().map(without_comment) {
+        let value = values.last_mut().expect("there is one from the beginning");
+        if escapes_next(line) {
+            value.push_str(&line[..line.len() - 1]);
+        } else {
+            value.push_str(line);
+            values.push(String::new());
+        }
+    }
+    let mut targets = Vec::new();
+    for value in values {
+        let read = parse(&value)?.into_iter();
+        targets.extend(read.filter(|target| !matches!(target, Target::Include(_))));
+    }
+    if targets.len() > limits::FORWARD_TARGETS {
+        return Err(BadAlias::TooLong);
+    }
+    Ok(targets)
+}
+
+/// What stands before a `#` that has no backslash before it.
+fn without_comment(line: &str) -> &str {
+    let mut before = line.match_indices('#').map(|(at, _)| &line[..at]);
+    before.find(|before| !escapes_next(before)).unwrap_or(line)
+}
+
+/// Whether the text ends in a backslash that is not taken literally itself.
+fn escapes_next(text: &str) -> bool {
+    (text.len() - text.trim_end_matches('\\').len()) % 2 == 1
+}
+
 /// What stands between the commas, without blanks around it.
 fn elements(value: &str) -> Result<Vec<String>, BadAlias> {
     if value.len() > limits::ALIAS_VALUE {
@@ -197,6 +258,32 @@ mod tests {
         assert_eq!(parse_strict("a,, b"), Err(BadAlias::Empty));
         assert_eq!(parse_strict("a,"), Err(BadAlias::Empty));
         assert_eq!(one("\"|x a\\, b\""), Target::Filter("x a, b".into()));
+    }
+
+    #[test]
+    fn a_forward_has_comments_and_long_lines() {
+        let read = |text: &str| parse_forward(text.as_bytes()).unwrap();
+        let user = |name: &str| Target::User(name.into());
+        assert_eq!(read("# mine\n\njoe, ann # me\nbob\n"), [user("joe"), user("ann"), user("bob")]);
+        assert_eq!(read("joe, \\\n  ann\n"), [user("joe"), user("ann")]);
+        assert_eq!(read("joe,\\"), [user("joe")]);
+        assert_eq!(read("|x \\#1\n"), [Target::Filter("x #1".into())]);
+        assert_eq!(read("|x \\\\# no\n"), [Target::Filter("x \\".into())]);
+        assert_eq!(read(":include:/etc/passwd, joe"), [user("joe")]);
+        assert_eq!(read("  # nothing\n"), []);
+        for bad in ["a b\n", "\"|x # y\"\n", &"a\n".repeat(101), &"#\n".repeat(2_048)] {
+            assert!(parse_forward(bad.as_bytes()).is_err(), "{bad}");
+        }
+        assert!(parse_forward(b"\xff").is_err());
+        assert_eq!(read(&"a\n".repeat(100)).len(), 100);
+    }
+
+    #[test]
+    fn an_included_list_counts_as_far_as_it_is_good() {
+        let read = |text: &str| parse_included(text.as_bytes()).len();
+        assert_eq!(read("joe, ann\n# c, d\nbob\n:include:/x, eve\n"), 4);
+        assert_eq!(read("joe, a b, ann\n\"never closed\nbob\n"), 2);
+        assert_eq!(parse_included(b"\xff\njoe\n").len(), 1);
     }
 
     #[test]

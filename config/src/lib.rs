@@ -58,7 +58,9 @@ pub use listen::{Auth, Listen, SocketListen, StrayNewline, Tls};
 pub use observe::Observer;
 pub use places::Places;
 pub use rules::{Client, Decision, Facts, Match};
-pub use surroundings::{Files, Host, Interfaces, Lookup, Outside, ReadAt, Stamp, User, Users};
+pub use surroundings::{
+    Files, Forward, Host, Interfaces, Lookup, Outside, ReadAt, Stamp, User, Users,
+};
 pub use table::Maps;
 
 /// Reads the configuration file `path` with the macros of the command line, in the order they

@@ -43,6 +43,12 @@ pub const TABLE_KEY: usize = 1_023;
 /// Octets of one alias value (upstream: 2047).
 pub const ALIAS_VALUE: usize = 2_047;
 
+/// Octets of a `.forward`, not reached (upstream: 4096).
+pub const FORWARD: usize = 4_096;
+
+/// Elements of a `.forward` (upstream: 100).
+pub const FORWARD_TARGETS: usize = 100;
+
 /// Octets of an included list of addresses: it is read at every expansion.
 pub const ALIAS_INCLUDE: u64 = 1 << 20;
 

@@ -42,6 +42,12 @@ pub trait Observer {
     /// What became of that element. Without it the element ended the expansion.
     fn fate(&mut self, _fate: Fate) {}
 
+    /// A file that an alias includes was read, for as many elements.
+    fn included(&mut self, _path: &str, _elements: usize) {}
+
+    /// The `.forward` of a user is followed.
+    fn forwarded(&mut self, _user: &str) {}
+
     /// Who a user is.
     fn account(&mut self, _user: &str, _account: &Account) {}
 

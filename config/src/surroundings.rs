@@ -172,7 +172,7 @@ pub trait Users {
 }
 
 /// What is asked while a recipient is judged, besides users: tables whose content is not in the
-/// configuration. Must not block where that is not allowed: then it is [`LookupError::Later`].
+/// configuration, lists that aliases include, `.forward`. Must not block where that is not allowed: then it is [`LookupError::Later`].
 pub trait Outside: Users {
     /// Whether the table has the key.
     ///
@@ -190,6 +190,31 @@ pub trait Outside: Users {
         service: Service,
         key: &str,
     ) -> Result<Option<Box<str>>, LookupError>;
+
+    /// The text of a list that an alias includes; empty when it cannot be read, which somebody
+    /// should be told of.
+    ///
+    /// # Errors
+    /// [`LookupError::Later`], when it is not read here.
+    fn include(&self, path: &str) -> Result<Vec<u8>, LookupError>;
+
+    /// The `.forward` in the home of a user, for whom nothing else stands.
+    fn forward(&self, user: &User) -> Forward;
+}
+
+/// What a user has of a `.forward`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Forward {
+    /// None, or an empty one.
+    None,
+    /// Its text.
+    Text(Vec<u8>),
+    /// It is not read here: ask again where waiting is allowed.
+    Later,
+    /// It cannot be read now.
+    Failed,
+    /// It must not be followed: a link, not the user's, or others may write it.
+    Refused,
 }
 
 /// The answer of a user database.

@@ -16,13 +16,14 @@ use smtpd_config::{self as config, Client, Config, Expansion, Facts, Outside};
 use smtpd_engine::address::{Mailbox, ReversePath};
 use smtpd_queue::bounce::{self, About, Notice, Original, RECIPIENTS, Recipient, Report};
 use smtpd_queue::budget::Budget;
-use smtpd_queue::envelope::{Agent, Envelope, Message, Outcome, Source};
+use smtpd_queue::envelope::{Envelope, Message, Outcome, Source};
 use smtpd_queue::id::{EnvelopeId, Ids};
 use smtpd_queue::reader::Reader;
 use smtpd_queue::request::{Accept, Body, Content};
 use smtpd_queue::scheduler::Input;
 
 use super::clock::wall;
+use super::lookup;
 use super::messages::{self, Asker, Order, Request};
 use super::threads;
 use crate::log::bounce as line;
@@ -140,7 +141,7 @@ impl<U: Outside> Bouncer<U> {
             tls: false,
             sender: None,
         };
-        match self.config.expand(&facts, to, &self.users) {
+        match self.config.expand(&facts, to, &self.users).without_programs(to) {
             Expansion::Deliver(recipients) => Ok(recipients),
             Expansion::Refuse(reply) => Err(reply),
             // Users who may be waited for do not put anybody off.
@@ -213,10 +214,7 @@ impl<U: Outside> Bouncer<U> {
             dest: recipient.dest.clone(),
             internal: true,
             action: recipient.action.name.to_string(),
-            agent: match &recipient.agent {
-                config::Agent::Local { user, .. } => Agent::Mda { user: user.to_string() },
-                config::Agent::Relay => Agent::Mta,
-            },
+            agent: lookup::agent(recipient.agent.clone()),
             ttl: u32::try_from(self.config.ttl(&recipient.action).as_secs()).unwrap_or(u32::MAX),
             notify: None,
             orcpt: None,

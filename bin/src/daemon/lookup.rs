@@ -11,10 +11,13 @@ use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use smtpd_config::{Client, Config, Decision, Expansion, Facts, Outside, Recipient};
+use smtpd_config::{
+    self as config, Client, Config, Decision, Expansion, Facts, Outside, Recipient,
+};
 use smtpd_engine::address::Mailbox;
 use smtpd_engine::reply::{self, Reply};
 use smtpd_engine::server::Ticket;
+use smtpd_queue::envelope::Agent;
 
 use super::threads;
 use crate::log::topic::{self, Topic};
@@ -97,6 +100,7 @@ impl<C> Question<C> {
     /// Judges the recipient; `outside` may wait.
     pub fn judge(&self, outside: &dyn Outside) -> Reply<'static> {
         let expansion = self.config.expand(&self.facts.lend(), &self.rcpt, outside);
+        let expansion = expansion.without_programs(&self.rcpt);
         trace(&self.config, &self.facts.lend(), &self.rcpt, &expansion, outside);
         match expansion {
             Expansion::Deliver(recipients) => {
@@ -106,6 +110,21 @@ impl<C> Question<C> {
             Expansion::Refuse(reply) => reply,
             // What may be waited for does not put anybody off.
             Expansion::Later => reply::TEMPORARY_FAILURE,
+        }
+    }
+}
+
+/// Who delivers, as the queue knows it.
+///
+/// # Panics
+/// When it is a command or a file, which [`Expansion::without_programs`] has refused.
+#[must_use]
+pub fn agent(agent: config::Agent) -> Agent {
+    match agent {
+        config::Agent::Local { user, .. } => Agent::Mda { user: user.into() },
+        config::Agent::Relay => Agent::Mta,
+        config::Agent::Command { .. } | config::Agent::File { .. } => {
+            panic!("a command or file was accepted, which nobody delivers")
         }
     }
 }

@@ -1,13 +1,14 @@
-//! What judging a recipient asks besides the configuration: users, maps.
+//! What judging a recipient asks besides the configuration: users, maps, included lists.
 //!
 //! A reactor asks [`Remembered`], which knows users that somebody has waited for and no table but
 //! those in memory. Threads that may wait ask [`Lookups`].
 
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
 use smtpd_config::table::{Backend, LookupError, Query, Service, Table};
-use smtpd_config::{Lookup, Maps, Outside, Users};
+use smtpd_config::{Files, Forward, Lookup, Maps, Outside, User, Users, limits};
 
 use super::machine::Opener;
 use super::users::{Remembered, System};
@@ -22,6 +23,15 @@ impl Outside for Remembered {
 
     fn value(&self, _: &Table, _: Service, _: &str) -> Result<Option<Box<str>>, LookupError> {
         Err(LookupError::Later)
+    }
+
+    fn include(&self, _: &str) -> Result<Vec<u8>, LookupError> {
+        Err(LookupError::Later)
+    }
+
+    /// Read in the user's name only, which comes with delivery in it.
+    fn forward(&self, _: &User) -> Forward {
+        Forward::None
     }
 }
 
@@ -72,6 +82,27 @@ impl Outside for Lookups {
         let shown = answer.as_ref().map(|value| if value.is_some() { "found" } else { "none" });
         trace(table, key, shown.map_err(|error| *error));
         answer
+    }
+
+    fn include(&self, path: &str) -> Result<Vec<u8>, LookupError> {
+        let read = || -> io::Result<Vec<u8>> {
+            let mut octets = Vec::new();
+            let file = Opener.open(Path::new(path))?;
+            file.take(limits::ALIAS_INCLUDE + 1).read_to_end(&mut octets)?;
+            if octets.len() as u64 > limits::ALIAS_INCLUDE {
+                return Err(io::ErrorKind::FileTooLarge.into());
+            }
+            Ok(octets)
+        };
+        Ok(read().unwrap_or_else(|error| {
+            log::warn!("warn: failed to open include file \"{path}\": {error}");
+            Vec::new()
+        }))
+    }
+
+    /// Read in the user's name only, which comes with delivery in it.
+    fn forward(&self, _: &User) -> Forward {
+        Forward::None
     }
 }
 

@@ -1,11 +1,14 @@
 //! Looking at what tables hold, so that a wrong value is told now and not to the first who is
 //! looked up.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::account;
 use crate::alias::{self, Target};
 use crate::diagnostic::{Diagnostic, Position};
+use crate::limits;
+use crate::surroundings::read;
 use crate::table::{Backend, Entries, TableId};
 
 use super::Reader;
@@ -25,11 +28,19 @@ impl Reader<'_> {
     pub(super) fn check_alias_values(&mut self, id: TableId) {
         let mut found = Vec::new();
         for (key, entry) in self.content(id).sorted() {
+            let targets = alias::parse(&entry.value).unwrap_or_default();
+            for target in targets {
+                let Target::Include(path) = target else { continue };
+                if let Err(error) = read(self.files, Path::new(&path), limits::ALIAS_INCLUDE) {
+                    let warning = Diagnostic::warning(format!("alias {key}: {path}: {error}"));
+                    let warning = warning.help("a list that cannot be read is passed over");
+                    found.push(warning.at(self.value_position(id, entry.line)));
+                }
+            }
             let diagnostic = match alias::parse(&entry.value) {
                 Err(bad) => Diagnostic::error(format!("alias {key}: {bad}")),
                 Ok(targets) => {
                     let what = targets.iter().find_map(|target| match target {
-                        Target::Include(_) => Some("include lists"),
                         Target::Filter(_) => Some("commands"),
                         Target::File(_) => Some("files"),
                         _ => None,

@@ -1,22 +1,32 @@
 //! From a recipient to those who get the message.
 
-use crate::machine::{People, config, facts, load_octets, mailbox};
-use smtpd_config::{Account, Agent, Client, Config, Expansion, Facts};
+use crate::machine::{Lists, People, config, facts, load_octets, mailbox};
+use smtpd_config::{Account, Agent, Client, Config, Expansion, Facts, User};
+use std::sync::Arc;
 
 const PEOPLE: People = People(&["joe", "ann", "bob", "vmail", "joe.doe"]);
 
-/// Who gets it: `user=dest`, `relay=dest`, or the reply, or `later`.
+/// Who gets it: `user=dest`, `relay=dest`, `owner|command`, `owner>file`, the reply, or `later`.
 fn to(config: &Config, rcpt: &str) -> Vec<String> {
     to_from(config, &facts("127.0.0.1"), rcpt)
 }
 
 fn to_from(config: &Config, facts: &Facts<'_>, rcpt: &str) -> Vec<String> {
-    match config.expand(facts, &mailbox(rcpt), &PEOPLE) {
+    shown(config.expand(facts, &mailbox(rcpt), &PEOPLE))
+}
+
+fn shown(expansion: Expansion) -> Vec<String> {
+    let name = |user: &Option<Arc<User>>| {
+        user.as_ref().map_or("daemon".to_owned(), |user| user.name.to_string())
+    };
+    match expansion {
         Expansion::Deliver(recipients) => recipients
             .iter()
             .map(|recipient| match &recipient.agent {
                 Agent::Local { user, .. } => format!("{user}={}", recipient.dest),
                 Agent::Relay => format!("relay={}", recipient.dest),
+                Agent::Command { command, runs_as } => format!("{}|{command}", name(runs_as)),
+                Agent::File { path, runs_as } => format!("{}>{path}", name(runs_as)),
             })
             .collect(),
         Expansion::Refuse(reply) => vec![reply.to_string()],
@@ -53,7 +63,10 @@ fn refusals_have_the_texts_of_the_reference() {
     assert_eq!(one("broken@localhost"), "451 4.3.0 Temporary failure: <broken@localhost>");
     assert_eq!(one("gone@localhost"), "550 5.1.6 moved: <gone@localhost>");
     assert_eq!(one("full@localhost"), "450 full: <full@localhost>");
-    assert_eq!(one("pipe@localhost"), "451 4.3.0 Temporary failure: <pipe@localhost>");
+    assert_eq!(one("pipe@localhost"), "daemon|x");
+    let pipe = config.expand(&facts("127.0.0.1"), &mailbox("pipe@localhost"), &PEOPLE);
+    let refused = "451 4.3.0 Temporary failure: <pipe@localhost>";
+    assert_eq!(shown(pipe.without_programs(&mailbox("pipe@localhost"))).concat(), refused);
     assert_eq!(one("later@localhost"), "later");
     assert_eq!(one("none@localhost"), "550 5.1.1 Invalid recipient: <none@localhost>");
     let outside = to_from(&config, &facts("203.0.113.9"), "joe@localhost").concat();
@@ -232,4 +245,116 @@ fn long_lists_are_bounded() {
     let text = b"table t file:/t\naction \"a\" maildir alias <t>\nmatch for local action \"a\"\n";
     let config = load_octets(text, &[("/t", table.as_bytes())]).unwrap();
     assert_eq!(to(&config, "l0x0@localhost").len(), 30);
+}
+
+const LISTS: Lists = Lists {
+    people: People(&["joe", "ann", "bob", "root", "eve", "max", "kim", "pat", "vmail"]),
+    included: &[
+        ("/list", "# members\nann, ann@localhost\n\nx@else.example\n:include:/list\n"),
+        ("/nobody", "# nobody yet\n"),
+        ("/circle", "round, bob\n"),
+    ],
+    forwards: &[
+        ("joe", Some("\\joe, ann\n\"|/bin/x a, b\" # mine\n/var/mail/joe\n")),
+        ("bob", Some("")),
+        ("root", Some("|/bin/false")),
+        ("eve", None),
+        ("max", Some("kim\n")),
+        ("kim", Some("max, x@else.example\n")),
+        ("pat", Some("error:550 gone\n")),
+        ("vmail", Some("a b\n")),
+    ],
+};
+
+fn with_lists(delivery: &str, table: &str, rcpt: &str) -> Vec<String> {
+    let config = config(&format!(
+        "table t {{ {table} }}\naction \"local\" {delivery} alias <t>\naction \"out\" relay\n\
+         match for local action \"local\"\nmatch from local for any action \"out\"\n"
+    ));
+    shown(config.expand(&facts("127.0.0.1"), &mailbox(rcpt), &LISTS))
+}
+
+#[test]
+fn an_alias_may_include_a_list() {
+    let table = "list = \":include:/list, bob\", empty = \":include:/nobody\", \
+                 gone = \"include:/absent\", ring = \"include:/circle\", round = ring";
+    let to = |rcpt: &str| with_lists("maildir", table, rcpt);
+    assert_eq!(
+        to("list@localhost"),
+        ["ann=list@localhost", "ann=ann@localhost", "relay=x@else.example", "bob=list@localhost"]
+    );
+    assert_eq!(to("ring@localhost"), ["bob=ring@localhost"]);
+    // An alias of nothing is none.
+    for rcpt in ["empty@localhost", "gone@localhost"] {
+        assert_eq!(to(rcpt).concat(), format!("550 5.1.1 Invalid recipient: <{rcpt}>"));
+    }
+    let aliases = aliases("list = \":include:/list\"");
+    assert_eq!(self::to(&aliases, "list@localhost"), ["later"]);
+}
+
+#[test]
+fn a_forward_is_followed() {
+    let to = |rcpt: &str| with_lists("maildir", "list = \"joe, max\"", rcpt);
+    let mine = ["joe=joe@localhost", "ann=joe@localhost", "joe|/bin/x a, b", "joe>/var/mail/joe"];
+    assert_eq!(to("joe@localhost"), mine);
+    assert_eq!(to("joe+tag@localhost").len(), 4);
+    assert_eq!(to("bob@localhost"), ["bob=bob@localhost"]);
+    // Two who forward to each other: the circle ends, and the one way out of it is taken.
+    assert_eq!(to("max@localhost"), ["relay=x@else.example"]);
+    assert_eq!(to("list@localhost").len(), 5);
+    assert_eq!(to("pat@localhost").concat(), "550 gone: <pat@localhost>");
+    let problem = "Mailing list expansion problem";
+    assert_eq!(to("eve@localhost").concat(), format!("524 5.2.4 {problem}: <eve@localhost>"));
+    assert_eq!(to("vmail@localhost").concat(), format!("424 4.2.4 {problem}: <vmail@localhost>"));
+    // What root has written runs as root: no commands, no files.
+    assert_eq!(to("root@localhost").concat(), "451 4.3.0 Temporary failure: <root@localhost>");
+}
+
+/// In whose name another delivers, there is no `.forward`.
+#[test]
+fn a_forward_of_somebody_else_is_not_followed() {
+    assert_eq!(with_lists("maildir user vmail", "a = b", "joe@localhost"), ["joe=joe@localhost"]);
+    assert!(with_lists("maildir user vmail", "a = b", "vmail@localhost")[0].starts_with("424"));
+}
+
+#[test]
+fn some_actions_only_forward_or_expand() {
+    let table = "list = \"max, x@b.example\", pipe = \"|x\", bad = \"error:550 gone\"";
+    let to = |delivery: &str, rcpt: &str| with_lists(delivery, table, rcpt).concat();
+    let starts = |text: String, code: &str| assert!(text.starts_with(code), "{text}");
+    for delivery in ["forward-only", "expand-only"] {
+        assert_eq!(to(delivery, "max@localhost"), "relay=x@else.example");
+        assert_eq!(to(delivery, "list@localhost"), "relay=x@b.examplerelay=x@else.example");
+    }
+    starts(to("forward-only", "ann@localhost"), "424 4.2.4");
+    starts(to("expand-only", "ann@localhost"), "524 5.2.4");
+    for rcpt in ["joe@localhost", "pipe@localhost", "bad@localhost"] {
+        starts(to("forward-only", rcpt), "451 4.3.0");
+    }
+    assert_eq!(to("expand-only", "pipe@localhost"), "daemon|x");
+    starts(to("expand-only", "bad@localhost"), "550 gone");
+}
+
+/// What several lists lead to is reached once below each address, a command in each name.
+#[test]
+fn commands_and_files_are_reached_once() {
+    let table = "list = \"a, b, |x\", a = \"|x, /f\", b = \"/f, c@localhost\", c = \"|x\"";
+    assert_eq!(
+        with_lists("maildir", table, "list@localhost"),
+        ["daemon|x", "daemon>/f", "daemon|x"]
+    );
+}
+
+#[test]
+fn each_of_several_delimiters_begins_a_sub_address() {
+    let config = config(
+        "smtp sub-addr-delim \"+-\"\ntable t { joe-list = bob }\n\
+         action \"a\" maildir alias <t>\nmatch for local mail-from ann action \"a\"\n",
+    );
+    let ann = mailbox("ann-x+y@a.example");
+    let facts = Facts { sender: Some(&ann), ..facts("127.0.0.1") };
+    let to = |rcpt: &str| to_from(&config, &facts, rcpt).concat();
+    assert_eq!(to("joe+a-b@localhost"), "joe=joe+a-b@localhost");
+    assert_eq!(to("joe-a+b@localhost"), "joe=joe-a+b@localhost");
+    assert_eq!(to("joe-list@localhost"), "bob=joe-list@localhost");
 }

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use smtpd_config::table::{Backend, LookupError, Query, Service, Table};
-use smtpd_config::{Client, Config, Facts, Files, Host, Lookup, Maps, Outside, User, Users, load};
+use smtpd_config::{
+    Client, Config, Facts, Files, Forward, Host, Lookup, Maps, Outside, User, Users, load,
+};
 use smtpd_engine::address::Mailbox;
 
 /// Files by name.
@@ -76,7 +78,7 @@ impl Users for People {
             (_, None) => Lookup::None,
             (_, Some(at)) => Lookup::Found(Arc::new(User {
                 name: name.into(),
-                uid: 1000 + at as u32,
+                uid: if name == "root" { 0 } else { 1000 + at as u32 },
                 gid: 100,
                 home: format!("/home/{name}").into(),
             })),
@@ -92,6 +94,14 @@ impl Outside for People {
 
     fn value(&self, _: &Table, _: Service, _: &str) -> Result<Option<Box<str>>, LookupError> {
         Err(LookupError::Later)
+    }
+
+    fn include(&self, _: &str) -> Result<Vec<u8>, LookupError> {
+        Err(LookupError::Later)
+    }
+
+    fn forward(&self, _: &User) -> Forward {
+        Forward::None
     }
 }
 
@@ -124,5 +134,49 @@ impl Outside for Patient {
             return Err(LookupError::Failed);
         };
         self.maps.value(path, key)
+    }
+
+    fn include(&self, _: &str) -> Result<Vec<u8>, LookupError> {
+        Err(LookupError::Failed)
+    }
+
+    fn forward(&self, _: &User) -> Forward {
+        Forward::None
+    }
+}
+
+/// Users with their `.forward`, and lists that aliases include.
+pub struct Lists {
+    pub people: People,
+    pub included: &'static [(&'static str, &'static str)],
+    pub forwards: &'static [(&'static str, Option<&'static str>)],
+}
+
+impl Users for Lists {
+    fn user(&self, name: &str) -> Lookup {
+        self.people.user(name)
+    }
+}
+
+impl Outside for Lists {
+    fn contains(&self, _: &Table, _: &Query<'_>) -> Result<bool, LookupError> {
+        Err(LookupError::Failed)
+    }
+
+    fn value(&self, _: &Table, _: Service, _: &str) -> Result<Option<Box<str>>, LookupError> {
+        Err(LookupError::Failed)
+    }
+
+    fn include(&self, path: &str) -> Result<Vec<u8>, LookupError> {
+        let found = self.included.iter().find(|(known, _)| *known == path);
+        Ok(found.map(|(_, text)| text.as_bytes().to_vec()).unwrap_or_default())
+    }
+
+    fn forward(&self, user: &User) -> Forward {
+        match self.forwards.iter().find(|(known, _)| *known == &*user.name) {
+            None => Forward::None,
+            Some((_, Some(text))) => Forward::Text(text.as_bytes().to_vec()),
+            Some((_, None)) => Forward::Refused,
+        }
     }
 }

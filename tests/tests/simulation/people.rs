@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use smtpd_config::table::{LookupError, Query, Service, Table};
-use smtpd_config::{Config, Files, Host, Lookup, Outside, User, Users, load};
+use smtpd_config::{Config, Files, Forward, Host, Lookup, Outside, User, Users, load};
 use smtpd_tests::rng::Rng;
 
 /// The name of the server.
@@ -165,5 +165,13 @@ impl Outside for People {
 
     fn value(&self, _: &Table, _: Service, _: &str) -> Result<Option<Box<str>>, LookupError> {
         Err(LookupError::Failed)
+    }
+
+    fn include(&self, _: &str) -> Result<Vec<u8>, LookupError> {
+        Err(LookupError::Failed)
+    }
+
+    fn forward(&self, _: &User) -> Forward {
+        Forward::None
     }
 }

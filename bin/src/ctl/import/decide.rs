@@ -1,10 +1,11 @@
 //! Which action takes an envelope that names none, or one that is gone: today's rules, asked with
 //! the facts that were kept of the session that brought it.
 
-use smtpd_config::{Client, Config, Expansion, Facts, Outside, expand};
+use smtpd_config::{Client, Config, Expansion, Facts, Outside};
 use smtpd_engine::address::Mailbox;
 use smtpd_queue::envelope::{Agent, Source};
 
+use crate::daemon::lookup;
 use crate::transfer::document::Document;
 
 /// Where an envelope goes.
@@ -41,17 +42,14 @@ pub fn decide(
         tls: message.tls,
         sender: message.sender.mailbox(),
     };
-    match config.expand(&facts, dest, outside) {
+    match config.expand(&facts, dest, outside).without_programs(dest) {
         Expansion::Deliver(recipients) => Ok(recipients
             .into_iter()
             .map(|recipient| Decided {
                 dest: recipient.dest,
                 ttl: u32::try_from(config.ttl(&recipient.action).as_secs()).unwrap_or(u32::MAX),
                 action: recipient.action.name.to_string(),
-                agent: match recipient.agent {
-                    expand::Agent::Local { user, .. } => Agent::Mda { user: user.into() },
-                    expand::Agent::Relay => Agent::Mta,
-                },
+                agent: lookup::agent(recipient.agent),
             })
             .collect()),
         Expansion::Refuse(reply) => {

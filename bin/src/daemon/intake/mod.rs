@@ -275,7 +275,7 @@ impl<B: Backstage, U: Outside> Intake<B, U> {
             tls: engine.tls().is_some(),
             sender: transaction.sender.mailbox(),
         };
-        let expansion = self.config.expand(&facts, &rcpt, &self.users);
+        let expansion = self.config.expand(&facts, &rcpt, &self.users).without_programs(&rcpt);
         lookup::trace(&self.config, &facts, &rcpt, &expansion, &self.users);
         let reply = match expansion {
             Expansion::Deliver(became) => {

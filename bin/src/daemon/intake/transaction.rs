@@ -3,17 +3,17 @@
 
 use std::sync::Arc;
 
-use smtpd_config::{Agent as Deliverer, Config, Recipient};
+use smtpd_config::{Config, Recipient};
 use smtpd_engine::address::{Mailbox, PathRef, ReversePath};
 use smtpd_engine::dsn;
 use smtpd_engine::server::{MailParams, Peer, RcptParams, Session as Engine, Ticket};
-use smtpd_queue::envelope::{Agent, Envelope, Message, Notify, Ret, Source};
+use smtpd_queue::envelope::{Envelope, Message, Notify, Ret, Source};
 use smtpd_queue::id::{EnvelopeId, MessageId};
 
 use super::Gate;
 use super::content::Content;
 use super::received::rdns;
-use crate::daemon::lookup::Slot;
+use crate::daemon::lookup::{self, Slot};
 
 /// A transaction that MAIL began.
 pub struct Transaction {
@@ -139,10 +139,7 @@ impl Transaction {
                     rcpt: accepted.rcpt.clone(),
                     ttl: u32::try_from(config.ttl(&recipient.action).as_secs()).unwrap_or(u32::MAX),
                     action: recipient.action.name.to_string(),
-                    agent: match recipient.agent {
-                        Deliverer::Local { user, .. } => Agent::Mda { user: user.into() },
-                        Deliverer::Relay => Agent::Mta,
-                    },
+                    agent: lookup::agent(recipient.agent),
                     dest: recipient.dest,
                     internal: false,
                     notify: accepted.notify,
