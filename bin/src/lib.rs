@@ -3,6 +3,7 @@
 pub mod control;
 pub mod ctl;
 pub mod daemon;
+pub mod decide;
 pub mod keys;
 pub mod log;
 pub mod options;

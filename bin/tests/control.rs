@@ -13,7 +13,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use smtpd::control::client::{Client, Error};
 use smtpd::control::entry::{Agent, Origin, QueueEntry, Situation};
+use smtpd::control::import::{Piece, Progress};
 use smtpd::control::message::{Request, Response};
 use smtpd::control::order::{Action, Selection, Step};
 use smtpd::control::server::{Server, Socket};
@@ -28,6 +30,10 @@ struct Daemon {
     verbose: Option<bool>,
     messages: u32,
     pages: u32,
+    /// The octets of pieces of messages.
+    imported: Vec<u8>,
+    /// Connections that had brought some and were closed.
+    left: u32,
 }
 
 struct Hand(Arc<Mutex<Daemon>>);
@@ -132,6 +138,21 @@ impl Operator for Hand {
 
     fn discover(&mut self, _: MessageId) -> Result<(), String> {
         Ok(())
+    }
+
+    fn import(&mut self, _: u64, piece: Piece) -> Result<Progress, String> {
+        let mut daemon = self.0.lock().unwrap();
+        Ok(match piece {
+            Piece::Facts { octets, .. } | Piece::Content(octets) => {
+                daemon.imported.extend(octets);
+                Progress::More
+            }
+            Piece::End { .. } => Progress::Known,
+        })
+    }
+
+    fn left(&mut self, _: u64) {
+        self.0.lock().unwrap().left += 1;
     }
 }
 
@@ -400,6 +421,34 @@ fn a_long_queue_is_shown_page_by_page() {
     assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
 }
 
+/// A piece of a message is longer than anything else, and only those who may give one can.
+#[test]
+fn a_message_comes_in_pieces_over_one_connection_and_no_longer_than_allowed() {
+    let scratch = Scratch::new();
+    let socket = scratch.socket();
+    let (_server, daemon) = serve(&socket, Daemon::default());
+    let mut client = Client::connect(&socket).unwrap();
+    let import = |piece| Request::Import(piece);
+    let longest = vec![7; limits::PIECE];
+    for piece in [Piece::Facts { first: true, octets: longest.clone() }, Piece::Content(longest)] {
+        assert_eq!(client.ask(&import(piece)).unwrap(), Response::Import(Progress::More));
+    }
+    let end = Piece::End { name: "x".repeat(usize::from(limits::NAME)) };
+    assert_eq!(client.ask(&import(end)).unwrap(), Response::Import(Progress::Known));
+    assert_eq!(daemon.lock().unwrap().imported.len(), 2 * limits::PIECE);
+    assert_eq!(daemon.lock().unwrap().left, 0);
+    let too_long = import(Piece::Content(vec![7; limits::PIECE + 1]));
+    assert!(matches!(client.ask(&too_long), Err(Error::Closed)));
+    let begin = Instant::now();
+    while daemon.lock().unwrap().left != 1 {
+        assert!(begin.elapsed() < Duration::from_secs(10), "what had come is given up");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(daemon.lock().unwrap().imported.len(), 2 * limits::PIECE);
+    answers(&socket);
+    assert_eq!(daemon.lock().unwrap().left, 1, "others have nothing to give up");
+}
+
 #[test]
 fn a_panic_in_an_answer_ends_one_connection() {
     let scratch = Scratch::new();
@@ -498,7 +547,7 @@ const HOLD: &str = "CONTROL_TEST_HOLD";
 #[test]
 fn hold_connections() {
     let Some(socket) = std::env::var_os(HOLD) else { return };
-    let streams: Vec<_> = (0..1_000).map(|_| UnixStream::connect(&socket).unwrap()).collect();
+    let streams: Vec<_> = (0..300).map(|_| UnixStream::connect(&socket).unwrap()).collect();
     // They are accepted in order; the last is closed when all have been.
     assert!((&mut streams.last().unwrap()).read(&mut [0]).is_ok_and(|octets| octets == 0));
     let is_open = |mut stream: &UnixStream| {
@@ -510,7 +559,7 @@ fn hold_connections() {
     std::io::stdin().read_line(&mut end).unwrap();
 }
 
-/// A process that has connected a thousand times and holds what it got.
+/// A process that has connected three hundred times and holds what it got.
 struct Crowd {
     child: Child,
     /// Connections that were not closed at once.
@@ -586,15 +635,25 @@ fn strangers_may_connect_and_no_more() {
 
     // Six of them take all they can get; the administrator does not notice.
     let program = scratch.program(&std::env::current_exe().unwrap());
-    let crowds: Vec<_> =
-        (0..6).map(|n| Crowd::gather(&program, &socket, Some(54_400 + n))).collect();
-    assert_eq!(crowds.iter().map(|crowd| crowd.open).sum::<usize>(), limits::TOTAL);
-    for _ in 0..20 {
-        answers(&socket);
+    loop {
+        let begin = Instant::now();
+        let crowds: Vec<_> =
+            (0..6).map(|n| Crowd::gather(&program, &socket, Some(54_400 + n))).collect();
+        let open = crowds.iter().map(|crowd| crowd.open).sum::<usize>();
+        for _ in 0..20 {
+            answers(&socket);
+        }
+        let one_more = as_user(54_500, "show status");
+        let took = begin.elapsed();
+        crowds.into_iter().for_each(Crowd::leave);
+        // On a loaded machine the first may have been closed for their silence before the last
+        // came, and then these were not there at one time.
+        if took < limits::REQUEST_TIME - Duration::from_millis(100) {
+            assert_eq!(open, limits::TOTAL);
+            assert_eq!(one_more, failure("smtpd closed the connection"), "turned away");
+            break;
+        }
     }
-    // So one more stranger is turned away.
-    assert_eq!(as_user(54_500, "show status"), failure("smtpd closed the connection"));
-    crowds.into_iter().for_each(Crowd::leave);
     let begin = Instant::now();
     while as_user(54_500, "show status") != denied {
         assert!(begin.elapsed() < Duration::from_secs(10));

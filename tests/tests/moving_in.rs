@@ -6,8 +6,12 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, SystemTime};
 
-use smtpd_tests::program::{Options, Server, TempDir, program, repository};
+use smtpd::control::client::Client;
+use smtpd::control::import::{Piece, Progress};
+use smtpd::control::message::{Request, Response};
+use smtpd_tests::program::{Options, Server, TempDir, eventually, program, repository};
 
 /// Runs smtpctl with the quickstart configuration, where no daemon answers.
 fn smtpctl(dir: &Path, arguments: &[&str]) -> Output {
@@ -114,9 +118,10 @@ fn an_export_comes_back_octet_for_octet_and_only_once() {
     assert!(
         text(&fs::read(&large[0]).expect("read")).ends_with("line 39999 of a larger message\n")
     );
-    let (status, _, err) = server.smtpctl(&["queue", "import", &exported_name]);
-    assert_eq!(status.code(), Some(1));
-    assert!(err.contains("stop it before an import"), "{err}");
+    let online = || server.smtpctl(&["queue", "import", &exported_name]);
+    let (status, out, err) = online();
+    assert!(status.success(), "{err}");
+    assert_eq!(out, counted(0, 0, 2, 0), "they have been there");
     server.stop();
     assert_eq!(import(), counted(0, 0, 2, 0), "they have been there");
 }
@@ -259,6 +264,133 @@ fn the_queue_of_opensmtpd_moves_in() {
     for user in ["a", "b", "e", "g", "h", "i", "j", "joe"] {
         assert_eq!(server.wait_for_mail(user, 1).len(), 1);
     }
+}
+
+/// What is in the queue of a server: recipient, flags and last error of each envelope, sorted.
+fn shown(server: &Server) -> Vec<String> {
+    let (_, queue, _) = server.smtpctl(&["show", "queue"]);
+    let line = |line: &str| {
+        let fields: Vec<_> = line.split('|').collect();
+        format!("{}|{}|{}|{}", fields[5], fields[3], fields[11], fields[13])
+    };
+    let mut lines: Vec<_> = queue.lines().map(line).collect();
+    lines.sort();
+    lines
+}
+
+#[test]
+fn a_daemon_that_runs_is_handed_the_messages_as_they_stand() {
+    let (dir, by_hand) = (TempDir::new(), TempDir::new());
+    let write = |name: &str, octets: &[u8]| {
+        fs::write(by_hand.path().join(name), octets).expect("written");
+    };
+    let tomorrow = SystemTime::now() + Duration::from_secs(86_400);
+    let tomorrow = tomorrow.duration_since(SystemTime::UNIX_EPOCH).expect("it is later");
+    let states = r#"{"message": "0123abcd", "created": 1, "sender": "s@example.org",
+        "envelopes": [
+            {"rcpt": "jo@localhost", "tries": 5, "error": "451 later", "suspended": true},
+            {"rcpt": "held@localhost", "due": "held"},
+            {"rcpt": "later@localhost", "due": TOMORROW},
+            {"rcpt": "away@example.net"},
+            {"rcpt": "gone@example.net", "action": "gone", "agent": "mta"},
+            {"rcpt": "now@localhost", "due": 1, "tries": 2}]}"#;
+    write("a.json", states.replace("TOMORROW", &tomorrow.as_micros().to_string()).as_bytes());
+    write("a.eml", b"Subject: states\n\n.dot\n");
+    write("large.json", br#"{"envelopes": [{"rcpt": "large@localhost"}]}"#);
+    let lines: String = (0..60_000).map(|n| format!("line {n} of a larger message\n")).collect();
+    write("large.eml", lines.as_bytes());
+    write(
+        "none.json",
+        br#"{"sender": "s@example.org", "envelopes": [{"rcpt": "none@localhost"}]}"#,
+    );
+    write("none.eml", b"");
+    let options = || Options { dir: Some(dir.path().to_owned()), ..Options::default() };
+    let mut server = Server::start(options());
+
+    // One that is given up half-way leaves nothing behind.
+    let mut client = Client::connect(&dir.path().join("smtpd.sock")).expect("connected");
+    let facts = fs::read(by_hand.path().join("large.json")).expect("read");
+    client.ask(&Request::Import(Piece::Facts { first: true, octets: facts })).expect("asked");
+    for piece in lines.as_bytes().chunks(100_000).take(10) {
+        let said = client.ask(&Request::Import(Piece::Content(piece.to_vec()))).expect("asked");
+        assert_eq!(said, Response::Import(Progress::More));
+    }
+    let content = || fs::read_dir(dir.path().join("spool/content")).expect("read").count();
+    eventually("a file is begun", || content() == 1);
+    drop(client);
+    eventually("it is gone", || content() == 0);
+
+    let name = by_hand.path().display().to_string();
+    let import = |server: &Server| {
+        let (status, out, err) = server.smtpctl(&["queue", "import", &name]);
+        assert!(status.success() && err.is_empty(), "{out}{err}");
+        out
+    };
+    assert_eq!(import(&server), counted(3, 8, 0, 0));
+    let received = |user: &str| {
+        let mail = server.wait_for_mail(user, 1);
+        fs::read(&mail[0]).expect("read")
+    };
+    assert!(text(&received("now")).ends_with("Subject: states\n\n.dot\n"));
+    assert!(received("large").ends_with(lines.as_bytes()));
+    assert!(received("none").ends_with(b"\n"), "what delivery adds");
+    let waiting = [
+        "away@example.net|hold|pending|no rule takes it: 550 Invalid recipient: <away@example.net>",
+        "gone@example.net|hold|pending|no action named \"gone\"",
+        "held@localhost|hold|pending|",
+        "jo@localhost|suspend|pending|451 later",
+        "later@localhost||pending|",
+    ];
+    eventually("the others wait", || shown(&server) == waiting);
+    let (_, queue, _) = server.smtpctl(&["show", "queue", "0123abcd"]);
+    let jo = queue.lines().find(|line| line.contains("|jo@")).expect("it kept its id");
+    assert_eq!(jo.split('|').nth(10), Some("5"), "and its tries");
+    assert_eq!(import(&server), counted(0, 0, 3, 0), "once and not again");
+    assert!(server.log().iter().any(|line| line.contains("msgid=0123abcd")), "the log has it");
+
+    // They stand so after a crash and after an end in order, when the index is trusted.
+    server.kill();
+    drop(server);
+    let mut server = Server::start(options());
+    eventually("they are there", || shown(&server) == waiting);
+    assert_eq!(import(&server), counted(0, 0, 3, 0));
+    server.stop();
+    drop(server);
+    let mut server = Server::start(options());
+    eventually("they are there", || shown(&server) == waiting);
+    let (status, out, _) = server.smtpctl(&["resume", "envelope", "all"]);
+    assert!(status.success() && out == "1 envelope resumed\n", "{out}");
+    assert_eq!(server.wait_for_mail("jo", 1).len(), 1);
+    assert_eq!(server.maildir("large").len(), 1);
+    server.stop();
+}
+
+#[test]
+fn the_queue_of_opensmtpd_moves_into_a_daemon_that_runs() {
+    let dir = TempDir::new();
+    let options = Options { dir: Some(dir.path().to_owned()), ..Options::default() };
+    let server = Server::start(options);
+    let import = |words: &[&str], from: &str| {
+        let from = fixture(from);
+        let words = [&["queue", "import", "--opensmtpd"], words, &[from.as_str()]].concat();
+        smtpctl(dir.path(), &words)
+    };
+    assert_eq!(printed(&import(&[], "plain")), counted(3, 6, 0, 0));
+    for user in ["a", "b", "e", "joe"] {
+        assert_eq!(server.wait_for_mail(user, 1).len(), 1);
+    }
+    let held = [
+        "c@example.net|auth,hold|pending|no rule takes it: 550 Invalid recipient: <c@example.net>",
+        "d@localhost|auth,hold|pending|OpenSMTPD had yet to tell the sender (failed): 550 5.1.1 no such user",
+    ];
+    eventually("two are held", || shown(&server) == held);
+    assert_eq!(printed(&import(&[], "plain")), counted(0, 0, 3, 0));
+    assert_eq!(printed(&import(&["--key", &fixture("key")], "encrypted")), counted(2, 2, 0, 0));
+    let output = import(&[], "damaged");
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(text(&output.stdout), counted(1, 1, 0, 6));
+    let (status, out, err) = server.smtpctl(&["queue", "verify"]);
+    assert!(status.success(), "{out}{err}");
 }
 
 #[test]

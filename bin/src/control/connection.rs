@@ -14,6 +14,9 @@ use super::limits;
 use super::message::{Request, Response};
 use super::wire::Malformed;
 
+/// Octets read at once.
+const ROOM: usize = 16 << 10;
+
 /// A connection that has been accepted.
 pub struct Connection<S> {
     stream: S,
@@ -108,7 +111,7 @@ impl<S: Read + Write> Connection<S> {
         answer: &mut dyn FnMut(Request) -> Response,
     ) -> Result<Option<Response>, Over> {
         let mut rest = self.input.as_slice();
-        let request = match frame::take(&mut rest, limits::REQUEST) {
+        let request = match frame::take(&mut rest, self.longest()) {
             Ok(None) => return Ok(None),
             Ok(Some(frame)) => Request::decode(frame),
             Err(BadFrame::Version(version)) => {
@@ -119,6 +122,9 @@ impl<S: Read + Write> Connection<S> {
         };
         let taken = self.input.len() - rest.len();
         self.input.drain(..taken);
+        if self.input.is_empty() {
+            self.input = Vec::new(); // a piece of a message is not kept by an idle connection
+        }
         match request {
             Ok(request) if self.privileged => Ok(Some(answer(request))),
             Ok(_) => Ok(Some(Response::Denied)),
@@ -135,18 +141,24 @@ impl<S: Read + Write> Connection<S> {
         self.deadline = Instant::now() + limits::RESPONSE_TIME;
     }
 
+    /// Octets of the longest request, without its head.
+    fn longest(&self) -> usize {
+        if self.privileged { limits::REQUEST } else { limits::STRANGER }
+    }
+
     /// Reads once, no further than the longest request; whether something came.
     fn read(&mut self) -> Result<bool, Over> {
-        let mut room = [0; HEAD + limits::REQUEST];
+        let mut room = [0; ROOM];
+        let left = HEAD + self.longest() - self.input.len();
+        let room = &mut room[..left.min(ROOM)];
         loop {
-            match self.stream.read(&mut room[self.input.len()..]) {
+            match self.stream.read(room) {
                 Ok(0) => return Err(Over),
                 Ok(octets) => {
                     if self.input.is_empty() {
                         self.deadline = self.deadline.min(Instant::now() + limits::REQUEST_TIME);
                     }
-                    let start = self.input.len();
-                    self.input.extend_from_slice(&room[start..start + octets]);
+                    self.input.extend_from_slice(&room[..octets]);
                     return Ok(true);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}

@@ -2,9 +2,23 @@
 
 use std::time::Duration;
 
-/// Octets of a request behind the frame's head. The longest has some twenty; room for the table
-/// and host names of commands to come.
-pub const REQUEST: usize = 1 << 10;
+/// Octets of a request behind the frame's head, of those who may command the daemon: a piece of a
+/// message that is imported.
+pub const REQUEST: usize = PIECE + 1;
+
+/// The same for others, who get no answer but that they may not. Every request but a piece of a
+/// message has room in it.
+pub const STRANGER: usize = 1 << 10;
+
+/// Octets of a message that is imported in one request.
+pub const PIECE: usize = 128 << 10;
+
+/// Octets of the name of such a message: that of a file.
+pub const NAME: u16 = 512;
+
+/// Messages that are being imported at a time: each may have its document in memory, of at most 16
+/// MiB, and 384 KiB of its content.
+pub const IMPORTS: usize = 4;
 
 /// Octets of a response behind the frame's head: a page of the queue is cut to fit.
 pub const RESPONSE: usize = 256 << 10;
@@ -62,4 +76,5 @@ const ENTRY: usize = 64 + 3 * (2 + ADDRESS as usize) + 2 + ERROR as usize;
 
 const _: () = assert!(ENTRY < RESPONSE);
 const _: () = assert!(CONTENT < RESPONSE);
+const _: () = assert!(NAME as usize + 3 <= STRANGER);
 const _: () = assert!(CLIENT.as_secs() >= OPERATOR.as_secs() + RESPONSE_TIME.as_secs());

@@ -5,6 +5,7 @@ use smtpd_queue::verify::Verified;
 
 use super::entry::QueueEntry;
 use super::frame::{self, Frame};
+use super::import::{Piece, Progress};
 use super::limits;
 use super::order::{self, Action, Selection, Step};
 pub use super::wire::Malformed;
@@ -66,6 +67,8 @@ pub enum Request {
     Rebuild,
     /// Looks for a message in the journal and schedules what is left of it.
     Discover(MessageId),
+    /// `queue import`: a piece of a message.
+    Import(Piece),
 }
 
 /// What the daemon answers.
@@ -113,6 +116,8 @@ pub enum Response {
     },
     /// To [`Request::InFiles`]; empty at the end.
     InFiles(Vec<MessageId>),
+    /// To [`Request::Import`].
+    Import(Progress),
 }
 
 impl Request {
@@ -153,6 +158,7 @@ impl Request {
             Request::Discover(id) => {
                 frame::put(out, 25, |out| out.extend_from_slice(&id.as_u32().to_be_bytes()));
             }
+            Request::Import(piece) => frame::put(out, 26, |out| piece.encode(out)),
         }
     }
 
@@ -183,6 +189,7 @@ impl Request {
             23 => Request::InFiles(MessageId::from_u32(payload.u32()?)),
             24 => Request::Rebuild,
             25 => Request::Discover(message(&mut payload)?),
+            26 => Request::Import(Piece::decode(&mut payload)?),
             _ => return Err(Malformed),
         };
         payload.end()?;
@@ -230,6 +237,7 @@ impl Response {
             Response::InFiles(messages) => frame::put(out, 23, |out| {
                 fill(out, messages, |id, out| out.extend_from_slice(&id.as_u32().to_be_bytes()));
             }),
+            Response::Import(progress) => frame::put(out, 26, |out| progress.encode(out)),
         }
     }
 
@@ -265,6 +273,7 @@ impl Response {
                 },
             },
             23 => Response::InFiles(list(&mut payload, message)?),
+            26 => Response::Import(Progress::decode(&mut payload)?),
             _ => return Err(Malformed),
         };
         payload.end()?;
@@ -381,6 +390,10 @@ mod tests {
             Request::InFiles(Some(id(0).message())),
             Request::Rebuild,
             Request::Discover(id(0).message()),
+            Request::Import(Piece::Facts { first: true, octets: b"{".to_vec() }),
+            Request::Import(Piece::Facts { first: false, octets: b"}".to_vec() }),
+            Request::Import(Piece::Content(vec![0; 3])),
+            Request::Import(Piece::End { name: "0123abcd".to_owned() }),
         ];
         let selections = [
             (Action::Schedule, Selection::Envelope(id(2))),
@@ -416,6 +429,10 @@ mod tests {
                 found: Some(Verified { segment: 8, ..Verified::default() }),
             },
             Response::InFiles(vec![id(0).message(); 2]),
+            Response::Import(Progress::More),
+            Response::Import(Progress::Later),
+            Response::Import(Progress::Known),
+            Response::Import(Progress::Taken(id(0).message())),
             Response::Step(Step { changed: u32::MAX, next: None }),
             Response::Step(Step { changed: 0, next: Some(id(1)) }),
         ]
@@ -446,7 +463,9 @@ mod tests {
     #[test]
     fn messages_arrive_as_sent() {
         for request in requests() {
-            check(&request, Request::encode, Request::decode, false);
+            let has_any_length =
+                matches!(request, Request::Import(Piece::Facts { .. } | Piece::Content(_)));
+            check(&request, Request::encode, Request::decode, has_any_length);
         }
         for response in responses() {
             let has_any_length = matches!(

@@ -12,6 +12,7 @@ pub mod client;
 mod connection;
 pub mod entry;
 pub mod frame;
+pub mod import;
 pub mod limits;
 pub mod listing;
 pub mod message;
@@ -26,6 +27,7 @@ use smtpd_queue::id::{EnvelopeId, MessageId};
 use smtpd_queue::verify::Verified;
 
 use entry::QueueEntry;
+use import::{Piece, Progress};
 use order::{Action, Selection, Step};
 
 /// Where the socket is unless the configuration says `control socket PATH`.
@@ -164,4 +166,11 @@ pub trait Operator: Send {
 
     /// Has what is left of a message scheduled, should nobody know of it.
     fn discover(&mut self, id: MessageId) -> Result<(), String>;
+
+    /// Takes a piece of a message into the queue. `from` is the number of the connection that it
+    /// comes over; behind an error its message is given up.
+    fn import(&mut self, from: u64, piece: Piece) -> Result<Progress, String>;
+
+    /// A connection that a piece has come over is closed.
+    fn left(&mut self, from: u64);
 }

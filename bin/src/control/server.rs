@@ -74,8 +74,13 @@ impl Socket {
     /// When the thread cannot be started.
     pub fn serve(self, operator: Box<dyn Operator>) -> io::Result<Server> {
         let (wake, woken) = UnixStream::pair()?;
-        let shared =
-            Shared { socket: self, connections: Vec::new(), accept_at: None, warned: None };
+        let shared = Shared {
+            socket: self,
+            connections: Vec::new(),
+            accept_at: None,
+            warned: None,
+            next: 0,
+        };
         let thread = thread::Builder::new()
             .name("control".to_owned())
             .spawn(move || shared.run(&woken, operator))?;
@@ -119,11 +124,21 @@ fn named(path: &Path, error: &io::Error) -> io::Error {
 /// What the control thread owns.
 struct Shared {
     socket: Socket,
-    connections: Vec<Connection<UnixStream>>,
+    connections: Vec<Numbered>,
+    /// The number of the next connection.
+    next: u64,
     /// No connection is accepted before, as the last attempt failed for want of descriptors.
     accept_at: Option<Instant>,
     /// When somebody was last reported for having too many connections.
     warned: Option<Instant>,
+}
+
+/// A connection with a number that no other has had.
+struct Numbered {
+    connection: Connection<UnixStream>,
+    number: u64,
+    /// A piece of a message has come over it.
+    imports: bool,
 }
 
 /// What poll(2) found.
@@ -149,10 +164,14 @@ impl Shared {
                 }
             };
             let mut ready_connections = ready.connections.into_iter();
-            self.connections.retain_mut(|connection| {
+            self.connections.retain_mut(|numbered| {
                 let ready = ready_connections.next().unwrap_or(false);
-                (!ready || serve(connection, operator.as_mut()))
-                    && connection.deadline > Instant::now()
+                let stays = (!ready || serve(numbered, operator.as_mut()))
+                    && numbered.connection.deadline > Instant::now();
+                if !stays && numbered.imports {
+                    leave(numbered.number, operator.as_mut());
+                }
+                stays
             });
             if ready.accept {
                 self.accept();
@@ -166,7 +185,7 @@ impl Shared {
         if self.accept_at.is_some_and(|at| at <= now) {
             self.accept_at = None;
         }
-        let deadlines = self.connections.iter().map(|connection| connection.deadline);
+        let deadlines = self.connections.iter().map(|one| one.connection.deadline);
         let timeout = deadlines.chain(self.accept_at).min().map(|first| {
             // A millisecond late rather than a busy turn early.
             let wait = first.saturating_duration_since(now) + Duration::from_millis(1);
@@ -178,7 +197,7 @@ impl Shared {
         let accepting = if self.accept_at.is_none() { PollFlags::IN } else { PollFlags::empty() };
         let mut fds =
             vec![PollFd::new(woken, PollFlags::IN), PollFd::new(&self.socket.listener, accepting)];
-        fds.extend(self.connections.iter().map(|connection| {
+        fds.extend(self.connections.iter().map(|Numbered { connection, .. }| {
             let writing = connection.is_writing();
             let wanted = if writing { PollFlags::OUT } else { PollFlags::IN };
             PollFd::new(connection.stream(), wanted)
@@ -196,10 +215,11 @@ impl Shared {
     fn accept(&mut self) {
         let own = rustix::process::geteuid().as_raw();
         let mut open: HashMap<u32, usize> = HashMap::new();
-        for connection in &self.connections {
+        for Numbered { connection, .. } in &self.connections {
             *open.entry(connection.uid).or_default() += 1;
         }
-        let mut strangers = self.connections.iter().filter(|c| !c.privileged).count();
+        let is_stranger = |one: &&Numbered| !one.connection.privileged;
+        let mut strangers = self.connections.iter().filter(is_stranger).count();
         for _ in 0..limits::ACCEPTS {
             let stream = match self.socket.listener.accept() {
                 Ok((stream, _)) => stream,
@@ -229,7 +249,9 @@ impl Shared {
                 strangers += 1;
             }
             *of_user += 1;
-            self.connections.push(Connection::new(stream, uid, privileged));
+            let connection = Connection::new(stream, uid, privileged);
+            self.connections.push(Numbered { connection, number: self.next, imports: false });
+            self.next += 1;
         }
     }
 
@@ -244,14 +266,23 @@ impl Shared {
 }
 
 /// Serves a connection that is ready; whether it stays open. Should that panic, it does not.
-fn serve(connection: &mut Connection<UnixStream>, operator: &mut dyn Operator) -> bool {
+fn serve(numbered: &mut Numbered, operator: &mut dyn Operator) -> bool {
+    let Numbered { connection, number, imports } = numbered;
     let served = catch_unwind(AssertUnwindSafe(|| {
-        connection.serve(&mut |request| answer(request, operator))
+        connection.serve(&mut |request| {
+            *imports |= matches!(request, Request::Import(_));
+            answer(request, *number, operator)
+        })
     }));
     matches!(served, Ok(Ok(())))
 }
 
-fn answer(request: Request, operator: &mut dyn Operator) -> Response {
+/// Should that panic, the others are still served.
+fn leave(number: u64, operator: &mut dyn Operator) {
+    let _ = catch_unwind(AssertUnwindSafe(|| operator.left(number)));
+}
+
+fn answer(request: Request, from: u64, operator: &mut dyn Operator) -> Response {
     let result = match request {
         Request::Status => {
             operator.status().map(|status| Response::Status { version: VERSION.to_owned(), status })
@@ -273,6 +304,7 @@ fn answer(request: Request, operator: &mut dyn Operator) -> Response {
         Request::InFiles(after) => operator.in_files(after, limits::PAGE).map(Response::InFiles),
         Request::Rebuild => operator.rebuild().map(|()| Response::Done),
         Request::Discover(id) => operator.discover(id).map(|()| Response::Done),
+        Request::Import(piece) => operator.import(from, piece).map(Response::Import),
         Request::Pause(system) => operator.pause(system).map(|()| Response::Done),
         Request::Resume(system) => operator.resume(system).map(|()| Response::Done),
         Request::Log { verbose } => operator.set_verbose(verbose).map(|()| Response::Done),

@@ -168,12 +168,10 @@ fn obey(
         // It tells by itself what is unusual.
         Command::Verify => return verify::verify(&mut *queue(place, &mut io::sink())?, out, err),
         Command::Import(from) => {
-            ensure_down(place)?;
-            return import::directory(&from, place, out, err);
+            return import::directory(&from, place, running(place)?, out, err);
         }
         Command::MoveIn { from, key } => {
-            ensure_down(place)?;
-            return import::opensmtpd(&from, key.as_deref(), place, out, err);
+            return import::opensmtpd(&from, key.as_deref(), place, running(place)?, out, err);
         }
         Command::Export(directory) => {
             return export::export(&mut *queue(place, err)?, &directory, out, err);
@@ -191,21 +189,19 @@ fn connect(place: &Place) -> Result<Online, Failure> {
     Ok(Online(Client::connect(&place.socket()?)?))
 }
 
-/// Importing is for the queue of a daemon that is down.
-fn ensure_down(place: &Place) -> Result<(), Failure> {
+/// The daemon, if one runs.
+fn running(place: &Place) -> Result<Option<Online>, Failure> {
     match connect(place) {
-        Err(Failure::Client(Error::NotRunning)) => Ok(()),
-        Err(failure) => Err(failure),
-        Ok(_) => Err(Failure::Queue("smtpd is running: stop it before an import".to_owned())),
+        Err(Failure::Client(Error::NotRunning)) => Ok(None),
+        online => online.map(Some),
     }
 }
 
 /// The queue: through the daemon, or without one when none runs. What is unusual about the files
 /// is told.
 fn queue(place: &Place, err: &mut dyn Write) -> Result<Box<dyn Queue>, Failure> {
-    match connect(place) {
-        Err(Failure::Client(Error::NotRunning)) => {}
-        online => return online.map(|online| Box::new(online) as Box<dyn Queue>),
+    if let Some(online) = running(place)? {
+        return Ok(Box::new(online));
     }
     let offline = Offline::open(&place.directory()?, place.config_for_keys()?.as_ref())?;
     for finding in &offline.recovered.findings {

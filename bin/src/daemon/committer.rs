@@ -15,12 +15,13 @@ use smtpd_engine::server::{Answer, Ticket};
 use smtpd_engine::time::Time;
 use smtpd_queue::commit::Commit;
 use smtpd_queue::envelope;
-use smtpd_queue::request::{self, Done, Refusal, Stored};
+use smtpd_queue::request::{self, Accept, Done, Refusal, Stored};
 use smtpd_queue::scheduler::Input;
 use smtpd_queue::spares::{Filled, Filler};
+use smtpd_queue::store;
 use smtpd_reactor::{self as reactor, ConnId};
 
-use super::messages::{Asker, Message, Order, Request, Waiting};
+use super::messages::{Asker, Errand, Message, Order, Request, Waiting};
 use super::sockets::system_text;
 use super::spooler::Spooler;
 use super::{replies, threads};
@@ -43,6 +44,8 @@ pub struct Listeners {
     pub reactor: reactor::Sender,
     /// The scheduler's.
     pub scheduler: Sender<Message>,
+    /// The store's, for what the scheduler is not to hear of first.
+    pub store: Sender<Errand>,
     /// For content files that nothing names any more.
     pub spooler: Spooler<ConnId>,
     /// Set while the scheduler has more in memory than it should: accepting waits.
@@ -84,7 +87,7 @@ struct Committer {
     start: Instant,
     requests: Vec<Request>,
     /// Messages that wait while the scheduler is behind. Outcomes never do, and neither do
-    /// reports, which have some with them: it is by them that it catches up.
+    /// reports: it is by them that it catches up.
     held: Vec<Request>,
     done: Vec<Done<Asker<ConnId>>>,
     answers: Vec<(ConnId, Ticket, Answer)>,
@@ -141,7 +144,12 @@ impl Committer {
 
     fn turn(&mut self) {
         if self.listeners.pressed.load(Ordering::Relaxed) {
-            let is_from_outside = |request: &mut Request| matches!(request, request::Request::Accept(accept) if accept.causes.is_empty());
+            let is_from_outside = |request: &mut Request| {
+                matches!(
+                    request,
+                    request::Request::Accept(Accept { token: Asker::Peer(_) | Asker::Tool(_), .. })
+                )
+            };
             self.held.extend(self.requests.extract_if(.., is_from_outside));
         } else if !self.held.is_empty() {
             // They have waited longer than what has just come.
@@ -190,9 +198,15 @@ impl Committer {
             }
         }
         self.listeners.reactor.answer_all(self.answers.drain(..));
-        let mut inputs = Vec::new();
+        let (mut inputs, mut imported) = (Vec::new(), Vec::new());
         for done in self.done.drain(..) {
             inputs.push(match done {
+                Done::Accepted { token: Asker::Tool(answer), message, .. } => {
+                    imported.push(message.id);
+                    // Whoever asked may have given up waiting.
+                    let _ = answer.send(Ok(message.id));
+                    continue;
+                }
                 Done::Accepted { message, content, .. } => Input::Accepted(message, content),
                 Done::Recorded(outcome) => Input::Recorded(outcome),
                 Done::Damaged(message) => Input::Damaged(message),
@@ -204,6 +218,10 @@ impl Committer {
                     bounce::not_sent(&ids, why);
                     Input::Unsent(ids)
                 }
+                Done::Refused { token: Asker::Tool(answer), why, .. } => {
+                    let _ = answer.send(Err(why));
+                    continue;
+                }
                 Done::Refused { token: Asker::Peer(_), .. } => continue,
             });
         }
@@ -211,14 +229,21 @@ impl Committer {
             // The scheduler outlives this thread.
             let _ = self.listeners.scheduler.send(Message::Inputs(inputs));
         }
+        if !imported.is_empty() {
+            // Behind the states that came with them: those are no outcomes of attempts, which the
+            // scheduler would take them for if it had the envelopes by then. The store outlives
+            // this thread, too.
+            let discover = store::Request::Discover(imported);
+            let _ = self.listeners.store.send(Errand::Request(discover));
+        }
     }
 }
 
-/// A report comes from no session; its lines have zero in the place of one.
+/// A report and what is imported come from no session; their lines have zero in the place of one.
 fn log(asker: &Asker<ConnId>, message: &envelope::Message, content: &Stored) {
     let (session, esmtp) = match asker {
         Asker::Peer(Waiting { ticket, esmtp, .. }) => (ticket.session(), *esmtp),
-        Asker::Report(_) => (0, true),
+        Asker::Report(_) | Asker::Tool(_) => (0, true),
     };
     line::message(session, message.id, content.octets, message.envelopes.len(), esmtp);
     for envelope in &message.envelopes {

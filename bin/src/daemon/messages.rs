@@ -8,7 +8,8 @@ use std::time::Instant;
 use smtpd_engine::limits;
 use smtpd_engine::server::Ticket;
 use smtpd_queue::delivery::Kind;
-use smtpd_queue::id::EnvelopeId;
+use smtpd_queue::id::{EnvelopeId, MessageId};
+use smtpd_queue::request::Refusal;
 use smtpd_queue::scheduler::{Action, InFlight, Input};
 use smtpd_queue::{request, store};
 use smtpd_reactor::ConnId;
@@ -31,7 +32,13 @@ pub enum Asker<C> {
     Peer(Waiting<C>),
     /// This server: the message is a report about these envelopes.
     Report(Vec<EnvelopeId>),
+    /// An administrator, who imports it. Its envelopes may have states, so they come to the
+    /// scheduler by way of the store.
+    Tool(Sender<Committed>),
 }
+
+/// What has come of a message that is imported.
+pub type Committed = Result<MessageId, Refusal>;
 
 /// Something to be made durable.
 pub type Request = request::Request<Asker<ConnId>>;

@@ -27,6 +27,7 @@ mod bounds;
 mod clock;
 mod committer;
 pub mod deliver;
+mod importing;
 pub mod intake;
 pub mod lookup;
 pub(crate) mod machine;

@@ -11,10 +11,12 @@ use smtpd_queue::store;
 use smtpd_queue::verify::Verified;
 use smtpd_reactor::{self as reactor, Stats};
 
+use super::importing::Importing;
 use super::messages::{Errand, Message, Shown};
 use super::orders;
 use super::reading::Reading;
 use crate::control::entry::QueueEntry;
+use crate::control::import::{Piece, Progress};
 use crate::control::order::{Action, Selection, Step};
 use crate::control::{Operator, Status, System, listing};
 use crate::log;
@@ -38,6 +40,8 @@ pub struct Commands {
     pub stats: Arc<Stats>,
     /// Reads the queue.
     pub reading: Reading,
+    /// Writes into it.
+    pub importing: Importing,
     /// When the daemon started.
     pub start: Instant,
 }
@@ -184,5 +188,14 @@ impl Operator for Commands {
 
     fn discover(&mut self, id: MessageId) -> Result<(), String> {
         self.ask_store(store::Request::Discover(vec![id]))
+    }
+
+    fn import(&mut self, from: u64, piece: Piece) -> Result<Progress, String> {
+        self.wait_for_queue()?;
+        self.importing.import(from, piece)
+    }
+
+    fn left(&mut self, from: u64) {
+        self.importing.left(from);
     }
 }

@@ -57,11 +57,11 @@ impl Backstage for Channels {
     }
 
     fn write(&mut self, message: MessageId, octets: Vec<u8>, backlog: &Backlog, conn: ConnId) {
-        self.spooler.write(message, octets, backlog, conn);
+        self.spooler.write(message, octets, backlog, Some(conn));
     }
 
     fn finish(&mut self, accept: Box<Accept<Waiting<ConnId>>>) {
-        self.spooler.finish(accept);
+        self.spooler.finish(Box::new(accept.map(Asker::Peer)));
     }
 
     fn remove(&mut self, message: MessageId) {

@@ -14,7 +14,7 @@ use smtpd_queue::id::MessageId;
 use smtpd_queue::request::{Accept, Refusal};
 use smtpd_queue::spool::Spool;
 
-use super::messages::{Backlog, Waiting};
+use super::messages::{Asker, Backlog};
 use super::threads;
 use super::writer::{ContentWriter, Done, Order};
 
@@ -26,9 +26,9 @@ pub trait Listener<C>: Clone + Send + 'static {
     /// A session that was held may go on.
     fn resume(&self, conn: C);
     /// The content is durable: the message may be committed.
-    fn commit(&self, accept: Accept<Waiting<C>>);
+    fn commit(&self, accept: Accept<Asker<C>>);
     /// The content could not be written: its sender is to be told.
-    fn refuse(&self, waiting: Waiting<C>, why: Refusal);
+    fn refuse(&self, asker: Asker<C>, why: Refusal);
 }
 
 /// The way to the writers.
@@ -64,14 +64,14 @@ impl<C: Copy + Send + 'static> Spooler<C> {
         Ok((Spooler { writers }, handles))
     }
 
-    /// Hands a piece of content to the message's writer.
-    pub fn write(&self, message: MessageId, octets: Vec<u8>, backlog: &Backlog, conn: C) {
+    /// Hands a piece of content to the message's writer. `conn` is who may have to be resumed.
+    pub fn write(&self, message: MessageId, octets: Vec<u8>, backlog: &Backlog, conn: Option<C>) {
         backlog.add(octets.len());
         self.order(message, Order::Write { message, octets, backlog: backlog.clone(), conn });
     }
 
     /// Tells the writer that the content is whole.
-    pub fn finish(&self, accept: Box<Accept<Waiting<C>>>) {
+    pub fn finish(&self, accept: Box<Accept<Asker<C>>>) {
         self.order(accept.message.id, Order::Finish(accept));
     }
 
@@ -92,7 +92,7 @@ fn write<C>(mut writer: ContentWriter, listener: &impl Listener<C>, orders: Rece
         match writer.carry_out(order) {
             Some(Done::Resume(conn)) => listener.resume(conn),
             Some(Done::Commit(accept)) => listener.commit(accept),
-            Some(Done::Refuse(waiting, why)) => listener.refuse(waiting, why),
+            Some(Done::Refuse(asker, why)) => listener.refuse(asker, why),
             None => {}
         }
     }

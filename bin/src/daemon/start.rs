@@ -33,9 +33,10 @@ use super::bounces::{self, Bouncer};
 use super::clock::wall;
 use super::committer;
 use super::deliver::Worker;
+use super::importing::{Importing, Means};
 use super::intake::{Gate, Intake};
 use super::machine::Machine;
-use super::messages::{Asker, Errand, Message, Order, Request, Waiting};
+use super::messages::{Asker, Errand, Message, Order, Request};
 use super::operator::Commands;
 use super::outside::Lookups;
 use super::pool::Pool;
@@ -254,6 +255,7 @@ impl Parts {
         let committed = committer::Listeners {
             reactor: reactor.clone(),
             scheduler: to_scheduler.clone(),
+            store: to_store.clone(),
             spooler: spooler.clone(),
             pressed: pressed.clone(),
         };
@@ -305,6 +307,15 @@ impl Parts {
                 reactor.answer(conn, ticket, reply.into());
             })?
         };
+        let importing = Means {
+            config: config.clone(),
+            outside: users.clone(),
+            reader: reader.clone(),
+            ids: ids.clone(),
+            spooler: spooler.clone(),
+            commit: to_commit.clone(),
+            directory: queue.clone(),
+        };
         let channels = Channels { commit: to_commit.clone(), whole: Vec::new(), spooler, lookup };
         let budget = Budget::new(limits::CONTENT_MEMORY);
         let seed = random() as u64;
@@ -340,6 +351,7 @@ impl Parts {
             reactor: reactor.clone(),
             smtp_paused: Arc::new(AtomicBool::new(smtp_paused)),
             stats,
+            importing: Importing::new(importing),
             reading: Reading::new(reader),
             start: Instant::now(),
         }))?;
@@ -406,14 +418,22 @@ impl spooler::Listener<ConnId> for Content {
         self.reactor.resume(conn);
     }
 
-    fn commit(&self, accept: Accept<Waiting<ConnId>>) {
+    fn commit(&self, accept: Accept<Asker<ConnId>>) {
         // The commit thread outlives the reactor, and so all whose answer it owes.
-        let accept = Request::Accept(accept.map(Asker::Peer));
-        let _ = self.commit.send(Order::Requests(vec![accept]));
+        let _ = self.commit.send(Order::Requests(vec![Request::Accept(accept)]));
     }
 
-    fn refuse(&self, waiting: Waiting<ConnId>, why: Refusal) {
-        let reply = replies::refused(why);
-        self.reactor.answer(waiting.conn, waiting.ticket, reply.into());
+    fn refuse(&self, asker: Asker<ConnId>, why: Refusal) {
+        match asker {
+            Asker::Peer(waiting) => {
+                let reply = replies::refused(why);
+                self.reactor.answer(waiting.conn, waiting.ticket, reply.into());
+            }
+            Asker::Tool(answer) => {
+                // Whoever asked may have given up waiting.
+                let _ = answer.send(Err(why));
+            }
+            Asker::Report(_) => unreachable!("reports are in memory"),
+        }
     }
 }

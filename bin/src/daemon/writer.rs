@@ -11,7 +11,7 @@ use smtpd_queue::id::MessageId;
 use smtpd_queue::request::{Accept, Body, Refusal};
 use smtpd_queue::spool::{Spool, Writer};
 
-use super::messages::{Backlog, Waiting};
+use super::messages::{Asker, Backlog};
 
 /// What a writer is told about a message.
 pub enum Order<C> {
@@ -23,11 +23,11 @@ pub enum Order<C> {
         octets: Vec<u8>,
         /// Where they are counted as handed over, until they are written.
         backlog: Backlog,
-        /// Who is to go on when the backlog is short again.
-        conn: C,
+        /// Who is to go on when the backlog is short again; `None` for one who looks by himself.
+        conn: Option<C>,
     },
     /// That was all: make it durable, then have the message committed.
-    Finish(Box<Accept<Waiting<C>>>),
+    Finish(Box<Accept<Asker<C>>>),
     /// The message was given up by its sender, or its file is no longer needed.
     Remove(MessageId),
 }
@@ -37,9 +37,9 @@ pub enum Done<C> {
     /// A session that was held may go on.
     Resume(C),
     /// The content is durable: the message may be committed.
-    Commit(Accept<Waiting<C>>),
+    Commit(Accept<Asker<C>>),
     /// The content could not be written: its sender is to be told.
-    Refuse(Waiting<C>, Refusal),
+    Refuse(Asker<C>, Refusal),
 }
 
 /// See the module.
@@ -63,7 +63,8 @@ impl ContentWriter {
         match order {
             Order::Write { message, octets, backlog, conn } => {
                 self.write(message, &octets);
-                backlog.written(octets.len()).then_some(Done::Resume(conn))
+                let is_short = backlog.written(octets.len());
+                conn.filter(|_| is_short).map(Done::Resume)
             }
             Order::Finish(accept) => Some(self.finish(*accept)),
             Order::Remove(message) => {
@@ -87,7 +88,7 @@ impl ContentWriter {
         }
     }
 
-    fn finish<C>(&mut self, mut accept: Accept<Waiting<C>>) -> Done<C> {
+    fn finish<C>(&mut self, mut accept: Accept<Asker<C>>) -> Done<C> {
         let message = accept.message.id;
         let state = self.open.remove(&message).unwrap_or_else(|| self.spool.begin(message));
         let finished = state.and_then(|writer| {
@@ -137,7 +138,7 @@ mod tests {
         let piece = |octets: &[u8]| {
             backlog.add(octets.len());
             let (octets, backlog) = (octets.to_vec(), backlog.clone());
-            Order::Write { message: id, octets, backlog, conn: () }
+            Order::Write { message: id, octets, backlog, conn: Some(()) }
         };
         let _ = first.carry_out(piece(b"the first"));
         let _ = second.carry_out(piece(b"another"));

@@ -42,10 +42,11 @@ impl Backstage for Behind {
     fn write(&mut self, message: MessageId, octets: Vec<u8>, backlog: &Backlog, conn: u64) {
         backlog.add(octets.len());
         let backlog = backlog.clone();
-        self.order(message, Order::Write { message, octets, backlog, conn });
+        self.order(message, Order::Write { message, octets, backlog, conn: Some(conn) });
     }
 
     fn finish(&mut self, accept: Box<Accept<Waiting<u64>>>) {
+        let accept = Box::new(accept.map(Asker::Peer));
         self.order(accept.message.id, Order::Finish(accept));
     }
 

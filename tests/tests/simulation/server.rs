@@ -260,9 +260,12 @@ impl Server {
             }
             Some(writer::Done::Commit(accept)) => {
                 self.given_up.remove(&accept.message.id);
-                self.intake.backstage.commit(accept);
+                self.intake.backstage.requests.push(Request::Accept(accept));
             }
-            Some(writer::Done::Refuse(waiting, why)) => self.refuse(waiting, why, clock, model),
+            Some(writer::Done::Refuse(asker, why)) => {
+                let Asker::Peer(waiting) = asker else { panic!("only peers have files here") };
+                self.refuse(waiting, why, clock, model);
+            }
             None => {}
         }
         true
@@ -334,6 +337,7 @@ impl Server {
                         Asker::Peer(Waiting { conn, ticket, .. }) => {
                             self.answer(conn, ticket, reply.into(), clock);
                         }
+                        Asker::Tool(_) => panic!("nobody imports here"),
                     }
                     self.inputs.push(Input::Accepted(message, content));
                 }
@@ -349,6 +353,7 @@ impl Server {
                             model.tally.unsent += ids.len() as u64;
                             self.inputs.push(Input::Unsent(ids));
                         }
+                        Asker::Tool(_) => panic!("nobody imports here"),
                     }
                 }
                 Done::Recorded(outcome) => {

@@ -8,8 +8,10 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-/// Octets of a content at the most: more than any server takes.
-pub const CONTENT: u64 = 1 << 30;
+use crate::transfer::arriving;
+
+/// Octets of a content at the most.
+pub const CONTENT: u64 = arriving::LONGEST;
 
 /// Opens a regular file of at most `longest` octets.
 ///

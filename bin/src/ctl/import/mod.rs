@@ -1,12 +1,13 @@
 //! `queue import`: takes messages into a queue, from an export or from the queue of OpenSMTPD. What
 //! they are taken from stays as it is.
+//!
+//! A daemon that runs is handed the messages; without one they are written into its files. Which
+//! of the two it is changes nothing about what becomes of them.
 
-mod decide;
 mod directory;
 mod files;
-mod imported;
-mod lines;
 mod opensmtpd;
+mod sender;
 mod writer;
 
 use std::io::{Read, Write};
@@ -16,11 +17,35 @@ use rustix::process::geteuid;
 use smtpd_config::Config;
 
 use super::Failure;
+use super::online::Online;
 use super::place::Place;
 use crate::daemon::outside::Lookups;
 use crate::daemon::users::Remembered;
 use crate::sys;
-use writer::{Taken, Writer};
+use crate::transfer::document::Document;
+use sender::Sender;
+use writer::Writer;
+
+/// What has come of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Taken {
+    /// It is in the queue, on disk.
+    New,
+    /// It had been imported already.
+    Known,
+}
+
+/// Where messages go.
+trait Target {
+    /// Takes a message in. `name` is what it is called where it comes from; `content` is read to
+    /// its end, unless the message is known.
+    fn take(
+        &mut self,
+        name: &str,
+        document: &Document,
+        content: &mut dyn Read,
+    ) -> Result<Taken, Failure>;
+}
 
 /// What has become of the messages.
 #[derive(Default)]
@@ -36,6 +61,7 @@ struct Count {
 pub fn directory(
     from: &Path,
     place: &Place,
+    daemon: Option<Online>,
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> Result<(), Failure> {
@@ -51,17 +77,23 @@ pub fn directory(
         return Err(Failure::Queue("nothing has been imported".to_owned()));
     }
     let mut count = Count::default();
-    writing(place, |writer, _| {
+    let mut all = |target: &mut dyn Target| {
         for name in &names {
-            let taken = directory::message(from, name).and_then(|(document, file)| {
-                let mut content = file.take(files::CONTENT);
-                let taken = writer.take(name, &document, &mut content);
-                let taken = taken.map_err(|error| format!("{name}: {error}"))?;
-                Ok((taken, document.envelopes.len()))
-            });
-            count.note(taken, err);
+            match directory::message(from, name) {
+                Err(text) => count.fail(&text, err),
+                Ok((document, file)) => {
+                    let mut content = file.take(files::CONTENT);
+                    let taken = target.take(name, &document, &mut content);
+                    count.note(name, &document, taken, err)?;
+                }
+            }
         }
-    })?;
+        Ok(())
+    };
+    match daemon {
+        Some(daemon) => all(&mut Sender(daemon))?,
+        None => writing(place, &needed(place)?, &mut all)?,
+    }
     count.tell(out)
 }
 
@@ -70,44 +102,59 @@ pub fn opensmtpd(
     from: &Path,
     key: Option<&Path>,
     place: &Place,
+    daemon: Option<Online>,
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> Result<(), Failure> {
     let key = key.map(opensmtpd::key).transpose().map_err(Failure::Queue)?;
     let messages = opensmtpd::messages(from).map_err(Failure::Queue)?;
+    let config = needed(place)?;
     let mut count = Count::default();
-    writing(place, |writer, config| {
+    let mut all = |target: &mut dyn Target| {
         for path in &messages {
-            let (found, wrong) = opensmtpd::read(path, key.as_ref(), config);
+            let (found, wrong) = opensmtpd::read(path, key.as_ref(), &config);
             for text in wrong {
-                count.failed += 1;
-                let _ = writeln!(err, "smtpctl: {text}");
+                count.fail(&text, err);
             }
             for (nth, document) in found.iter().enumerate() {
-                let taken = opensmtpd::content(path, key.as_ref()).and_then(|mut content| {
-                    let name = opensmtpd::name(path, nth);
-                    let taken = writer.take(&name, document, &mut content);
-                    let taken = taken.map_err(|error| format!("{}: {error}", path.display()))?;
-                    Ok((taken, document.envelopes.len()))
-                });
-                count.note(taken, err);
+                match opensmtpd::content(path, key.as_ref()) {
+                    Err(text) => count.fail(&text, err),
+                    Ok(mut content) => {
+                        let name = opensmtpd::name(path, nth);
+                        let taken = target.take(&name, document, &mut content);
+                        count.note(path.display(), document, taken, err)?;
+                    }
+                }
             }
         }
-    })?;
+        Ok(())
+    };
+    match daemon {
+        Some(daemon) => all(&mut Sender(daemon))?,
+        None => writing(place, &config, &mut all)?,
+    }
     count.tell(out)
 }
 
-/// Opens the queue of the configuration, lets `work` write, and closes it.
-fn writing(place: &Place, work: impl FnOnce(&mut Writer<'_>, &Config)) -> Result<(), Failure> {
-    let Some(config) = place.config()? else {
+/// The configuration, which there must be.
+fn needed(place: &Place) -> Result<Config, Failure> {
+    place.config()?.ok_or_else(|| {
         let text = "a configuration is needed, as its rules decide: name it with -f";
-        return Err(Failure::Queue(text.to_owned()));
-    };
+        Failure::Queue(text.to_owned())
+    })
+}
+
+/// Opens the queue of the configuration, lets `work` write, and closes it.
+fn writing(
+    place: &Place,
+    config: &Config,
+    work: &mut dyn FnMut(&mut dyn Target) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let directory: PathBuf = place.directory()?;
     let users = Lookups::new(Remembered::default());
-    let user = writes_as(&config).map_err(Failure::Queue)?;
-    let mut writer = Writer::open(&directory, &config, &users, user).map_err(Failure::Queue)?;
-    work(&mut writer, &config);
+    let user = writes_as(config).map_err(Failure::Queue)?;
+    let mut writer = Writer::open(&directory, config, &users, user).map_err(Failure::Queue)?;
+    work(&mut writer)?;
     writer.close().map_err(Failure::Queue)
 }
 
@@ -126,18 +173,31 @@ fn writes_as(config: &Config) -> Result<Option<sys::User>, String> {
 }
 
 impl Count {
-    fn note(&mut self, taken: Result<(Taken, usize), String>, err: &mut dyn Write) {
+    /// Counts what has come of a message; what ends all of it is an error.
+    fn note(
+        &mut self,
+        name: impl std::fmt::Display,
+        document: &Document,
+        taken: Result<Taken, Failure>,
+        err: &mut dyn Write,
+    ) -> Result<(), Failure> {
         match taken {
-            Ok((Taken::New(_), envelopes)) => {
+            Ok(Taken::New) => {
                 self.messages += 1;
-                self.envelopes += envelopes;
+                self.envelopes += document.envelopes.len();
             }
-            Ok((Taken::Known, _)) => self.known += 1,
-            Err(text) => {
-                self.failed += 1;
-                let _ = writeln!(err, "smtpctl: {text}");
+            Ok(Taken::Known) => self.known += 1,
+            Err(Failure::Queue(text) | Failure::Command(text)) => {
+                self.fail(&format!("{name}: {text}"), err);
             }
+            Err(failure) => return Err(failure),
         }
+        Ok(())
+    }
+
+    fn fail(&mut self, text: &str, err: &mut dyn Write) {
+        self.failed += 1;
+        let _ = writeln!(err, "smtpctl: {text}");
     }
 
     fn tell(self, out: &mut dyn Write) -> Result<(), Failure> {

@@ -10,39 +10,31 @@ use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use smtpd_config::{Config, Outside};
 use smtpd_engine::time::Time;
 use smtpd_queue::budget::Budget;
 use smtpd_queue::commit::{self, Commit, Opened};
 use smtpd_queue::disk::RealDisk;
-use smtpd_queue::envelope::{Agent, Due, Envelope, Message, Outcome, State, Verdict};
-use smtpd_queue::id::{EnvelopeId, Ids, MessageId};
+use smtpd_queue::envelope::{Message, Outcome};
+use smtpd_queue::id::{Ids, MessageId};
 use smtpd_queue::lock::Lock;
 use smtpd_queue::reader::Reader;
 use smtpd_queue::request::{Accept, Body, Content, Done, Request};
 use smtpd_queue::spares::{Filled, Filler};
 use smtpd_queue::spool::{INLINE, Spool};
 
-use super::decide::decide;
-use super::imported::Imported;
-use super::lines::Lines;
+use super::{Failure, Taken, Target};
 use crate::keys;
 use crate::sys::{Assumed, User};
-use crate::transfer::document::{Document, Part};
+use crate::transfer::arriving::Arriving;
+use crate::transfer::document::Document;
+use crate::transfer::draft::{self, Drafter};
+use crate::transfer::imported::Imported;
 
 /// Octets that are read and written at once.
 const PIECE: usize = 64 << 10;
-
-/// What has come of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Taken {
-    /// It is in the queue under this id, on disk.
-    New(MessageId),
-    /// It had been imported already.
-    Known,
-}
 
 /// A queue that is open for writing.
 pub struct Writer<'a> {
@@ -58,6 +50,17 @@ pub struct Writer<'a> {
     imported: Imported,
     start: Instant,
     _lock: Lock,
+}
+
+impl Target for Writer<'_> {
+    fn take(
+        &mut self,
+        name: &str,
+        document: &Document,
+        content: &mut dyn Read,
+    ) -> Result<Taken, Failure> {
+        self.put(name, document, content).map_err(Failure::Queue)
+    }
 }
 
 impl<'a> Writer<'a> {
@@ -120,19 +123,14 @@ impl<'a> Writer<'a> {
         })
     }
 
-    /// Takes a message in. `name` is what it is called where it comes from; `content` is read to
-    /// its end.
-    ///
-    /// # Errors
-    /// Why it is not in the queue.
-    pub fn take(
+    fn put(
         &mut self,
         name: &str,
         document: &Document,
         content: &mut dyn Read,
     ) -> Result<Taken, String> {
         let _assumed = assume(self.user.as_ref()).map_err(|error| error.to_string())?;
-        let id = self.id(document)?;
+        let id = draft::id(document, &self.reader, &self.ids)?;
         let Some(id) = id else { return Ok(Taken::Known) };
         let stowed = self.stow(name, id, document, content);
         let Stowed { content, line } = stowed.inspect_err(|_| self.give_up(id))?;
@@ -140,10 +138,12 @@ impl<'a> Writer<'a> {
             self.give_up(id);
             return Ok(Taken::Known);
         }
-        let (message, causes) = self.message(id, document)?;
+        let drafter = Drafter { config: self.config, outside: self.outside };
+        let drafted = drafter.draft(id, document);
+        let (message, causes) = drafted.inspect_err(|_| self.give_up(id))?;
         self.commit(message, content, causes).inspect_err(|_| self.give_up(id))?;
         self.imported.note(line).map_err(|error| format!("imported: {error}"))?;
-        Ok(Taken::New(id))
+        Ok(Taken::New)
     }
 
     /// Ends in order.
@@ -154,19 +154,6 @@ impl<'a> Writer<'a> {
         let _assumed = assume(self.user.as_ref()).map_err(|error| error.to_string())?;
         let closed = self.commit.close().and_then(|_| self.imported.sync());
         closed.map_err(|error| format!("queue: {error}"))
-    }
-
-    /// The id for a message: its own, unless it is taken; `None` when the message itself is there.
-    fn id(&self, document: &Document) -> Result<Option<MessageId>, String> {
-        if let Some(own) = document.message {
-            let found = self.reader.message(own).map_err(|error| format!("{own}: {error}"))?;
-            let Some(found) = found else { return Ok(Some(own)) };
-            let there = &found.message;
-            if Some(there.ctime) == document.created && there.sender == document.sender {
-                return Ok(None);
-            }
-        }
-        self.ids.take().map(Some).ok_or_else(|| "the queue's disk has no space".to_owned())
     }
 
     /// Puts the content where the commit takes it from.
@@ -180,21 +167,17 @@ impl<'a> Writer<'a> {
         let wrong = |error: io::Error| format!("content: {error}");
         let budget = Budget::new(2 * INLINE + 2 * PIECE);
         let (mut buffer, mut file) = (budget.buffer(), None);
-        let (mut lines, mut piece, mut out) = (Lines::default(), vec![0; PIECE], Vec::new());
-        let (mut read, mut checksum, mut octets) = (0_u64, 0, 0_u64);
+        let (mut arriving, mut piece, mut out) = (Arriving::default(), vec![0; PIECE], Vec::new());
         loop {
             let count = match from.read(&mut piece) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 other => other.map_err(wrong)?,
             };
-            read += count as u64;
             out.clear();
             match count {
-                0 => lines.end(&mut out),
-                _ => lines.take(&piece[..count], &mut out),
+                0 => arriving.end(document, &mut out)?,
+                _ => arriving.take(&piece[..count], &mut out)?,
             }
-            octets += out.len() as u64;
-            checksum = crc32c::crc32c_append(checksum, &out);
             if file.is_none() && buffer.len() + out.len() > INLINE {
                 let mut begun = self.spool.begin(id).map_err(wrong)?;
                 begun.write(&buffer).map_err(wrong)?;
@@ -209,111 +192,18 @@ impl<'a> Writer<'a> {
                 break;
             }
         }
-        if document.octets.is_some_and(|expected| expected != read) {
-            return Err(format!("content: has {read} octets, not as many as \"octets\" says"));
-        }
         let body = match file {
             None => Body::Memory(buffer),
             Some(file) => Body::File(self.spool.finish(file).map_err(wrong)?),
         };
-        let content = Content { dot_lines: lines.dot_lines, body };
-        Ok(Stowed { content, line: Imported::line(name, checksum, octets) })
+        let content = Content { dot_lines: arriving.dot_lines(), body };
+        Ok(Stowed { content, line: arriving.line(name) })
     }
 
     /// The content of a message that is not taken goes, if it has a file.
     fn give_up(&self, id: MessageId) {
         // One that stays is removed by the next start.
         let _ = self.spool.remove(id);
-    }
-
-    /// The message and the states of its envelopes, as outcomes in the same record.
-    fn message(
-        &self,
-        id: MessageId,
-        document: &Document,
-    ) -> Result<(Message, Vec<Outcome>), String> {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let now = now.map_or(0, |now| u64::try_from(now.as_micros()).unwrap_or(u64::MAX));
-        let ctime = document.created.unwrap_or(now);
-        let (mut envelopes, mut causes) = (Vec::new(), Vec::new());
-        for part in &document.envelopes {
-            for (envelope, state) in self.envelopes((id, ctime), document, part) {
-                let nth = u32::try_from(envelopes.len()).map_err(|error| error.to_string())?;
-                let envelope = Envelope { id: EnvelopeId::new(id, nth), ..envelope };
-                if state != State::new(ctime) {
-                    let verdict = Verdict::Changed(state);
-                    causes.push(Outcome { envelope: envelope.id, at: now, verdict });
-                }
-                envelopes.push(envelope);
-            }
-        }
-        let text = |text: &Option<String>, default: &str| {
-            text.clone().unwrap_or_else(|| default.to_owned())
-        };
-        let message = Message {
-            id,
-            ctime,
-            sender: document.sender.clone(),
-            source: document.source,
-            helo: text(&document.helo, "localhost"),
-            hostname: text(&document.hostname, "localhost"),
-            smtpname: text(&document.smtpname, &self.config.host.name),
-            tag: document.tag.clone(),
-            username: document.username.clone(),
-            tls: document.tls,
-            smtputf8: document.smtputf8,
-            ret: document.ret,
-            envid: document.envid.clone(),
-            envelopes,
-        };
-        Ok((message, causes))
-    }
-
-    /// What comes of one envelope: itself, or as many as today's rules make of it, or itself on
-    /// hold when they take it nowhere.
-    fn envelopes(
-        &self,
-        (message, ctime): (MessageId, u64),
-        document: &Document,
-        part: &Part,
-    ) -> Vec<(Envelope, State)> {
-        let queue_ttl = u32::try_from(self.config.queue.ttl.as_secs()).unwrap_or(u32::MAX);
-        let envelope = |dest, action, agent, ttl| Envelope {
-            // Its place is given by whoever counts.
-            id: EnvelopeId::new(message, 0),
-            rcpt: part.rcpt.clone(),
-            dest,
-            internal: part.internal,
-            action,
-            agent,
-            ttl: part.ttl.unwrap_or(ttl),
-            notify: part.notify,
-            orcpt: part.orcpt.clone(),
-        };
-        let state = State {
-            tries: part.tries,
-            last_try: part.last_try,
-            due: part.due.unwrap_or(Due::At(ctime)),
-            error: part.error.clone(),
-            suspended: part.suspended,
-            told: part.told,
-        };
-        if let Some((action, agent)) = part.action.clone() {
-            let ttl = self.config.action(&action).map_or(queue_ttl, |action| {
-                u32::try_from(self.config.ttl(action).as_secs()).unwrap_or(u32::MAX)
-            });
-            return vec![(envelope(part.dest.clone(), action, agent, ttl), state)];
-        }
-        match decide(self.config, self.outside, document, &part.dest) {
-            Ok(all) => all
-                .into_iter()
-                .map(|one| (envelope(one.dest, one.action, one.agent, one.ttl), state.clone()))
-                .collect(),
-            Err(why) => {
-                let one = envelope(part.dest.clone(), String::new(), Agent::Mta, queue_ttl);
-                vec![(one, State { due: Due::Held, error: why, ..state })]
-            }
-        }
     }
 
     fn commit(

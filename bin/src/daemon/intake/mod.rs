@@ -30,6 +30,7 @@ use super::messages::{Backlog, Total, Waiting};
 use crate::log::session as line;
 use crate::sys::Zone;
 use content::Content;
+pub use received::NO_NAME;
 use received::{Header, rdns};
 use transaction::{Data, Sender, Transaction};
 
