@@ -28,6 +28,21 @@ pub struct Action {
     pub ttl_at_submission: bool,
 }
 
+/// What the name of a legacy action begins with; a hash of 16 hexadecimal digits follows.
+pub(crate) const LEGACY: &str = "legacy-";
+
+impl Action {
+    /// Whether a name is that of a legacy action: not of this configuration, perhaps, but of one
+    /// that was read once.
+    #[must_use]
+    pub fn is_legacy(name: &str) -> bool {
+        let hash = name.strip_prefix(LEGACY);
+        hash.is_some_and(|hash| {
+            hash.len() == 16 && hash.bytes().all(|octet| matches!(octet, b'0'..=b'9' | b'a'..=b'f'))
+        })
+    }
+}
+
 /// Deliver here, or pass on.
 #[derive(Debug, Clone)]
 pub enum Method {

@@ -26,6 +26,21 @@ action there maildir $dir/mail/%{dest.domain} userbase any
 match from any for domain { one.example two.example } action there
 ";
 
+/// The grammar of 2013, in which actions have no names: both users of one.example, whose Maildirs
+/// are in `folder`, get what is for `domain`.
+fn legacy(dir: &Path, domain: &str, folder: &str) -> String {
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let dir = dir.display();
+    format!(
+        "queue directory \"{dir}/spool\"\ncontrol socket \"{dir}/smtpd.sock\"\n\
+         daemon user root\nlisten on 127.0.0.1 port $port\n\
+         table users {{ jo = \"{uid}:{gid}:{dir}/jo\", al = \"{uid}:{gid}:{dir}/al\" }}\n\
+         table aliases {{ both = \"jo, al\" }}\n\
+         accept from any for domain \"{domain}\" alias <aliases> userbase <users> \
+         deliver to maildir \"{dir}/mail/{folder}-%{{user.username}}\"\n"
+    )
+}
+
 /// A server on `dir` whose deliveries are paused.
 fn start(dir: &Path, config: &str) -> Server {
     let file = dir.join("smtpd.conf");
@@ -143,4 +158,36 @@ fn an_action_that_is_gone_holds_and_schedule_tries_again_under_todays_rules() {
     assert_eq!(shown(&server), held, "nothing but an order tries it again");
     assert_eq!(obey(&server, "schedule domain one.example"), "1 envelope scheduled\n");
     assert_eq!(server.wait_for_mail("one.example", 1).len(), 1);
+}
+
+#[test]
+fn a_legacy_action_that_is_gone_is_decided_again() {
+    let dir = TempDir::new();
+    let old = legacy(dir.path(), "one.example", "old");
+    let mut server = start(dir.path(), &old);
+    accept(&server, &["both@one.example"]);
+    assert_eq!(shown(&server).len(), 2, "one for each of them");
+    server.kill();
+    drop(server);
+
+    // Nothing takes them any more: nothing is lost, and nobody is told.
+    let mut server = start(dir.path(), &legacy(dir.path(), "two.example", "new"));
+    obey(&server, "resume mda");
+    let held = |line: &String| {
+        line.starts_with("both@one.example hold no action named \"legacy-")
+            && line.ends_with("\", and no rule takes it: 550 Invalid recipient: <both@one.example>")
+    };
+    eventually("they are held", || shown(&server).iter().filter(|line| held(line)).count() == 2);
+    server.kill();
+    drop(server);
+
+    // A rule takes them under another action. Each goes to its own user and to nobody else, though
+    // the alias stands for both.
+    let server = start(dir.path(), &legacy(dir.path(), "one.example", "new"));
+    obey(&server, "resume mda");
+    assert_eq!(obey(&server, "schedule all"), "2 envelopes scheduled\n");
+    eventually("an empty queue", || shown(&server).is_empty());
+    assert_eq!((mails(&server, "new-jo"), mails(&server, "new-al")), (1, 1));
+    assert_eq!((mails(&server, "old-jo"), mails(&server, "old-al")), (0, 0));
+    server.wait_for_log("\": decided again: \"legacy-");
 }

@@ -1,5 +1,10 @@
 //! Local delivery: where an envelope's action leads today, and the attempt itself.
 //!
+//! A legacy action has no name that would outlive a change of it. When an envelope's is gone, the
+//! rules of today are asked again at every attempt, rather than once and their answer kept: so
+//! whatever the administrator changes next counts as well, and the journal has nothing new to
+//! say. What the queue shows is the action of old.
+//!
 //! A [`Worker`] is a value that tries one batch at a time; the daemon gives each a thread. Until
 //! delivery runs in the recipient's name (by a process of its own), it runs in the daemon's, and
 //! an envelope for another user is held with that reason rather than left where its owner could
@@ -10,12 +15,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use smtpd_config::{Account, Config, Delivery, Local, Method, Outside, Values};
+use smtpd_config::{Account, Action, Config, Delivery, Local, Method, Outside, Values};
 use smtpd_queue::delivery::{Attempt, Batch, Failure, Job, Report};
-use smtpd_queue::envelope::Agent;
+use smtpd_queue::envelope::{Agent, Message};
 use smtpd_queue::id::EnvelopeId;
 use smtpd_queue::maildir::Maildirs;
 
+use crate::decide::decide;
 use crate::log::delivery::{self as line, Outcome};
 
 /// Tries batches.
@@ -39,21 +45,23 @@ impl<U: Outside> Worker<U> {
     /// A defect of ours that some message brings to light must not end the process with every
     /// start: it is a failure for now, and the jobs' own.
     pub fn deliver(&mut self, batch: &Batch, now: impl FnOnce() -> u64) -> Report {
-        let attempts = catch_unwind(AssertUnwindSafe(|| self.attempt(&batch.jobs)));
+        let mut jobs = batch.jobs.clone();
+        let attempts = catch_unwind(AssertUnwindSafe(|| self.attempt(&mut jobs)));
         let attempts = attempts.unwrap_or_else(|_| {
             let defect = || later("a defect of ours: see the log");
             batch.jobs.iter().map(|job| (job.id, defect())).collect()
         });
         let now = now();
         for (id, attempt) in &attempts {
-            if let Some(job) = batch.jobs.iter().find(|job| job.id == *id) {
+            if let Some(job) = jobs.iter().find(|job| job.id == *id) {
                 log(batch.id, job, attempt, now);
             }
         }
         Report { batch: batch.id, attempts }
     }
 
-    fn attempt(&mut self, jobs: &[Job]) -> Vec<(EnvelopeId, Attempt)> {
+    /// Tries the jobs, each as it is by today's rules afterwards.
+    fn attempt(&mut self, jobs: &mut [Job]) -> Vec<(EnvelopeId, Attempt)> {
         let mut attempts = Vec::with_capacity(jobs.len());
         let mut maildirs = Vec::with_capacity(jobs.len());
         for job in jobs {
@@ -68,7 +76,10 @@ impl<U: Outside> Worker<U> {
 
     /// The Maildir that the envelope goes to by today's configuration, or what comes of it
     /// without an attempt. Only what its sender could have known better fails for good.
-    fn target(&self, job: &Job) -> Result<PathBuf, Attempt> {
+    fn target(&self, job: &mut Job) -> Result<PathBuf, Attempt> {
+        if self.config.action(&job.envelope().action).is_none() {
+            *job = self.decide_again(job)?;
+        }
         let envelope = job.envelope();
         let held = |reason: String| Err(Attempt::Held(reason));
         let Some(action) = self.config.action(&envelope.action) else {
@@ -99,6 +110,33 @@ impl<U: Outside> Worker<U> {
             }
         };
         self.maildir(local, job, user, home.as_deref())
+    }
+
+    /// A job whose action is gone, as today's rules have it. Nothing fails because a file was
+    /// edited: what they do not take, or would make several of, is held.
+    fn decide_again(&self, job: &Job) -> Result<Job, Attempt> {
+        let envelope = job.envelope();
+        let gone = format!("no action named \"{}\"", envelope.action);
+        if !Action::is_legacy(&envelope.action) {
+            return Err(Attempt::Held(gone));
+        }
+        let asked = (&envelope.dest, Some(&envelope.agent));
+        let all = decide(&self.config, &self.users, &job.message, asked);
+        let all = all.map_err(|undecided| match undecided.is_temporary {
+            true => later(undecided.why),
+            false => Attempt::Held(format!("{gone}, and {}", undecided.why)),
+        })?;
+        let [one] = &all[..] else {
+            let many = all.len();
+            return Err(Attempt::Held(format!("{gone}, and today's rules make {many} of it")));
+        };
+        log::info!("info: queue: {}: {gone}: decided again: \"{}\"", job.id, one.action);
+        let mut message = Message::clone(&job.message);
+        for envelope in message.envelopes.iter_mut().filter(|envelope| envelope.id == job.id) {
+            (envelope.dest, envelope.agent) = (one.dest.clone(), one.agent());
+            envelope.action.clone_from(&one.action);
+        }
+        Ok(Job { message: Arc::new(message), ..job.clone() })
     }
 
     fn maildir(

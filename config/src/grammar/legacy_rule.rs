@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use crate::action::{Action, Aliases, Delivery, Local, Method, Relay, RelayTls, Route, Userbase};
+use crate::action::{
+    Action, Aliases, Delivery, LEGACY, Local, Method, Relay, RelayTls, Route, Userbase,
+};
 use crate::config::ActionId;
 use crate::diagnostic::Diagnostic;
 use crate::lex::{Fault, Kind, Place};
@@ -370,7 +372,7 @@ impl Reader<'_> {
             }
         };
         let printed = print::method(&self.config, &method, doing.ttl);
-        let name = format!("legacy-{:016x}", fnv1a(printed.as_bytes()));
+        let name = format!("{LEGACY}{:016x}", fnv1a(printed.as_bytes()));
         if let Some(id) = self.config.action_names.get(&*name) {
             return Ok(*id);
         }
