@@ -69,8 +69,12 @@ pub fn start(destination: Destination, verbose: bool, topics: Topics) -> io::Res
         .format(|line, record| {
             // The octet in front says the level; the queue expects it.
             line.write_all(&[record.level() as u8])?;
-            line.write_all(prefix(record).as_bytes())?;
-            line.write_fmt(*record.args())
+            let Some(word) = word(record) else { return line.write_fmt(*record.args()) };
+            // Only of the whole text it can be told how it begins.
+            let text = record.args().to_string();
+            let prefix = if text.starts_with(word) { "" } else { word };
+            line.write_all(prefix.as_bytes())?;
+            line.write_all(text.as_bytes())
         })
         .build();
     log::set_boxed_logger(Box::new(Logger { lines, queue: Arc::clone(&queue) }))
@@ -119,17 +123,13 @@ impl Drop for Log {
     }
 }
 
-/// The level word in front of a line, unless the line has it already. Traces have none, as
-/// upstream's.
-fn prefix(record: &Record<'_>) -> &'static str {
-    let word = match record.level() {
-        Level::Warn => "warn: ",
-        Level::Debug if record.target() != topic::TARGET => "debug: ",
-        _ => return "",
-    };
-    match record.args().as_str() {
-        Some(text) if text.starts_with(word) => "",
-        _ => word,
+/// The word of the level, to stand in front of a line unless the line has it already. Traces have
+/// none, as upstream's.
+fn word(record: &Record<'_>) -> Option<&'static str> {
+    match record.level() {
+        Level::Warn => Some("warn: "),
+        Level::Debug if record.target() != topic::TARGET => Some("debug: "),
+        _ => None,
     }
 }
 

@@ -161,7 +161,8 @@ mod tests {
             ("-P queue", "smtpd: -P queue: expected one of mda, mta, smtp"),
             (
                 "-T imsg",
-                "smtpd: -T imsg: expected one of smtp, scheduler, lookup, rules, expand, all",
+                "smtpd: -T imsg: expected one of smtp, scheduler, lookup, rules, expand, bounce, \
+                 all",
             ),
         ];
         for (line, complaint) in cases {

@@ -7,15 +7,20 @@
 
 use std::net::IpAddr;
 use std::process::Command;
+use std::time::Duration;
 
 use log::{debug, info, warn};
 use smtpd::control::System;
+use smtpd::log::bounce;
 use smtpd::log::delivery::{self, Attempt, Outcome};
 use smtpd::log::session::{self, Reason};
 use smtpd::log::span::Span;
 use smtpd::log::topic::{Topic, Topics};
 use smtpd::log::{Destination, life};
+use smtpd_engine::address::{Mailbox, ReversePath};
 use smtpd_engine::server::Peer;
+use smtpd_queue::bounce::{Kind, Nobody};
+use smtpd_queue::envelope::{Agent, Envelope, Message, Source};
 use smtpd_queue::id::{EnvelopeId, MessageId};
 
 /// Lines of this crate would not pass: it is not part of the program.
@@ -78,6 +83,7 @@ fn talk() {
         ..attempt
     });
     delivery::mda(&Attempt { outcome: Outcome::PermFail, ..attempt });
+    bounces(message);
     life::paused(System::Mta);
     life::resumed(System::Mta);
     debug!(target: OURS, "shown with -v");
@@ -94,6 +100,46 @@ fn talk() {
     log::logger().flush();
     info!(target: OURS, "the last line is written when the log is dropped");
     drop(running);
+}
+
+/// The lines of reports that are not made.
+fn bounces(id: MessageId) {
+    let to = |text| Mailbox::parse(text).unwrap();
+    let envelope = Envelope {
+        id: EnvelopeId::new(id, 0),
+        rcpt: to("user@example.net"),
+        dest: to("\"a b\"@example.net"),
+        internal: false,
+        action: "local".to_owned(),
+        agent: Agent::Mta,
+        ttl: 1,
+        notify: None,
+        orcpt: None,
+    };
+    let message = Message {
+        id,
+        ctime: 0,
+        sender: ReversePath::Null,
+        source: Source::Local,
+        helo: String::new(),
+        hostname: String::new(),
+        smtpname: String::new(),
+        tag: String::new(),
+        username: None,
+        tls: false,
+        smtputf8: false,
+        ret: None,
+        envid: None,
+        envelopes: Vec::new(),
+    };
+    bounce::nobody(Nobody::DoubleBounce, &envelope);
+    bounce::nobody(Nobody::NoReturnPath, &envelope);
+    bounce::unwanted(Kind::Failed, &envelope);
+    bounce::unwanted(Kind::Delayed(Duration::from_secs(1)), &envelope);
+    bounce::no_way(true, &message, &to("s@example.org"), 2, "later\nforged");
+    bounce::no_way(false, &message, &to("s@example.org"), 1, "Invalid recipient");
+    bounce::not_sent(&[envelope.id], "no space on the queue's disk");
+    bounce::not_sent(&[], "there is nothing to be said");
 }
 
 fn lines(how: &str) -> Vec<String> {
@@ -141,6 +187,13 @@ fn expected() -> Vec<String> {
 0000000000000007 mda delivery evpid={evpid} from=<> to=<user@example.net> user=user delay=1d2h3m4s result=Ok stat=Delivered
 0000000000000007 mda delivery evpid={evpid} from=<a@example.org> to=<user@example.net> rcpt=<root@example.net> user=user delay=0s result=TempFail stat=Error (disk full)\nforged
 0000000000000007 mda delivery evpid={evpid} from=<> to=<user@example.net> user=user delay=1d2h3m4s result=PermFail stat=Delivered
+warn: queue: double bounce! evpid={evpid} to=<"a b"@example.net>
+warn: queue: no return path! evpid={evpid} to=<"a b"@example.net>
+info: queue: no report for {evpid}: failed, and its sender does not want to know
+info: queue: no report for {evpid}: delayed, and its sender does not want to know
+warn: TempFail injecting failure report on message e636d771 to <s@example.org> for 2 envelope(s): later\nforged
+warn: PermFail injecting failure report on message e636d771 to <s@example.org> for 1 envelope(s): Invalid recipient
+warn: TempFail injecting failure report on message e636d771 for 1 envelope(s): no space on the queue's disk
 info: mta paused
 info: mta resumed
 warn: disk slow

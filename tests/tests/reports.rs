@@ -184,6 +184,48 @@ fn a_user_who_is_removed_after_the_250_sends_the_mail_back() {
 }
 
 #[test]
+fn a_report_that_cannot_be_delivered_ends_with_a_line_of_the_log() {
+    let dir = TempDir::new();
+    let users = |names: &[&str]| {
+        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let user = |name| format!("{name} = \"{uid}:{gid}:{}/{name}\"", dir.path().display());
+        let table = names.iter().map(user).collect::<Vec<_>>().join(", ");
+        format!(
+            "table users {{ {table} }}\naction \"local\" maildir userbase <users>\n\
+             match from any for local action \"local\"\n"
+        )
+    };
+    // Alice cannot be delivered to for now, so that the report about bob waits.
+    fs::create_dir(dir.path().join("alice")).expect("a folder");
+    fs::write(dir.path().join("alice/Maildir"), "").expect("a file in its place");
+    let mut server = Server::start(configuration(&dir, "both.conf", &users(&["alice", "bob"])));
+    let mut client = server.connect();
+    client.expect("EHLO c.example", "250");
+    send_loop(
+        &mut client,
+        "MAIL FROM:<alice@localhost>",
+        &["RCPT TO:<bob@localhost>"],
+        "bob@localhost",
+    );
+    server.wait_for_log("from=<> to=<alice@localhost> user=alice");
+    let queue = || server.smtpctl(&["show", "queue"]).1;
+    eventually("the report alone waits", || queue().lines().count() == 1);
+    let report = queue().split('|').next().expect("its id").to_owned();
+    server.stop();
+
+    let gone = configuration(&dir, "gone.conf", &users(&["carol"]));
+    let arguments = vec!["-T".to_owned(), "bounce".to_owned()];
+    let server = Server::start(Options { arguments, ..gone });
+    let (status, out, err) = server.smtpctl(&["schedule", "all"]);
+    assert!(status.success(), "{out}{err}");
+    server.wait_for_log(&format!("queue: double bounce! evpid={report} to=<alice@localhost>"));
+    server.wait_for_log(&format!("bounce: {}: failed: nobody is told about 1", &report[..8]));
+    eventually("an empty queue", || server.smtpctl(&["show", "queue"]).1.is_empty());
+    let reports = server.log().iter().filter(|line| line.contains("smtp message")).count();
+    assert_eq!(reports, 0, "there is no report about a report");
+}
+
+#[test]
 fn late_mail_is_told_of_once_and_given_up_when_it_expires() {
     let dir = TempDir::new();
     let text = format!("bounce warn-interval 5s\nqueue ttl 5s\n{ANYBODY}");

@@ -27,6 +27,8 @@ use super::lookup;
 use super::messages::{self, Asker, Order, Request};
 use super::threads;
 use crate::log::bounce as line;
+use crate::log::topic::{self, Topic};
+use crate::log::vis::vis_shown;
 use crate::sys::{self, Zone};
 
 /// Octets that reports take in memory until they have been tried. It is beside the budget of
@@ -238,6 +240,31 @@ impl<U: Outside> Bouncer<U> {
     }
 }
 
+/// Tells what comes of a notice, for `-T bounce`.
+fn trace(notice: &Notice, made: &Made) {
+    if !topic::on(Topic::Bounce) {
+        return;
+    }
+    let of = format!("bounce: {}: {}", notice.message.id, notice.kind.action());
+    match made {
+        Made::Report(Accept { token, message: report, .. }) => {
+            for to in &report.envelopes {
+                let (about, report, to) = (token.len(), report.id, vis_shown(&to.dest));
+                let text = format_args!("{of}: report {report} to <{to}> about {about}");
+                topic::trace(Topic::Bounce, text);
+            }
+        }
+        Made::Nobody(outcomes) => {
+            let about = outcomes.len();
+            topic::trace(Topic::Bounce, format_args!("{of}: nobody is told about {about}"));
+        }
+        Made::Later(ids) => {
+            let about = ids.len();
+            topic::trace(Topic::Bounce, format_args!("{of}: no report for now about {about}"));
+        }
+    }
+}
+
 fn id(about: &About) -> EnvelopeId {
     about.outcome.envelope
 }
@@ -265,6 +292,7 @@ pub fn start<U: Outside + Send + 'static>(
         for notice in notices {
             let mut requests = Vec::new();
             for made in bouncer.make(&notice, wall(), sys::zone_at) {
+                trace(&notice, &made);
                 match made {
                     Made::Report(accept) => {
                         requests.push(Request::Accept(accept.map(Asker::Report)));

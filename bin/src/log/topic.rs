@@ -26,6 +26,8 @@ pub enum Topic {
     Rules,
     /// Aliases and forwards.
     Expand,
+    /// Reports to senders.
+    Bounce,
     /// Everything above.
     All,
 }
@@ -36,12 +38,13 @@ pub struct Topics(u32);
 
 impl Topic {
     /// Every topic with its word.
-    pub const WORDS: [(&'static str, Topic); 6] = [
+    pub const WORDS: [(&'static str, Topic); 7] = [
         ("smtp", Topic::Smtp),
         ("scheduler", Topic::Scheduler),
         ("lookup", Topic::Lookup),
         ("rules", Topic::Rules),
         ("expand", Topic::Expand),
+        ("bounce", Topic::Bounce),
         ("all", Topic::All),
     ];
 
