@@ -15,6 +15,8 @@
 //!   is told if there is a way to him, in one record with that, and nobody is told so of what was
 //!   recorded as delivered; where nothing fails or crashes, it is delivered or told, never both;
 //! * of each age at which it is late he is told once;
+//! * what an administrator has paused is not tried before he lets it go on, what he has taken out is
+//!   never tried again, and every order is answered;
 //! * no peer waits for ever, all memory is given back, and no content file is left over.
 //!
 //! Only the threads, channels and sockets of the daemon have no part in it. A seed that fails says

@@ -52,6 +52,12 @@ pub struct Model {
     warned: HashSet<(EnvelopeId, Report)>,
     /// Envelopes whose delivery is on record.
     settled: HashSet<EnvelopeId>,
+    /// Envelopes that an administrator wanted out of the queue.
+    by_hand: HashSet<EnvelopeId>,
+    /// Envelopes that are paused, on record.
+    suspended: HashSet<EnvelopeId>,
+    /// Envelopes that somebody lets go on, which may have come to the disk or not.
+    going_on: BTreeSet<EnvelopeId>,
     /// Names that a reader has taken out of `new`, for good.
     read: HashSet<String>,
     pub tally: Tally,
@@ -98,6 +104,42 @@ impl Model {
         self.given_up.insert(id);
     }
 
+    /// An administrator wants an envelope out of the queue. It may be delivered before; it is
+    /// not told of.
+    pub fn ordered_away(&mut self, copy: Copy) {
+        self.by_hand.insert(copy.envelope);
+        self.gives_up(copy);
+    }
+
+    /// An administrator lets an envelope go on; whether that comes to the disk is not known.
+    pub fn ordered_on(&mut self, id: EnvelopeId) {
+        self.going_on.insert(id);
+    }
+
+    /// Whether an envelope is paused is on disk.
+    pub fn stands(&mut self, id: EnvelopeId, suspended: bool) {
+        self.going_on.remove(&id);
+        if suspended {
+            self.tally.suspended += u64::from(self.suspended.insert(id));
+        } else {
+            self.suspended.remove(&id);
+        }
+    }
+
+    /// An envelope was taken out by hand.
+    pub fn taken_out(&mut self, id: EnvelopeId) {
+        let ordered = self.by_hand.contains(&id) && self.given_up.contains(&id);
+        assert!(ordered, "{id} is said to be taken out");
+        self.tally.taken_out += 1;
+    }
+
+    /// Another process of the server begins: what was on its way to the disk may be there.
+    pub fn starts(&mut self) {
+        for id in std::mem::take(&mut self.going_on) {
+            self.suspended.remove(&id);
+        }
+    }
+
     /// A report was made, and may come to the disk or not.
     pub fn report_made(&mut self, accept: &Accept<Vec<EnvelopeId>>, kind: Report) {
         let Accept { token, message, causes, .. } = accept;
@@ -130,6 +172,7 @@ impl Model {
         assert!(!self.settled.contains(&id), "{id} is tried although its delivery is on record");
         assert!(!self.given_up.contains(&id), "{id} is tried although it was given up");
         assert!(!self.refused.contains(&id.message()), "{id} is tried, of a message refused");
+        assert!(!self.suspended.contains(&id), "{id} is tried although it is paused");
     }
 
     /// A reader has moved a message from `new` to `cur`, which is on disk.
@@ -177,6 +220,9 @@ impl Model {
     /// a way to him. Of a report, only that somebody wanted to give it up is known.
     fn is_told(&self, id: EnvelopeId, is_somewhere: impl Fn(&EnvelopeId) -> bool) -> bool {
         let Some(copy) = self.gone.get(&id) else { return false };
+        if self.by_hand.contains(&id) {
+            return true;
+        }
         let told = format!("Return-Path: <{TOLD}>\n");
         if !copy.text.starts_with(told.as_bytes()) {
             return true;

@@ -25,13 +25,13 @@ use smtpd_queue::budget::Budget;
 use smtpd_queue::commit::{Commit, Opened, Options};
 use smtpd_queue::delivery::{Attempt, Batch, Kind};
 use smtpd_queue::disk::fault::FaultDisk;
-use smtpd_queue::envelope::{Agent, Due, Verdict};
+use smtpd_queue::envelope::{Agent, Due, Message, Verdict};
 use smtpd_queue::id::{EnvelopeId, MessageId};
 use smtpd_queue::maildir::Maildirs;
 use smtpd_queue::reader::{Found, Reader};
 use smtpd_queue::recovery::{Finding, Recovery};
-use smtpd_queue::request::{Body, Done, Refusal, Request};
-use smtpd_queue::scheduler::{self, Clock, Input, Output, Scheduler};
+use smtpd_queue::request::{Body, Done, Refusal, Request, Stored};
+use smtpd_queue::scheduler::{self, Action, Clock, Input, OrderId, Output, Scheduler};
 use smtpd_queue::spares::Filler;
 use smtpd_queue::store::{self, Store};
 use smtpd_tests::rng::Rng;
@@ -76,6 +76,9 @@ pub struct Server {
     batches: Vec<Batch>,
     bouncer: Bouncer<People>,
     notices: Vec<Notice>,
+    /// Orders that are not answered.
+    orders: HashSet<OrderId>,
+    next_order: OrderId,
     /// Delivered by this process, on record or not.
     delivered: HashSet<EnvelopeId>,
     /// Messages of which nobody knows whether the next process will find them. This one must
@@ -140,6 +143,8 @@ impl Server {
             batches: Vec::new(),
             bouncer,
             notices: Vec::new(),
+            orders: HashSet::new(),
+            next_order: 0,
             delivered: HashSet::new(),
             fatal: HashSet::new(),
             given_up: HashSet::new(),
@@ -357,10 +362,15 @@ impl Server {
                     }
                 }
                 Done::Recorded(outcome) => {
-                    match outcome.verdict {
+                    match &outcome.verdict {
                         Verdict::Delivered => model.settled(outcome.envelope),
                         Verdict::Removed => model.given_up(outcome.envelope),
-                        _ => {}
+                        Verdict::Changed(state) => {
+                            model.stands(outcome.envelope, state.suspended);
+                        }
+                        Verdict::Later { .. } | Verdict::Held { .. } => {
+                            model.stands(outcome.envelope, false);
+                        }
                     }
                     note(|| format!("on record: {outcome:?}"));
                     self.inputs.push(Input::Recorded(outcome));
@@ -379,13 +389,22 @@ impl Server {
         let news = news || !outputs.is_empty();
         for output in outputs {
             match output {
-                Output::Deliver(batch) => self.batches.push(batch),
+                Output::Deliver(batch) => {
+                    let kind = batch.kind;
+                    assert!(!self.scheduler.is_paused(kind), "{kind:?} is tried while paused");
+                    self.batches.push(batch);
+                }
                 Output::Record(outcome) => {
                     self.intake.backstage.requests.push(Request::Outcome(outcome));
                 }
                 Output::Store(request) => self.asked.push(request),
                 Output::Bounce(notice) => self.notices.push(notice),
-                Output::Removed(..) | Output::Administered { .. } => {}
+                Output::Removed(_, id) => model.taken_out(id),
+                Output::Administered { order, changed } => {
+                    note(|| format!("order {order} has changed {changed}"));
+                    assert!(self.orders.remove(&order), "an answer to no order");
+                    model.tally.obeyed += 1;
+                }
                 Output::Expired(message, id) => {
                     note(|| format!("{id} has expired"));
                     let ttl = message.envelopes.iter().find(|one| one.id == id).map(|one| one.ttl);
@@ -396,6 +415,93 @@ impl Server {
             }
         }
         news
+    }
+
+    /// An administrator orders something, if there is something: about one envelope, a message or
+    /// all.
+    pub fn order(&mut self, rng: &mut Rng, model: &mut Model) {
+        let ids = self.reader.behind(None, usize::MAX);
+        if ids.is_empty() || self.disk.is_off() {
+            return;
+        }
+        let action = *rng.pick(&[
+            Action::Schedule,
+            Action::Hold,
+            Action::Hold,
+            Action::Resume,
+            Action::Remove,
+        ]);
+        let one = *rng.pick(&ids);
+        let (all, single) = (rng.one_in(4) && action != Action::Remove, rng.one_in(2));
+        let read = |id: &MessageId| self.reader.message(*id).ok().flatten();
+        let mut found: Vec<Found> = if all {
+            ids.iter().filter_map(read).collect()
+        } else {
+            read(&one).into_iter().collect()
+        };
+        if single && !all {
+            for found in &mut found {
+                let nth = rng.below(found.message.envelopes.len());
+                let mut message = Message::clone(&found.message);
+                message.envelopes = vec![message.envelopes.swap_remove(nth)];
+                found.message = Arc::new(message);
+            }
+        }
+        let envelopes = |found: &Found| {
+            let ids = found.message.envelopes.iter().map(|envelope| envelope.id);
+            ids.collect::<Vec<_>>()
+        };
+        for found in &found {
+            match action {
+                Action::Remove => {
+                    let ids = envelopes(found);
+                    let Ok(copies) = self.copies(&found.message, &found.content, ids) else {
+                        return;
+                    };
+                    copies.into_iter().for_each(|copy| model.ordered_away(copy));
+                }
+                Action::Resume => envelopes(found).into_iter().for_each(|id| model.ordered_on(id)),
+                Action::Hold | Action::Schedule => {}
+            }
+        }
+        let envelopes: Vec<_> = found.iter().flat_map(envelopes).collect();
+        self.give(action, envelopes);
+    }
+
+    fn give(&mut self, action: Action, envelopes: Vec<EnvelopeId>) {
+        let id = self.next_order;
+        note(|| format!("order {id}: {action:?} {envelopes:?}"));
+        self.next_order += 1;
+        self.orders.insert(id);
+        self.inputs.push(Input::Administer(scheduler::Order { id, envelopes, action }));
+    }
+
+    /// An administrator stops deliveries, or lets them go on.
+    pub fn pause(&mut self, model: &mut Model) {
+        if self.scheduler.pause(Kind::Mda) {
+            model.tally.paused += 1;
+        } else if !self.stopping {
+            self.scheduler.resume(Kind::Mda);
+        }
+    }
+
+    /// An administrator lets everything go on that was paused.
+    pub fn let_go(&mut self, model: &mut Model) {
+        if !self.stopping {
+            self.scheduler.resume(Kind::Mda);
+        }
+        if !self.orders.is_empty() {
+            return;
+        }
+        let mut paused = Vec::new();
+        for found in self.queue() {
+            let all = found.message.envelopes.iter().zip(&found.states);
+            paused.extend(all.filter(|(_, state)| state.suspended).map(|(one, _)| one.id));
+        }
+        if !paused.is_empty() {
+            paused.iter().for_each(|id| model.ordered_on(*id));
+            self.give(Action::Resume, paused);
+        }
     }
 
     /// Reads what was in the queue, unless that was done. Errors are those of a disk without
@@ -493,7 +599,7 @@ impl Server {
         let notice = self.notices.swap_remove(rng.below(self.notices.len()));
         note(|| format!("to be told: {:?} {:?}", notice.kind, notice.about));
         if notice.kind == Report::Failed {
-            match self.copies(&notice) {
+            match self.copies(&notice.message, &notice.content, notice.ids()) {
                 Ok(copies) => copies.into_iter().for_each(|copy| model.gives_up(copy)),
                 Err(error) => {
                     // Without power nothing comes of it; else it is tried again.
@@ -523,21 +629,26 @@ impl Server {
         true
     }
 
-    /// What would have been delivered of those that a notice is about.
-    fn copies(&self, notice: &Notice) -> io::Result<Vec<Copy>> {
+    /// What would have been delivered of some envelopes of a message.
+    fn copies(
+        &self,
+        message: &Message,
+        content: &Stored,
+        ids: impl IntoIterator<Item = EnvelopeId>,
+    ) -> io::Result<Vec<Copy>> {
         let mut octets = Vec::new();
-        self.reader.open(&notice.content)?.read_to_end(&mut octets)?;
+        self.reader.open(content)?.read_to_end(&mut octets)?;
         octets.retain(|octet| *octet != b'\r');
-        let from = &notice.message.sender;
+        let from = &message.sender;
         let copy = |id| {
-            let envelope = notice.message.envelopes.iter().find(|one| one.id == id);
+            let envelope = message.envelopes.iter().find(|one| one.id == id);
             let envelope = envelope.expect("its own");
             let head = format!("Return-Path: <{from}>\nDelivered-To: {}\n", envelope.dest);
             let Agent::Mda { user } = &envelope.agent else { panic!("nobody relays") };
             let user = USERS.into_iter().find(|one| one == user).expect("a user");
             Copy { envelope: id, user, text: [head.as_bytes(), &octets].concat() }
         };
-        Ok(notice.ids().map(copy).collect())
+        Ok(ids.into_iter().map(copy).collect())
     }
 
     /// Octets of memory in use.
@@ -557,13 +668,14 @@ impl Server {
         ids.filter_map(|id| self.reader.message(id).expect("the power is on"))
     }
 
-    /// Whether nothing is in the queue. Nothing may be held, as all can be tried.
+    /// Whether nothing is in the queue and every order is answered. Nothing may be held, as all
+    /// can be tried.
     pub fn is_drained(&self) -> bool {
         self.queue().for_each(|found| {
-            let held = found.states.iter().find(|state| state.next_try() == Due::Held);
+            let held = found.states.iter().find(|state| state.due == Due::Held);
             assert!(held.is_none(), "something of {} is held: {held:?}", found.message.id);
         });
-        self.reader.messages() == 0
+        self.reader.messages() == 0 && self.orders.is_empty()
     }
 
     /// Tells all peers that the server ends, and begins nothing more.

@@ -43,6 +43,14 @@ tally! {
     dropped,
     /// Envelopes whose report could not be made for the time being.
     unsent,
+    /// Orders that were carried out.
+    obeyed,
+    /// Envelopes that were paused.
+    suspended,
+    /// Envelopes that were taken out by hand.
+    taken_out,
+    /// Times that deliveries were paused.
+    paused,
     /// Reports in Maildirs.
     reports,
     /// Recipients that were judged after the engine had given up waiting.

@@ -46,6 +46,9 @@ pub struct World {
     fails: bool,
     /// The server ends without warning now and then.
     crashes: bool,
+    /// An administrator is there, with a dice of his own: the other seeds do what they did before
+    /// there was one.
+    administrator: Option<Rng>,
 }
 
 impl World {
@@ -68,6 +71,7 @@ impl World {
             model: Model::default(),
             fails: rng.one_in(2),
             crashes: rng.one_in(2),
+            administrator: Some(Rng::new(!seed)).filter(|_| seed % 2 == 1),
             rng,
         }
     }
@@ -78,6 +82,13 @@ impl World {
         for _ in 0..acts {
             // What has nothing to do is passed over, within reason.
             (0..20).any(|_| self.act());
+            if let Some(rng) = &mut self.administrator {
+                match rng.below(60) {
+                    0..2 => self.server.order(rng, &mut self.model),
+                    2 if rng.one_in(3) => self.server.pause(&mut self.model),
+                    _ => {}
+                }
+            }
             if self.disk.is_off() {
                 let power = self.rng.below(3) > 0;
                 self.crash(if power { End::Power } else { End::Killed });
@@ -305,6 +316,9 @@ impl World {
         self.whims.end();
         let mut idle = 0;
         while !self.peers.is_empty() {
+            if self.administrator.is_some() {
+                self.server.let_go(&mut self.model);
+            }
             let mut busy = self.turn_all();
             for conn in self.peers.keys().copied().collect::<Vec<_>>() {
                 self.server.run(conn, self.clock);
@@ -335,6 +349,9 @@ impl World {
         self.pass(Duration::from_secs(20));
         while self.clock.mono < end {
             self.server.tidy(self.clock, &mut self.model);
+            if self.administrator.is_some() {
+                self.server.let_go(&mut self.model);
+            }
             while self.turn_all() {}
             if self.server.is_drained() {
                 assert_eq!(self.server.used(), 0, "memory that nobody gave back");

@@ -62,6 +62,7 @@ impl World {
         }
         let budgets = self.server.budgets.clone();
         self.server = server;
+        self.model.starts();
         note(|| "a start".to_owned());
         let used = budgets.iter().map(Budget::used).sum::<usize>();
         assert_eq!(used, 0, "memory that nobody gave back");
