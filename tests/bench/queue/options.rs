@@ -14,7 +14,7 @@ usage: queue-bench [options] POINT ...
   --held N         envelopes that wait meanwhile: for accept the larger queue, for start, show,
                    due and index the queue, for fair those of the busy destination, for settle those
                    that come between
-  --messages N     for accept and settle: messages in a run
+  --messages N     for accept and settle: messages in a run; for index: envelopes lent in all
   --sessions N     for accept and settle                 (default 50)
   --size N         for settle: octets of a message       (default 1024)
   --runs N         for accept and show: runs of each     (default 3)
