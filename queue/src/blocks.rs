@@ -84,12 +84,19 @@ impl<M: Ordered> Blocks<M> {
         let first = self.map.floor(from)?.map_or_else(|| from.to_owned(), |(name, _)| name);
         let mut damaged = None;
         self.map.walk(&first, to, &mut |_, octets| {
-            let keys = decode(octets).unwrap_or_else(|error| {
-                damaged = Some(error);
-                Vec::new()
-            });
-            let mut within = keys.iter().filter(|key| key.as_slice() >= from);
-            damaged.is_none() && within.all(|key| key.as_slice() < to && each(key))
+            let mut keys = Keys::of(octets);
+            loop {
+                match keys.next() {
+                    Ok(Some(key)) if key < from => {}
+                    Ok(Some(key)) if key < to && each(key) => {}
+                    Ok(Some(_)) => return false,
+                    Ok(None) => return true,
+                    Err(error) => {
+                        damaged = Some(error);
+                        return false;
+                    }
+                }
+            }
         })?;
         damaged.map_or(Ok(()), Err)
     }
@@ -151,20 +158,41 @@ fn encode(keys: &[Vec<u8>]) -> Vec<u8> {
     octets
 }
 
-fn decode(mut octets: &[u8]) -> io::Result<Vec<Vec<u8>>> {
-    let mut keys: Vec<Vec<u8>> = Vec::with_capacity(MOST + 1);
-    while !octets.is_empty() {
-        let key = next_key(keys.last().map_or(&[], |key| key), &mut octets);
-        keys.push(key.ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "index: no block"))?);
+fn decode(octets: &[u8]) -> io::Result<Vec<Vec<u8>>> {
+    let mut all = Vec::with_capacity(MOST + 1);
+    let mut keys = Keys::of(octets);
+    while let Some(key) = keys.next()? {
+        all.push(key.to_vec());
     }
-    Ok(keys)
+    Ok(all)
 }
 
-fn next_key(last: &[u8], octets: &mut &[u8]) -> Option<Vec<u8>> {
-    let [shared, length] = *octets.first_chunk()?;
-    let (rest, behind) = octets[2..].split_at_checked(length.into())?;
-    *octets = behind;
-    Some([last.get(..shared.into())?, rest].concat())
+/// The keys of a block, one after the other.
+struct Keys<'a> {
+    octets: &'a [u8],
+    /// The last one.
+    key: Vec<u8>,
+}
+
+impl<'a> Keys<'a> {
+    fn of(octets: &'a [u8]) -> Self {
+        Self { octets, key: Vec::new() }
+    }
+
+    fn next(&mut self) -> io::Result<Option<&[u8]>> {
+        if self.octets.is_empty() {
+            return Ok(None);
+        }
+        let damaged = || io::Error::new(ErrorKind::InvalidData, "index: no block");
+        let [shared, length] = *self.octets.first_chunk().ok_or_else(damaged)?;
+        let rest = self.octets[2..].split_at_checked(length.into());
+        let (rest, behind) =
+            rest.filter(|_| usize::from(shared) <= self.key.len()).ok_or_else(damaged)?;
+        self.key.truncate(shared.into());
+        self.key.extend_from_slice(rest);
+        self.octets = behind;
+        Ok(Some(&self.key))
+    }
 }
 
 #[cfg(test)]

@@ -78,30 +78,29 @@ impl Ordered for Index {
     fn apply(&mut self, changes: Changes) -> io::Result<()> {
         let many = changes.len();
         let behind = guarded(|| {
-            let mut batch = sled::Batch::default();
             let mut behind = sled::Batch::default();
+            // One by one, as that tells what was there: nobody else looks in between, and an
+            // index that was not closed is not used again.
             for (key, value) in changes {
-                let old = self.db.get(&key)?;
-                let old = old.map_or(0, |old| octets(&key, &old));
-                self.held = self.held.saturating_sub(old);
                 let is_copied = self.renewal.has_copied(&key);
-                match value {
+                let old = match value {
                     Some(value) => {
                         self.held += octets(&key, &value);
                         if is_copied {
                             behind.insert(&*key, &*value);
                         }
-                        batch.insert(key, value);
+                        self.db.insert(&key, value)?
                     }
                     None => {
                         if is_copied {
                             behind.remove(&*key);
                         }
-                        batch.remove(key);
+                        self.db.remove(&key)?
                     }
-                }
+                };
+                let old = old.map_or(0, |old| octets(&key, &old));
+                self.held = self.held.saturating_sub(old);
             }
-            self.db.apply_batch(batch)?;
             Ok(behind)
         })?;
         self.tend(many, behind);
