@@ -6,7 +6,7 @@
 
 use std::io;
 
-use crate::disk::File;
+use crate::disk::{File, is_damage};
 
 /// Files open at once.
 const FILES: usize = 16;
@@ -54,15 +54,24 @@ impl Window {
         if at < self.begin || at + octets as u64 > end {
             let forwards = !self.piece.is_empty() && at >= self.begin && at < end + AHEAD as u64;
             let many = octets.max(if forwards { AHEAD } else { FIRST });
-            self.piece.resize(many, 0);
-            self.begin = at;
-            let read = self.file.read_at(&mut self.piece, at);
-            self.piece.truncate(*read.as_ref().unwrap_or(&0));
-            read?;
+            match self.fetch(at, many) {
+                // What is beside it may be what the disk does not give.
+                Err(error) if is_damage(&error) => self.fetch(at, octets)?,
+                other => other?,
+            }
         }
         let from = (at - self.begin) as usize;
         let read = self.piece.get(from..from + octets);
         read.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+
+    /// Takes as many octets for the piece as there are.
+    fn fetch(&mut self, at: u64, octets: usize) -> io::Result<()> {
+        self.piece.resize(octets, 0);
+        self.begin = at;
+        let read = self.file.read_at(&mut self.piece, at);
+        self.piece.truncate(*read.as_ref().unwrap_or(&0));
+        read.map(drop)
     }
 }
 
@@ -73,6 +82,20 @@ mod tests {
     use super::*;
     use crate::disk::Disk;
     use crate::disk::fault::FaultDisk;
+
+    #[test]
+    fn a_bad_sector_costs_what_is_in_it_alone() {
+        let (disk, path) = (FaultDisk::new(Path::new("/")), Path::new("/1"));
+        disk.create(path).unwrap().write_at(&[7; 4 * AHEAD], 0).unwrap();
+        disk.spoil(path, 5000);
+        let mut windows = Windows::default();
+        for at in (0..8000).step_by(100) {
+            let window = windows.of(1, || disk.open(path)).unwrap();
+            let bad = 4608..5120;
+            let read = window.read(at, 100);
+            assert_eq!(read.is_err(), at < bad.end && at + 100 > bad.start, "{at}");
+        }
+    }
 
     #[test]
     fn it_reads_what_is_there_and_keeps_few_files_open() {
