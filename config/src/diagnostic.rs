@@ -177,7 +177,7 @@ impl Collected {
 
     /// All of them by `key`, and in the end what was left out.
     pub fn sorted<K: Ord>(mut self, key: impl FnMut(&Diagnostic) -> K) -> Vec<Diagnostic> {
-        self.all.sort_by_key(key);
+        self.all.sort_by_cached_key(key);
         let mut left = [limits::DIAGNOSTICS; 2];
         self.all.retain(|diagnostic| {
             let left = &mut left[usize::from(diagnostic.is_error())];

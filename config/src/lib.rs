@@ -19,6 +19,7 @@
 //! | [`alias`], [`account`], [`expand`] | from a recipient to those who get the message |
 //! | [`observe`] | what is told of a decision while it is made |
 //! | [`mod@format`], [`url`], [`tls`] | specifiers in paths, relay URLs, cipher and protocol lists |
+//! | [`check`] | what no grammar can see: files, users, certificates, rules that nobody wants |
 //! | [`mod@print`] | the effective configuration in today's words |
 //! | [`limits`] | every bound and default, with its reason |
 
@@ -28,6 +29,7 @@ pub mod account;
 pub mod action;
 pub mod alias;
 pub mod cdb;
+pub mod check;
 pub mod config;
 pub mod diagnostic;
 pub mod expand;
@@ -78,10 +80,31 @@ pub fn load(
     files: &dyn Files,
 ) -> Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>> {
     let lexed = lex::statements(path, macros, files);
-    let (config, diagnostics) = grammar::read(lexed, host, files);
+    let (config, diagnostics) = grammar::read(lexed, host, files).finish();
     if diagnostics.iter().any(Diagnostic::is_error) {
         Err(diagnostics)
     } else {
         Ok((config, diagnostics))
     }
+}
+
+/// Reads a configuration as [`load`] does, and looks at it and at the machine as `smtpd -n` does.
+/// There is a configuration when no diagnostic is an error.
+pub fn check(
+    path: &str,
+    macros: &[(String, String)],
+    host: Host,
+    world: &dyn check::World,
+) -> (Option<Config>, Vec<Diagnostic>) {
+    let lexed = lex::statements(path, macros, world);
+    let mut read = grammar::read(lexed, host, world);
+    let found = check::of_statements(&read.config, world);
+    if !read.diagnostics.has_errors() {
+        let whole = check::of_the_whole(&read.config, world);
+        read.add(whole);
+    }
+    read.add(found);
+    let (config, diagnostics) = read.finish();
+    let good = !diagnostics.iter().any(Diagnostic::is_error);
+    (good.then_some(config), diagnostics)
 }

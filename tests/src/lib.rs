@@ -12,6 +12,7 @@ pub mod crash;
 pub mod load;
 pub mod mount;
 pub mod noise;
+pub mod paper;
 pub mod program;
 pub mod rng;
 pub mod transcript;

@@ -1,47 +1,36 @@
-//! Configurations and what becomes of them: every `fixtures/config/NAME.conf` is read, and the
-//! outcome is compared with `NAME.ok` (its warnings and what is printed of it) or `NAME.err` (its
-//! diagnostics). `HERMES_UPDATE=1` writes these files anew: look at the difference before you
-//! commit it. The files that configurations name stand below `fixtures/config/root`.
+//! Configurations and what becomes of them: every `fixtures/config/NAME.conf` is checked as by
+//! `smtpd -n`, and the outcome is compared with `NAME.ok` (its warnings and what is printed of it)
+//! or `NAME.err` (its diagnostics). `HERMES_UPDATE=1` writes these files anew: look at the
+//! difference before you commit it. The machine is the one of `smtpd_tests::paper`.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use smtpd_config::{Config, Diagnostic, Files, Host, load, print};
+use smtpd_config::{Config, Diagnostic, check, load, print};
+use smtpd_tests::paper::Paper;
 use smtpd_tests::with_queue_keys;
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// The folder as the root of a file system, and one text in the place of a file.
-struct Root<'t> {
-    text: Option<&'t str>,
-}
-
-impl Files for Root<'_> {
-    fn open(&self, path: &Path) -> io::Result<Box<dyn Read + '_>> {
-        if let (Some(text), true) = (self.text, path == Path::new("smtpd.conf")) {
-            return Ok(Box::new(text.as_bytes()));
-        }
-        let root = repository().join("fixtures/config/root");
-        Ok(Box::new(File::open(root.join(path.strip_prefix("/").unwrap_or(path)))?))
-    }
-}
-
 type Outcome = Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>>;
 
-fn read(text: &str, macros: &[(&str, &str)]) -> Outcome {
-    let host = Host {
-        name: "mx.example.org".to_owned(),
-        addresses: ["127.0.0.1", "::1", "192.0.2.1", "2001:db8::1"]
-            .map(|ip| ip.parse().expect("an address"))
-            .to_vec(),
-    };
-    let macros: Vec<(String, String)> =
-        macros.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    load("smtpd.conf", &macros, host, &Root { text: Some(text) })
+fn macros(macros: &[(&str, &str)]) -> Vec<(String, String)> {
+    macros.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn read(text: &str, given: &[(&str, &str)]) -> Outcome {
+    load("smtpd.conf", &macros(given), Paper::host(), &Paper::new(text))
+}
+
+/// What `smtpd -n` finds.
+fn checked(text: &str) -> Outcome {
+    match check("smtpd.conf", &[], Paper::host(), &Paper::new(text)) {
+        (Some(config), diagnostics) => Ok((config, diagnostics)),
+        (None, diagnostics) => Err(diagnostics),
+    }
 }
 
 fn shown(diagnostics: &[Diagnostic]) -> String {
@@ -73,7 +62,7 @@ fn every_fixture_has_the_outcome_that_is_written_down() {
     for (name, path) in fixtures() {
         let octets = fs::read(&path).expect("a fixture");
         let text = String::from_utf8(octets).expect("UTF-8");
-        let (end, found) = golden(&read(&text, &[]));
+        let (end, found) = golden(&checked(&text));
         if update {
             fs::write(path.with_extension(end), found).expect("written");
             let other = if end == "ok" { "err" } else { "ok" };
@@ -125,7 +114,7 @@ fn the_hundred_and_first_mistake_is_not_read() {
 fn diagnostics_begin_with_file_and_line() {
     for (name, path) in fixtures() {
         let text = fs::read_to_string(path).expect("a fixture");
-        let Err(diagnostics) = read(&text, &[]) else { continue };
+        let Err(diagnostics) = checked(&text) else { continue };
         assert!(diagnostics.iter().any(Diagnostic::is_error), "{name}");
         for diagnostic in diagnostics {
             let text = diagnostic.to_string();

@@ -62,8 +62,41 @@ pub(crate) struct Reader<'a> {
     told_relay: bool,
 }
 
-/// Reads all statements. What comes back is only good when no diagnostic is an error.
-pub(crate) fn read(lexed: Lexed, host: Host, files: &dyn Files) -> (Config, Vec<Diagnostic>) {
+/// What was read.
+pub(crate) struct Read {
+    /// Only good when no diagnostic is an error; else all that could be read.
+    pub config: Config,
+    /// Mistakes and warnings.
+    pub diagnostics: Collected,
+    /// The files, to show lines of them.
+    pub sources: Sources,
+}
+
+impl Read {
+    /// Adds what was found about the configuration when it was read.
+    pub fn add(&mut self, found: Vec<Diagnostic>) {
+        for diagnostic in found {
+            let diagnostic = self.sources.show(diagnostic);
+            if !self.diagnostics.contains(&diagnostic) {
+                self.diagnostics.push(diagnostic);
+            }
+        }
+    }
+
+    /// The configuration, and the diagnostics in the order of the files; those of table files and
+    /// of none last.
+    pub fn finish(self) -> (Config, Vec<Diagnostic>) {
+        let Read { config, diagnostics, sources } = self;
+        let diagnostics = diagnostics.sorted(|diagnostic| match &diagnostic.position {
+            Some(at) => (sources.order(&at.file), at.file.to_string(), at.line, at.column),
+            None => (usize::MAX, String::new(), 0, 0),
+        });
+        (config, diagnostics)
+    }
+}
+
+/// Reads all statements.
+pub(crate) fn read(lexed: Lexed, host: Host, files: &dyn Files) -> Read {
     let Lexed { statements, sources, diagnostics } = lexed;
     let evidence = evidence(&statements);
     let dialect = match &evidence {
@@ -99,12 +132,7 @@ pub(crate) fn read(lexed: Lexed, host: Host, files: &dyn Files) -> (Config, Vec<
         reader.finish();
     }
     let Reader { config, diagnostics, sources, .. } = reader;
-    // In the order of the files; those of table files and of none last.
-    let diagnostics = diagnostics.sorted(|diagnostic| match &diagnostic.position {
-        Some(at) => (sources.order(&at.file), at.line, at.column),
-        None => (usize::MAX, 0, 0),
-    });
-    (config, diagnostics)
+    Read { config, diagnostics, sources }
 }
 
 fn order(place: Place) -> (u16, u32) {

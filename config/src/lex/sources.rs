@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::diagnostic::{Diagnostic, Position, shown_line};
 
-/// The word behind which the keys of the queue stand.
-const SECRET: &[u8] = b"encryption";
+/// Words of lines that are never shown: behind all of one of these a key stands.
+const SECRET: [&[&str]; 2] = [&["encryption"], &["srs", "key"]];
 
 /// A place in one of the [`Sources`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,16 +85,17 @@ impl Sources {
     }
 
     /// Puts the place, its line and the caret to a diagnostic. A line that may hold a key of the
-    /// queue is not shown.
+    /// queue or of SRS is not shown, and passwords in it are stars.
     pub fn locate(&self, place: Place, diagnostic: Diagnostic) -> Diagnostic {
         let line = self.line(place);
-        if diagnostic.secret || line.windows(SECRET.len()).any(|word| word == SECRET) {
+        let has = |word: &&str| line.windows(word.len()).any(|part| part == word.as_bytes());
+        if diagnostic.secret || SECRET.iter().any(|words| words.iter().all(has)) {
             return diagnostic.at(self.position(place));
         }
         let from = line.len().min(place.offset as usize);
         let to = line.len().min(from + place.width as usize);
         let width = String::from_utf8_lossy(&line[from..to]).chars().count() as u32;
-        diagnostic.at(self.position(place)).shows(shown_line(line), width)
+        diagnostic.at(self.position(place)).shows(shown_line(&masked(line)), width)
     }
 
     /// The same for a diagnostic that has its position already; the caret goes below the word
@@ -135,4 +136,60 @@ fn word_width(text: &str) -> u32 {
         _ => characters.find(|(_, c)| c.is_whitespace() || "{}<>,=".contains(*c)).map(|(at, _)| at),
     };
     end.unwrap_or(text.len()) as u32
+}
+
+/// The line with stars for what may be a password: in a value behind `=`, all behind the colon of
+/// `user:password`, and all of a hash. URLs, and numbers as in `uid:gid:directory`, are none.
+fn masked(line: &[u8]) -> Vec<u8> {
+    let mut masked = line.to_vec();
+    let mut at = 0;
+    while let Some(equals) = masked[at..].iter().position(|octet| *octet == b'=') {
+        let is_before = |octet: &u8| b"=> \t\"'".contains(octet);
+        let skipped = masked[at + equals..].iter().take_while(|octet| is_before(octet)).count();
+        let start = at + equals + skipped;
+        let ends = |octet: &u8| b" \t\"',}".contains(octet);
+        let length = masked[start..].iter().position(ends);
+        let end = length.map_or(masked.len(), |length| start + length);
+        let value = &mut masked[start..end];
+        let secret = match value.iter().position(|octet| *octet == b':') {
+            _ if value.first() == Some(&b'$') && value.len() > 8 => Some(0),
+            Some(colon)
+                if !value[colon..].starts_with(b"://")
+                    && !value[..colon].iter().all(u8::is_ascii_digit) =>
+            {
+                Some(colon + 1)
+            }
+            _ => None,
+        };
+        if let Some(secret) = secret {
+            // One star for a character, so that the caret stays where it is.
+            for octet in &mut value[secret..] {
+                *octet = if octet.is_ascii() { b'*' } else { *octet };
+            }
+        }
+        at = end.max(at + equals + 1);
+    }
+    masked
+}
+
+#[cfg(test)]
+mod tests {
+    use super::masked;
+
+    #[test]
+    fn passwords_are_stars() {
+        for (line, shown) in [
+            ("table s { label = \"joe:secret\" }", "table s { label = \"joe:******\" }"),
+            ("table s { a => joe:x, b=ann:yy }", "table s { a => joe:*, b=ann:** }"),
+            ("joe = \"$2b$10$abcdefgh\"", "joe = \"***************\""),
+            ("x = smtp+tls://label@host:587", "x = smtp+tls://label@host:587"),
+            ("joe = 1001:1001:/home/joe", "joe = 1001:1001:/home/joe"),
+            ("m = $macro", "m = $macro"),
+            ("a = joe:", "a = joe:"),
+            ("=", "="),
+            ("a = b:c = d:e", "a = b:* = d:*"),
+        ] {
+            assert_eq!(String::from_utf8_lossy(&masked(line.as_bytes())), shown);
+        }
+    }
 }

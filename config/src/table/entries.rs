@@ -63,13 +63,18 @@ impl Entries {
     }
 
     /// The entry of a lower-case key.
-    pub(super) fn get(&self, key: &str) -> Option<&Entry> {
+    pub(crate) fn get(&self, key: &str) -> Option<&Entry> {
         self.map.get(key).or_else(|| self.map.get(self.spelled.get(key)?))
     }
 
     /// Whether something matches the lower-case key of a query.
-    pub(super) fn contains(&self, query: &Query<'_>, key: &str) -> bool {
+    pub(crate) fn contains(&self, query: &Query<'_>, key: &str) -> bool {
         self.patterns.match_key(query, key, |key| self.get(key).is_some())
+    }
+
+    /// Whether every address of that network is in one of the entries' networks.
+    pub(crate) fn covers_network(&self, key: &str) -> bool {
+        self.patterns.covers(key)
     }
 
     pub(super) fn contains_ip(&self, ip: IpAddr) -> bool {

@@ -74,6 +74,15 @@ impl Patterns {
         })
     }
 
+    /// Whether every address of that network is in one of the networks.
+    pub fn covers(&self, key: &str) -> bool {
+        let Some(net) = network(key) else { return false };
+        let prefixes = &self.prefixes[usize::from(net.addr().is_ipv6())];
+        prefixes.iter().filter(|prefix| **prefix <= net.prefix_len()).any(|prefix| {
+            IpNet::new(net.addr(), *prefix).is_ok_and(|net| self.networks.contains(&net.trunc()))
+        })
+    }
+
     /// A `user@domain` (or `@`, the null sender) against entries `user@domain`, `@domain`, `user`
     /// and `@`. The user's sub-address is looked at only by entries that have one.
     fn address(

@@ -244,6 +244,19 @@ const PARTS: &[&str] = &[
 ];
 
 impl Suite {
+    /// All of them, the preferred first.
+    pub const ALL: [Suite; 9] = [
+        Suite::Tls13Aes256,
+        Suite::Tls13Aes128,
+        Suite::Tls13ChaCha20,
+        Suite::EcdsaAes256,
+        Suite::EcdsaAes128,
+        Suite::EcdsaChaCha20,
+        Suite::RsaAes256,
+        Suite::RsaAes128,
+        Suite::RsaChaCha20,
+    ];
+
     /// Its name in the registry of IANA, as rustls prints it but for the prefix `TLS13_`.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -289,7 +302,7 @@ impl Ciphers {
             return (None, remarks);
         }
         if !active.iter().any(|suite| suite.is_tls13()) {
-            let tls13 = SUITES.iter().map(|traits| traits.suite).filter(|suite| suite.is_tls13());
+            let tls13 = Suite::ALL.into_iter().filter(|suite| suite.is_tls13());
             active.splice(0..0, tls13);
         }
         (Some(Ciphers { text: text.into(), suites: active }), remarks)
@@ -352,7 +365,7 @@ impl List {
     /// The suites that all of the words between `+` take in; `None` when one of them is unknown,
     /// which is noted. That something named is not there matters only where it is asked for.
     fn named(&mut self, words: &str, wanted: bool) -> Option<Vec<Suite>> {
-        let mut suites: Vec<Suite> = SUITES.iter().map(|traits| traits.suite).collect();
+        let mut suites = Suite::ALL.to_vec();
         for word in words.split('+') {
             let upper = word.to_ascii_uppercase();
             let mut takes: Vec<Suite> = SUITES
