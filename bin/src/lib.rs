@@ -1,5 +1,6 @@
 //! What joins the crates into the programs smtpd and smtpctl.
 
+pub mod check;
 pub mod control;
 pub mod ctl;
 pub mod daemon;

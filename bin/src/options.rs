@@ -12,7 +12,7 @@ use crate::log::topic::{Topic, Topics};
 /// The configuration file unless `-f` names one.
 pub const DEFAULT_FILE: &str = "/etc/mail/smtpd.conf";
 
-const USAGE: &str = "usage: smtpd [-dFhnv] [-D macro=value] [-f file] [-P system] [-T trace]";
+const USAGE: &str = "usage: smtpd [-dFhjnvW] [-D macro=value] [-f file] [-P system] [-T trace]";
 
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,10 @@ pub struct Options {
     pub verbose: bool,
     /// Macros that stand over those of the file, in the order given (`-D`).
     pub macros: Vec<(String, String)>,
+    /// What the check says is JSON on standard output (`-j`).
+    pub json: bool,
+    /// The check fails when there are warnings (`-W`).
+    pub warnings_fail: bool,
     /// The configuration file, if `-f` names one.
     pub file: Option<PathBuf>,
     /// Systems that begin paused (`-P`).
@@ -52,9 +56,10 @@ pub enum Mode {
 pub fn parse(arguments: &[OsString]) -> Result<Options, String> {
     let mut known = getopts::Options::new();
     known.parsing_style(ParsingStyle::StopAtFirstFree);
-    for flag in ["d", "F", "h", "n", "v"] {
+    for flag in ["d", "F", "h", "n", "v", "W"] {
         known.optflagmulti(flag, "", "");
     }
+    known.optflagmulti("j", "json", "");
     for option in ["D", "f", "P", "T"] {
         known.optmulti(option, "", "", "");
     }
@@ -67,6 +72,11 @@ pub fn parse(arguments: &[OsString]) -> Result<Options, String> {
     }
     let modes = [("n", Mode::Check), ("d", Mode::Debug), ("F", Mode::Foreground)];
     let mode = modes.iter().find(|(flag, _)| given.opt_present(flag));
+    for flag in ["j", "W"] {
+        if given.opt_present(flag) && !given.opt_present("n") {
+            return Err(complaint(&format!("-{flag} goes with -n")));
+        }
+    }
     let macros = given.opt_strs("D");
     let macros = macros.iter().map(|text| definition(text).map_err(|what| complaint(&what)));
     let macros = macros.collect::<Result<_, _>>();
@@ -78,6 +88,8 @@ pub fn parse(arguments: &[OsString]) -> Result<Options, String> {
     Ok(Options {
         mode: mode.map_or(Mode::Daemon, |(_, mode)| *mode),
         verbose: given.opt_present("v"),
+        json: given.opt_present("j"),
+        warnings_fail: given.opt_present("W"),
         macros: macros?,
         file: given.opt_strs("f").pop().map(PathBuf::from),
         paused: paused?,
@@ -140,6 +152,8 @@ mod tests {
         assert_eq!(read("-Fd").unwrap().mode, Mode::Debug);
         assert_eq!(read("-F").unwrap().mode, Mode::Foreground);
         assert_eq!(read("-dn").unwrap().mode, Mode::Check);
+        let check = read("-n --json -W").unwrap();
+        assert!(check.json && check.warnings_fail && read("-nj").unwrap().json);
     }
 
     #[test]
@@ -158,6 +172,8 @@ mod tests {
             ("-f", "smtpd: Argument to option 'f' missing"),
             ("-D port", "smtpd: -D port: expected macro=value"),
             ("-D =1", "smtpd: -D =1: expected macro=value"),
+            ("-dj", "smtpd: -j goes with -n"),
+            ("-W", "smtpd: -W goes with -n"),
             ("-P queue", "smtpd: -P queue: expected one of mda, mta, smtp"),
             (
                 "-T imsg",

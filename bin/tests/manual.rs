@@ -109,7 +109,7 @@ fn every_option_has_its_place() {
         .skip(1)
         .flat_map(|word| word.chars().take_while(char::is_ascii_alphabetic))
         .collect();
-    assert_eq!(options.iter().collect::<String>(), "dFhnvDfPT");
+    assert_eq!(options.iter().collect::<String>(), "dFhjnvWDfPT");
     for option in options {
         assert!(text.contains(&format!("\n.It Fl {option}")), "-{option}");
     }

@@ -50,8 +50,9 @@ pub mod writer;
 use std::path::Path;
 use std::process::ExitCode;
 
-use smtpd_config::{Config, Diagnostic};
+use smtpd_config::Config;
 
+use crate::check;
 use crate::log::Destination;
 use crate::options::{DEFAULT_FILE, Mode, Options};
 use machine::{Machine, QUICKSTART_NAME};
@@ -72,45 +73,24 @@ pub fn run(options: &Options) -> ExitCode {
         }
         None => DEFAULT_FILE.into(),
     };
-    let (config, warnings) =
-        match smtpd_config::load(&path, &options.macros, machine.host(), &machine) {
-            Ok(loaded) => loaded,
-            Err(mistakes) => {
-                show(&mistakes);
-                return ExitCode::FAILURE;
-            }
-        };
     if options.mode == Mode::Check {
-        return check(&config, &warnings, &machine);
+        return check::run(options, &path, machine);
     }
+    let config = match smtpd_config::load(&path, &options.macros, machine.host(), &machine) {
+        Ok((config, _)) => config,
+        Err(mistakes) => {
+            for mistake in mistakes {
+                eprintln!("{mistake}");
+            }
+            return ExitCode::FAILURE;
+        }
+    };
     if refuse_inactive(&config) {
         return ExitCode::FAILURE;
     }
     match start::daemon(options, config, &machine) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complain(&error),
-    }
-}
-
-/// `smtpd -n`: says all that can be found without touching anything.
-fn check(config: &Config, warnings: &[Diagnostic], machine: &Machine) -> ExitCode {
-    show(warnings);
-    let unbindable: Vec<Diagnostic> = config
-        .listeners
-        .iter()
-        .filter_map(|listen| listen.addresses(config, machine).err())
-        .collect();
-    if !unbindable.is_empty() {
-        show(&unbindable);
-        return ExitCode::FAILURE;
-    }
-    eprintln!("configuration OK");
-    ExitCode::SUCCESS
-}
-
-fn show(diagnostics: &[Diagnostic]) {
-    for diagnostic in diagnostics {
-        eprintln!("{diagnostic}");
     }
 }
 
