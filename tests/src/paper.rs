@@ -139,10 +139,11 @@ impl World for Paper<'_> {
             () if below && !has("file") => Kind::Directory,
             () => Kind::File,
         };
+        let program = ["/bin/", "/lib/", "/libexec/"].into_iter().any(has);
         let mode = match () {
             () if has("open") => 0o644,
             () if has("loose") => 0o666,
-            () if has("/bin/") && !has("plain") => 0o755,
+            () if program && !has("plain") => 0o755,
             () => 0o600,
         };
         Ok(Status { kind, mode, owner: if has("joes") { 1000 } else { 0 } })

@@ -65,6 +65,12 @@ impl<'s> Cursor<'s> {
         })
     }
 
+    /// Whether the next token could be a name that may be left out: none of the words that can
+    /// stand in its place. Not all of these are reserved in files of before 2018.
+    pub fn name_follows(&self, words: &[&'static str]) -> bool {
+        self.string_follows() && !self.peek().is_some_and(|t| words.iter().any(|word| t.is(word)))
+    }
+
     /// A mistake at the next token.
     pub fn fault(&self, message: impl Into<String>) -> Box<Fault> {
         Fault::new(self.place(), Diagnostic::error(message))

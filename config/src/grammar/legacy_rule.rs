@@ -24,6 +24,9 @@ use super::shared::path;
 use super::table::Takes;
 
 const CONDITIONS: [&str; 6] = ["tagged", "from", "for", "sender", "recipient", "authenticated"];
+/// What else a rule has.
+const OPTIONS: [&str; 7] =
+    ["alias", "virtual", "userbase", "deliver", "relay", "expire", "forward-only"];
 const RELAY: [&str; 9] =
     ["as", "source", "helo", "hostname", "hostnames", "pki", "ca", "certificate", "auth"];
 
@@ -66,11 +69,7 @@ impl Reader<'_> {
             ttl: None,
             options: Seen::default(),
         };
-        let known: Vec<&'static str> = CONDITIONS
-            .iter()
-            .copied()
-            .chain(["alias", "virtual", "userbase", "deliver", "relay", "expire", "forward-only"])
-            .collect();
+        let known: Vec<&'static str> = CONDITIONS.iter().chain(&OPTIONS).copied().collect();
         loop {
             if not_authenticated(cursor, &mut draft, &mut seen)? {
                 continue;
@@ -195,7 +194,9 @@ impl Reader<'_> {
         let delivery = match word {
             "mbox" => Delivery::Mbox,
             "maildir" => {
-                let path = cursor.string_follows().then(|| cursor.string("a path")).transpose()?;
+                let words: Vec<&'static str> = CONDITIONS.iter().chain(&OPTIONS).copied().collect();
+                let follows = cursor.name_follows(&words);
+                let path = follows.then(|| cursor.string("a path")).transpose()?;
                 let path = path.map(|token| template(token, "the Maildir's path")).transpose()?;
                 Delivery::Maildir { path, junk: false }
             }
@@ -233,7 +234,9 @@ impl Reader<'_> {
             match word {
                 "verify" => verify = true,
                 "backup" => {
-                    let mx = cursor.string_follows().then(|| cursor.string("a host name"));
+                    let words = RELAY.iter().chain(&["tls"]).chain(&CONDITIONS).chain(&OPTIONS);
+                    let follows = cursor.name_follows(&words.copied().collect::<Vec<_>>());
+                    let mx = follows.then(|| cursor.string("a host name"));
                     let mx = mx.transpose()?.map(|token| token.text.to_string());
                     relay.route = Route::Backup(mx);
                 }

@@ -95,7 +95,7 @@ impl Reader<'_> {
                     both_ports = true;
                     listen.tls = Tls::Offer;
                 }
-                _ => self.listen_option(cursor, word, at, &mut listen)?,
+                _ => self.listen_option(cursor, word, at, &mut listen, &known)?,
             }
         }
         self.check_listen(&listen, &seen, both_ports, place)?;
@@ -130,6 +130,7 @@ impl Reader<'_> {
         word: &'static str,
         at: Place,
         listen: &mut Listen,
+        known: &[&'static str],
     ) -> Parse<()> {
         match word {
             "inet4" => listen.family = Some(Family::Inet4),
@@ -154,7 +155,7 @@ impl Reader<'_> {
             "ciphers" => listen.ciphers = Some(self.ciphers(cursor)?),
             "protocols" => listen.protocols = Some(self.protocols(cursor)?),
             "auth" | "auth-optional" => {
-                let table = self.optional_operand(cursor, "auth")?;
+                let table = self.optional_operand(cursor, "auth", known)?;
                 listen.auth = match word {
                     "auth" => Auth::Require(table),
                     _ => Auth::Optional(table),
@@ -276,8 +277,9 @@ impl Reader<'_> {
         &mut self,
         cursor: &mut Cursor<'_>,
         what: &str,
+        known: &[&'static str],
     ) -> Parse<Option<crate::table::TableId>> {
-        let follows = cursor.string_follows()
+        let follows = cursor.name_follows(known)
             || cursor.peek().is_some_and(|t| matches!(t.kind, Kind::Mark('<' | '{')));
         if follows { self.operand(cursor, what, Takes::Map).map(Some) } else { Ok(None) }
     }

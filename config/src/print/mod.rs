@@ -219,12 +219,13 @@ impl Printer<'_> {
         if config.mta.max_deferred != 100 {
             self.line(format!("mta max-deferred {}", config.mta.max_deferred));
         }
-        self.mta_limits("", &config.mta.limits);
+        // Before those for all, which the lines for a domain would begin with otherwise.
         let mut domains: Vec<_> = config.mta.domains.iter().collect();
         domains.sort_by_key(|(domain, _)| *domain);
         for (domain, limits) in domains {
             self.mta_limits(&format!(" for domain {}", quote(domain)), limits);
         }
+        self.mta_limits("", &config.mta.limits);
     }
 
     fn mta_limits(&mut self, domain: &str, limits: &MtaLimits) {
