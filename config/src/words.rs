@@ -236,6 +236,7 @@ pub const ONLY_LEGACY: &[(&str, &str)] = &[
 /// Words inside of statements that only the grammar of before 2018 has, or had for a while, with
 /// what is written today.
 const DROPPED: &[(&str, &str)] = &[
+    ("accept", "action \"NAME\", declared above"),
     ("as", "mail-from ADDRESS in a relay, user NAME in a delivery"),
     ("authenticated", "auth"),
     ("certificate", "pki NAME on a listener or relay, cert FILE in a pki or ca line"),
@@ -253,7 +254,8 @@ const DROPPED: &[(&str, &str)] = &[
     ("source", "src"),
     ("ssl", "two lines: one with tls, one with smtps"),
     ("tagged", "tag"),
-    ("to", "the method alone: maildir, mbox, lmtp ... or mda ..."),
+    ("to", "for ... in a rule; in an action the method alone, as in maildir"),
+    ("verify", "nothing on a relay, as tls verifies; on a listener behind tls-require or smtps"),
     ("via", "host URL"),
 ];
 
@@ -262,7 +264,7 @@ const LATER: &[(&str, &str)] = &[
     ("action", "what is done stands in the rule: deliver to maildir, relay"),
     ("auth", "authenticated"),
     ("cert", "certificate FILE"),
-    ("domain", "relay via URL in a rule for the domain"),
+    ("domain", "for domain NAME in a rule; for a route, relay via URL in a rule for the domain"),
     ("expand-only", "a rule without an action"),
     ("helo-src", "hostnames <TABLE>"),
     ("host", "relay via URL"),

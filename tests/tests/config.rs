@@ -98,8 +98,12 @@ fn the_printed_configuration_is_one() {
 fn there_are_enough_fixtures_of_both_kinds() {
     let ends =
         |end: &str| fixtures().values().filter(|path| path.with_extension(end).exists()).count();
-    assert!(ends("err") >= 40, "{} wrong files", ends("err"));
-    assert!(ends("ok") >= 20, "{} good files", ends("ok"));
+    assert!(ends("err") >= 150, "{} wrong files", ends("err"));
+    assert!(ends("ok") >= 120, "{} good files", ends("ok"));
+    for recipes in ["modern-", "before-"] {
+        let there = fixtures().into_keys().filter(|name| name.starts_with(recipes)).count();
+        assert!(there >= 40, "{there} recipes {recipes}");
+    }
 }
 
 #[test]

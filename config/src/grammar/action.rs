@@ -275,6 +275,12 @@ impl Reader<'_> {
         Ok(match word {
             "backup" => {
                 let mx = cursor.eat("mx");
+                if !mx && cursor.string_follows() {
+                    let mut fault = cursor.unknown(&["mx"]);
+                    fault.diagnostic =
+                        fault.diagnostic.help("the name stands behind mx: backup mx NAME");
+                    return Err(fault);
+                }
                 Route::Backup(
                     mx.then(|| cursor.string("a host name"))
                         .transpose()?

@@ -118,6 +118,19 @@ impl<'s> Cursor<'s> {
                     .help("a word begins with a letter, a digit or one of : _ / . ~; write others in quotes");
                 return Err(fault);
             }
+            Some(token)
+                if matches!(token.kind, Kind::Mark('\u{2018}'..='\u{201f}' | '«' | '»')) =>
+            {
+                let mut fault = self.missing(what);
+                fault.diagnostic = fault.diagnostic.help("quotes are straight here: \" or '");
+                return Err(fault);
+            }
+            Some(token) if token.kind == Kind::Mark('<') => {
+                let mut fault = self.missing(what);
+                let help = "only where a table is used its name stands in angle brackets";
+                fault.diagnostic = fault.diagnostic.help(help);
+                return Err(fault);
+            }
             _ => return Err(self.missing(what)),
         }
         self.next += 1;
@@ -192,6 +205,27 @@ impl<'s> Cursor<'s> {
         }
     }
 
+    /// What was meant by a mark that does not stand where it should.
+    fn slip(&self) -> Option<String> {
+        let token = self.peek()?;
+        let before = self.next.checked_sub(1).and_then(|at| self.tokens.get(at));
+        match token.kind {
+            Kind::Mark('!') => match (self.dialect, before) {
+                (Dialect::Modern, Some(word)) => {
+                    Some(format!("the ! stands before the condition: !{} ...", word.text))
+                }
+                _ => None,
+            },
+            Kind::Mark(',') => Some("one in a line, or several in braces: { a, b }".to_owned()),
+            Kind::Mark('>') => Some("a table is written with both brackets: <name>".to_owned()),
+            Kind::Mark('-' | ';') if before.is_none() => Some("a comment begins with #".to_owned()),
+            Kind::Word if before.is_none() && token.text.starts_with("//") => {
+                Some("a comment begins with #".to_owned())
+            }
+            _ => None,
+        }
+    }
+
     /// The word before the next token, if it is none of the keywords.
     fn before(&self) -> Option<&'s str> {
         let token = self.next.checked_sub(1).and_then(|at| self.tokens.get(at))?;
@@ -212,7 +246,11 @@ impl<'s> Cursor<'s> {
         };
         let mut fault = self.fault(message);
         let mut diagnostic = fault.diagnostic.expects(known);
-        if let Some(instead) = words::instead(self.dialect, written) {
+        if let Some(slip) = self.slip() {
+            diagnostic = diagnostic.help(slip);
+        } else if let Some(instead) = words::instead(self.dialect, written)
+            && (written != "accept" || known.contains(&"action"))
+        {
             diagnostic = diagnostic.help(instead);
         } else if let Some(before) = self.before()
             && let Some(instead) = words::instead(self.dialect, before)

@@ -399,7 +399,11 @@ fn not_authenticated(cursor: &mut Cursor<'_>, draft: &mut Draft, seen: &mut Seen
     if !cursor.eat_mark('!') {
         return Ok(false);
     }
-    let (word, at) = cursor.needed_word(&["authenticated"])?;
+    let (word, at) = cursor.needed_word(&["authenticated"]).map_err(|mut fault| {
+        let help = "the ! stands behind the other conditions: from ! ..., tagged ! ...";
+        fault.diagnostic = fault.diagnostic.help(help);
+        fault
+    })?;
     seen.once(word, at, "rule")?;
     draft.auth = Some(Test { not: true, what: None });
     Ok(true)

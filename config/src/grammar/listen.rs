@@ -334,8 +334,14 @@ fn host_name(cursor: &mut Cursor<'_>) -> Parse<String> {
     if smtpd_engine::address::is_host_name(&token.text) {
         return Ok(token.text.to_string());
     }
-    let message = format!("not a valid host name: {}", token.text);
-    Err(Fault::error(token.place, message))
+    let mistake = Diagnostic::error(format!("not a valid host name: {}", token.text));
+    Err(Fault::new(
+        token.place,
+        match token.text.contains('$') {
+            true => mistake.help("in quotes a macro is not put in place: write it without"),
+            false => mistake.help("write a name, as in mx.example.org"),
+        },
+    ))
 }
 
 fn tag(cursor: &mut Cursor<'_>) -> Parse<String> {

@@ -1,7 +1,7 @@
 //! `match ...`: which messages an action takes.
 
 use crate::diagnostic::Diagnostic;
-use crate::lex::{Kind, Place};
+use crate::lex::{Fault, Kind, Place};
 use crate::places::Places;
 use crate::rules::{For, From, Match, Test, Verdict};
 use crate::table::Operand;
@@ -121,7 +121,8 @@ impl Reader<'_> {
         draft: &mut Draft,
         seen: &mut Seen,
     ) -> Parse<()> {
-        let (word, at) = cursor.needed_word(&FROM)?;
+        let help = |text: &str| format!("write from src {text}, or from mail-from for a sender");
+        let (word, at) = cursor.needed_word(&FROM).map_err(|fault| meant(cursor, fault, help))?;
         let what = match word {
             "local" => From::Local,
             "any" => From::Any,
@@ -159,7 +160,11 @@ impl Reader<'_> {
         draft: &mut Draft,
         seen: &mut Seen,
     ) -> Parse<()> {
-        let (word, at) = cursor.needed_word(&FOR)?;
+        let help = |text: &str| match text.contains('@') {
+            true => format!("write for rcpt-to {text}"),
+            false => format!("write for domain {text}"),
+        };
+        let (word, at) = cursor.needed_word(&FOR).map_err(|fault| meant(cursor, fault, help))?;
         let what = match word {
             "local" => For::Local,
             "any" => For::Any,
@@ -256,5 +261,17 @@ impl Reader<'_> {
     /// Warns of a condition that no message can meet.
     pub(super) fn never_matches(&mut self, place: Place, what: &str) {
         self.report(place, Diagnostic::warning(format!("\"{what}\" never matches")));
+    }
+}
+
+/// Adds what to write where a value stands without the word before it.
+fn meant(cursor: &Cursor<'_>, fault: Box<Fault>, help: impl Fn(&str) -> String) -> Box<Fault> {
+    let value = cursor.peek().filter(|token| token.text.contains(['.', '@', ':']));
+    match value {
+        Some(token) if fault.diagnostic.help.is_none() => {
+            let Fault { place, diagnostic } = *fault;
+            Fault::new(place, diagnostic.help(help(&token.text)))
+        }
+        _ => fault,
     }
 }

@@ -129,6 +129,14 @@ impl Reader<'_> {
             }
             _ => {
                 let token = cursor.string(&format!("a value for {what}"))?;
+                if takes != Takes::Map
+                    && token.kind == Kind::Word
+                    && self.config.tables.find(&token.text).is_some()
+                {
+                    let message = format!("{} is also the name of a table", token.shown());
+                    let help = format!("write <{}> if that is meant, or quotes", token.text);
+                    self.report(token.place, Diagnostic::warning(message).help(help));
+                }
                 let mut entries = Entries::default();
                 entries.insert(&token.text, "", token.place.line);
                 self.anonymous(place, Shape::List, entries)
@@ -140,7 +148,25 @@ impl Reader<'_> {
             Shape::Empty | Shape::Dynamic => true,
         };
         if !fits && !self.is_broken(Name::Table, &self.config.tables.get(id).name) {
-            let name = &self.config.tables.get(id).name;
+            let table = self.config.tables.get(id);
+            let name = &table.name;
+            if name.starts_with("<dynamic:") {
+                let (message, help) = match table.entries.sorted().as_slice() {
+                    [(key, _)] if takes == Takes::Map => (
+                        format!("\"{key}\" may not be used for {what} lookups"),
+                        format!("write <{key}> for the table of that name"),
+                    ),
+                    _ if takes == Takes::Map => (
+                        format!("a list may not be used for {what} lookups"),
+                        "write { key = value, ... }, or the name of a table: <name>".to_owned(),
+                    ),
+                    _ => (
+                        format!("a map may not be used for {what} lookups"),
+                        "write { key, ... }, or the name of a table: <name>".to_owned(),
+                    ),
+                };
+                return Err(Fault::new(place, Diagnostic::error(message).help(help)));
+            }
             let message = format!("table \"{name}\" may not be used for {what} lookups");
             let help = match takes {
                 Takes::Map => "it has keys only; a table of key = value is needed",
