@@ -323,7 +323,8 @@ impl Config {
         self.action_names.get(name).map(|id| self.action_at(*id))
     }
 
-    pub(crate) fn action_at(&self, id: ActionId) -> &Arc<Action> {
+    /// The action of that index.
+    pub fn action_at(&self, id: ActionId) -> &Arc<Action> {
         &self.actions[id.0 as usize]
     }
 

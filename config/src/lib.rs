@@ -18,6 +18,8 @@
 //! | [`table`], [`cdb`] | tables and how keys match; the format of maps |
 //! | [`alias`], [`account`], [`expand`] | from a recipient to those who get the message |
 //! | [`observe`] | what is told of a decision while it is made |
+//! | [`route`] | where a relay action leads, without asking the network |
+//! | [`explain`] | the same kept and put into words |
 //! | [`mod@format`], [`url`], [`tls`] | specifiers in paths, relay URLs, cipher and protocol lists |
 //! | [`check`] | what no grammar can see: files, users, certificates, rules that nobody wants |
 //! | [`mod@print`] | the effective configuration in today's words |
@@ -33,6 +35,7 @@ pub mod check;
 pub mod config;
 pub mod diagnostic;
 pub mod expand;
+pub mod explain;
 pub mod filter;
 pub mod format;
 mod grammar;
@@ -42,6 +45,7 @@ pub mod listen;
 pub mod observe;
 pub mod places;
 pub mod print;
+pub mod route;
 pub mod rules;
 pub mod surroundings;
 pub mod table;

@@ -58,6 +58,10 @@ pub const EXPANSION_DEPTH: u8 = 10;
 /// Recipients and steps of the expansion of one recipient.
 pub const EXPANSION_NODES: usize = 10_000;
 
+/// Addresses and users of one expansion whose rules are kept for an explanation: thousands of
+/// rules for each of ten thousand nodes are more than anybody reads.
+pub const EXPLAINED_NODES: usize = 500;
+
 /// Octets of one format specifier `%{...}`.
 pub const FORMAT_TOKEN: usize = 127;
 

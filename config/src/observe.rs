@@ -23,6 +23,9 @@ pub trait Observer {
     /// The rules are asked about an address; `internal` when an alias led to it.
     fn asked(&mut self, _rcpt: &Mailbox, _internal: bool) {}
 
+    /// A condition is tested, whether the rule has it or not: the look-ups that follow are its.
+    fn tests(&mut self, _condition: Condition) {}
+
     /// A rule was tried: the first condition that does not hold, `None` when all of them do.
     fn tried(&mut self, _rule: usize, _outcome: Result<Option<Miss>, LookupError>) {}
 
@@ -54,8 +57,9 @@ pub trait Observer {
     /// The node gets the message.
     fn delivers(&mut self, _recipient: &Recipient) {}
 
-    /// Somebody who gets the message already would have got it once more.
-    fn repeats(&mut self, _recipient: &Recipient) {}
+    /// The delivery that was told as number `_delivery`, counted from 0, is not made: an earlier
+    /// one is to the same.
+    fn repeats(&mut self, _delivery: usize) {}
 
     /// The expansion ends here, and nobody gets the message.
     fn stopped(&mut self, _why: &Stop) {}

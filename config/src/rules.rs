@@ -241,51 +241,58 @@ impl<O: Observer> Trial<'_, O> {
     /// # Errors
     /// When a look-up fails; the rules after this one must not be asked then.
     fn first_miss(&mut self, rule: &Match) -> Result<Option<Miss>, LookupError> {
-        let miss = |condition| Ok(Some(Miss { condition, never: None }));
+        for condition in Condition::ALL {
+            self.observer.tests(condition);
+            let never = match condition {
+                Condition::From => self.never(rule.from.what),
+                _ => None,
+            };
+            if never.is_some() || !self.holds(rule, condition)? {
+                return Ok(Some(Miss { condition, never }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a condition holds; one that the rule does not have does.
+    fn holds(&mut self, rule: &Match, condition: Condition) -> Result<bool, LookupError> {
         let facts = self.facts;
         // Whether `*.example.org` takes domains at any depth. That is what everybody means by it;
         // in a condition on who sends, it stays one label where more would let more in.
         let deep = |not: bool| rule.verdict == Verdict::Reject && !not;
-        if let Some(tag) = &rule.tag
-            && self.contains(tag.what, Service::String, facts.tag.unwrap_or(""), false)? == tag.not
-        {
-            return miss(Condition::Tag);
-        }
-        if let Some(never) = self.never(rule.from.what) {
-            return Ok(Some(Miss { condition: Condition::From, never: Some(never) }));
-        }
-        if self.comes_from(rule.from.what, deep(rule.from.not))? == rule.from.not {
-            return miss(Condition::From);
-        }
-        if self.is_for(rule.to.what)? == rule.to.not {
-            return miss(Condition::For);
-        }
-        if let Some(helo) = &rule.helo
-            && self.contains(helo.what, Service::Domain, facts.helo, deep(helo.not))? == helo.not
-        {
-            return miss(Condition::Helo);
-        }
-        if let Some(auth) = &rule.auth
-            && self.is_authenticated(auth.what)? == auth.not
-        {
-            return miss(Condition::Auth);
-        }
-        if let Some(tls) = &rule.tls
-            && facts.tls == tls.not
-        {
-            return miss(Condition::Tls);
-        }
-        if let Some(from) = &rule.mail_from
-            && self.has_address(from.what, facts.sender, deep(from.not))? == from.not
-        {
-            return miss(Condition::MailFrom);
-        }
-        if let Some(to) = &rule.rcpt_to
-            && self.has_address(to.what, Some(self.rcpt), true)? == to.not
-        {
-            return miss(Condition::RcptTo);
-        }
-        Ok(None)
+        let (found, not) = match condition {
+            Condition::Tag => {
+                let Some(Test { not, what }) = rule.tag else { return Ok(true) };
+                let tag = facts.tag.unwrap_or("");
+                (self.contains(what, Service::String, tag, false)?, not)
+            }
+            Condition::From => {
+                let Test { not, what } = rule.from;
+                (self.comes_from(what, deep(not))?, not)
+            }
+            Condition::For => (self.is_for(rule.to.what)?, rule.to.not),
+            Condition::Helo => {
+                let Some(Test { not, what }) = rule.helo else { return Ok(true) };
+                (self.contains(what, Service::Domain, facts.helo, deep(not))?, not)
+            }
+            Condition::Auth => {
+                let Some(Test { not, what }) = rule.auth else { return Ok(true) };
+                (self.is_authenticated(what)?, not)
+            }
+            Condition::Tls => {
+                let Some(Test { not, .. }) = rule.tls else { return Ok(true) };
+                (facts.tls, not)
+            }
+            Condition::MailFrom => {
+                let Some(Test { not, what }) = rule.mail_from else { return Ok(true) };
+                (self.has_address(what, facts.sender, deep(not))?, not)
+            }
+            Condition::RcptTo => {
+                let Some(Test { not, what }) = rule.rcpt_to else { return Ok(true) };
+                (self.has_address(what, Some(self.rcpt), true)?, not)
+            }
+        };
+        Ok(found != not)
     }
 
     /// Why `from` cannot hold, negated or not: it looks at what is not there.

@@ -127,6 +127,7 @@ impl<'w, O: Observer> Work<'w, O> {
         if self.recipients.len() > 1 {
             let mut known = HashSet::new();
             let observer = self.observer;
+            let mut nth = 0;
             self.recipients.retain(|recipient| {
                 let agent = match &recipient.agent {
                     Agent::Local { user, .. } => (0, user.clone(), None),
@@ -140,8 +141,9 @@ impl<'w, O: Observer> Work<'w, O> {
                 };
                 let is_new = known.insert((recipient.dest.clone(), agent));
                 if !is_new {
-                    observer.repeats(recipient);
+                    observer.repeats(nth);
                 }
+                nth += 1;
                 is_new
             });
         }

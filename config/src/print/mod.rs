@@ -14,6 +14,7 @@ use std::time::Duration;
 use crate::action::{Action, Method};
 use crate::config::{Config, Family, MtaLimits, QueueKey};
 use crate::limits;
+use crate::listen::Listen;
 use crate::rules::{Condition, Match};
 use crate::table::{Backend, Operand, Shape, TableId};
 use crate::value::{delay_text, size_text};
@@ -66,6 +67,13 @@ pub fn condition(config: &Config, rule: &Match, condition: Condition) -> String 
 /// What an action does in the same manner, without its name.
 pub fn action(config: &Config, action: &Action) -> String {
     Printer::brief(config).method(&action.method, action.ttl)
+}
+
+/// A listener in the same manner.
+pub fn listen(config: &Config, listen: &Listen) -> String {
+    let mut printer = Printer::brief(config);
+    printer.listen(listen);
+    printer.out.trim_end().to_owned()
 }
 
 /// A table in the same manner: its name, or what is written in its place.

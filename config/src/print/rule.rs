@@ -2,6 +2,7 @@
 
 use super::{Printer, not, quote};
 use crate::action::{Aliases, Delivery, Local, Relay, RelayTls, Route, Userbase};
+use crate::config::Dialect;
 use crate::rules::{Condition, For, From, Match, Test, Verdict};
 use crate::table::Operand;
 
@@ -94,7 +95,12 @@ impl Printer<'_> {
         text + &match rule.verdict {
             Verdict::Reject => " reject".to_owned(),
             Verdict::Action(id) => {
-                format!(" action {}", quote(&self.config.action_at(id).name))
+                let action = self.config.action_at(id);
+                // The name of a legacy action is a number that nobody has written.
+                match self.brief && self.config.dialect == Dialect::Legacy {
+                    true => format!(" {}", self.method(&action.method, action.ttl)),
+                    false => format!(" action {}", quote(&action.name)),
+                }
             }
         }
     }

@@ -47,8 +47,8 @@ impl Observer for Notes {
         self.0.push(format!("delivers {}", recipient.dest));
     }
 
-    fn repeats(&mut self, recipient: &Recipient) {
-        self.0.push(format!("repeats {}", recipient.dest));
+    fn repeats(&mut self, delivery: usize) {
+        self.0.push(format!("repeats {delivery}"));
     }
 
     fn stopped(&mut self, why: &Stop) {
