@@ -115,6 +115,37 @@ fn every_option_has_its_place() {
     }
 }
 
+/// The options of explain, those of its usage, and every field of its JSON.
+#[test]
+fn explanations_are_told_of() {
+    let text = section(&page("smtpctl.8"), "EXPLANATIONS");
+    let usage = smtpd::ctl::explain::parse(&[]).unwrap_err();
+    let usage = usage.lines().nth(1).unwrap();
+    let options = usage.split(['[', ']', ' ', '|']).filter(|word| word.starts_with('-'));
+    let mut seen = 0;
+    for option in options {
+        let option = option.strip_prefix('-').unwrap();
+        let place = match option.strip_prefix('-') {
+            Some(long) => text.contains(&format!("Fl -{long}")),
+            None => text.contains(&format!(".It Fl {option}")),
+        };
+        assert!(place, "-{option}");
+        seen += 1;
+    }
+    assert!(seen >= 12, "{seen}");
+    let golden = "../fixtures/explain/aliases.json";
+    let golden = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(golden)).unwrap();
+    let keys = golden.lines().filter_map(|line| line.trim_start().split_once("\": "));
+    let keys: std::collections::BTreeSet<&str> =
+        keys.map(|(key, _)| key.trim_start_matches('"')).collect();
+    assert!(keys.len() > 30, "{keys:?}");
+    for key in keys {
+        let words = [format!(".Li {key}"), format!(" {key} "), format!(" {key}\n")];
+        let names = text.split("The JSON is one object").nth(1).unwrap();
+        assert!(words.iter().any(|word| names.contains(word)), "{key}");
+    }
+}
+
 #[test]
 fn every_command_has_its_place() {
     let text = page("smtpctl.8");

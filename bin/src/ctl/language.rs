@@ -16,6 +16,8 @@ use crate::control::{System, limits};
 pub enum Command {
     /// `discover evpid|msgid`
     Discover(Subject),
+    /// `explain ...`, with the words behind it.
+    Explain(Vec<String>),
     /// `log brief|verbose`
     Log {
         /// Debug lines are wanted.
@@ -117,6 +119,8 @@ struct Given {
     subject: Option<Subject>,
     domain: Option<String>,
     paths: Vec<PathBuf>,
+    /// The words behind a command that reads them by itself.
+    rest: Vec<String>,
 }
 
 /// What a path means; `None` never comes of a path that was followed to its end.
@@ -126,6 +130,7 @@ type Meaning = fn(Given) -> Option<Command>;
 const COMMANDS: &[(&[Token], Meaning)] = &[
     (&[Word("discover"), Envelope], |given| given.subject.map(Command::Discover)),
     (&[Word("discover"), Message], |given| given.subject.map(Command::Discover)),
+    (EXPLAIN, |given| Some(Command::Explain(given.rest))),
     (&[Word("hold"), Word("domain"), Domain], |given| given.order(Action::Hold)),
     (&[Word("log"), Word("brief")], |_| Some(Command::Log { verbose: false })),
     (&[Word("log"), Word("verbose")], |_| Some(Command::Log { verbose: true })),
@@ -182,6 +187,9 @@ const COMMANDS: &[(&[Token], Meaning)] = &[
     (&[Word("show"), Word("status")], |_| Some(Command::ShowStatus)),
 ];
 
+/// Its options are its own.
+const EXPLAIN: &[Token] = &[Word("explain")];
+
 const DIR: Token = Path("<directory>");
 const FILE: Token = Path("<file>");
 
@@ -236,8 +244,8 @@ impl Token {
 pub fn parse<S: AsRef<str>>(words: &[S]) -> Result<Command, Misunderstood> {
     let mut path: Vec<Token> = Vec::new();
     let mut given = Given::default();
-    for word in words {
-        let word = word.as_ref();
+    let mut words = words.iter().map(AsRef::as_ref);
+    while let Some(word) = words.next() {
         let next = following(&path);
         if next.is_empty() {
             return Err(Misunderstood::Excess);
@@ -245,6 +253,9 @@ pub fn parse<S: AsRef<str>>(words: &[S]) -> Result<Command, Misunderstood> {
         let Some(token) = choose(&next, word) else { return Err(possibilities(&path, &next)) };
         given.note(token, word);
         path.push(token);
+        if path == EXPLAIN {
+            given.rest = words.by_ref().map(str::to_owned).collect();
+        }
     }
     let complete = COMMANDS.iter().find(|(command, _)| *command == path);
     let command = complete.and_then(|(_, meaning)| meaning(given));
@@ -335,6 +346,7 @@ mod tests {
                 Command::MoveIn { from: "spool".into(), key: Some("-".into()) },
             ),
             ("queue export /a/b", Command::Export("/a/b".into())),
+            ("exp -j --tls", Command::Explain(vec!["-j".to_owned(), "--tls".to_owned()])),
             ("log brief", Command::Log { verbose: false }),
             ("l v", Command::Log { verbose: true }),
             ("pause mda", Command::Pause(System::Mda)),
@@ -355,7 +367,7 @@ mod tests {
     fn otherwise_the_possibilities_are_shown() {
         let show = "possibilities are:\nshow envelope\nshow message\nshow queue\nshow stats\n\
                     show status";
-        let top = "possibilities are:\ndiscover\nhold\nlog\npause\nqueue\nrelease\nremove\nresume\n\
+        let top = "possibilities are:\ndiscover\nexplain\nhold\nlog\npause\nqueue\nrelease\nremove\nresume\n\
                    schedule\nshow";
         let remove = "possibilities are:\nremove <evpid>\nremove <msgid>\nremove all\n\
                       remove domain";

@@ -2,9 +2,10 @@
 //! queue it reads by itself when the daemon is down. Under another name it is another program:
 //! makemap, newaliases.
 //!
-//! Exit status: 0 done, 1 refused or failed, 255 not understood.
+//! Exit status: 0 done, 1 refused or failed, 255 not understood; `explain` has its own.
 
 mod envelope;
+pub mod explain;
 mod export;
 mod import;
 mod language;
@@ -76,6 +77,7 @@ pub fn run(arguments: &[OsString], out: &mut dyn Write, err: &mut dyn Write) -> 
         // Whoever reads has seen enough: `smtpctl show queue | head`.
         Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => 0,
         Err(failure) => {
+            let mut status = 1;
             let _ = match failure {
                 Failure::Command(text) if text.is_empty() => writeln!(out, "command failed"),
                 Failure::Command(text) => writeln!(out, "command failed: {text}"),
@@ -84,8 +86,12 @@ pub fn run(arguments: &[OsString], out: &mut dyn Write, err: &mut dyn Write) -> 
                 Failure::Queue(text) => writeln!(err, "smtpctl: {text}"),
                 Failure::Configuration(mistakes) => writeln!(err, "{mistakes}"),
                 Failure::Told => Ok(()),
+                Failure::Verdict(verdict) => {
+                    status = verdict;
+                    Ok(())
+                }
             };
-            1
+            status
         }
     }
 }
@@ -120,6 +126,8 @@ enum Failure {
     Output(io::Error),
     /// It has been told already.
     Told,
+    /// It has been told, and the exit status says it too.
+    Verdict(u8),
 }
 
 impl Failure {
@@ -155,6 +163,7 @@ fn obey(
         Command::Order(action, selection) => {
             return order(action, selection, &mut connect(place)?, out);
         }
+        Command::Explain(words) => return explain::explain(&words, place, out),
         Command::ShowQueue(message) => return show_queue(message, &mut *queue(place, err)?, out),
         Command::ShowEnvelope(id) => return show_envelope(id, &mut *queue(place, err)?, out),
         Command::ShowMessage(id) => {

@@ -44,6 +44,11 @@ impl Place {
         }
     }
 
+    /// The configuration that was named, or the one that should be where it always is.
+    pub fn needed_config(&self) -> Result<Config, Failure> {
+        self.load(self.file.as_deref().unwrap_or(Path::new(DEFAULT_FILE)))
+    }
+
     /// The queue directory. With `-q` a configuration with a mistake is no hindrance.
     pub fn directory(&self) -> Result<PathBuf, Failure> {
         if let Some(directory) = &self.directory {

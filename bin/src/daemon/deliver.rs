@@ -15,6 +15,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use smtpd_config::format::Template;
 use smtpd_config::{Account, Action, Config, Delivery, Local, Method, Outside, Values};
 use smtpd_queue::delivery::{Attempt, Batch, Failure, Job, Report};
 use smtpd_queue::envelope::{Agent, Message};
@@ -149,25 +150,30 @@ impl<U: Outside> Worker<U> {
         let Delivery::Maildir { path, junk: _ } = &local.delivery else {
             return Err(Attempt::Held("this method of delivery does not work yet".to_owned()));
         };
-        let home = account.map(|user| user.home.as_path());
-        let Some(template) = path else {
-            return match home {
-                Some(home) => Ok(home.join("Maildir")),
-                None => Err(Attempt::Held("maildir needs a path: there is no home".to_owned())),
-            };
-        };
         let envelope = job.envelope();
         let values = Values {
             sender: job.message.sender.mailbox(),
             rcpt: &envelope.rcpt,
             dest: &envelope.dest,
             user,
-            home,
+            home: account.map(|user| user.home.as_path()),
             delimiters: &self.config.smtp.sub_addr_delim,
         };
-        template
-            .path(&values)
-            .map_err(|error| Attempt::Held(format!("maildir {}: {error}", template.as_str())))
+        maildir(path.as_ref(), &values).map_err(Attempt::Held)
+    }
+}
+
+/// The Maildir of an action with that path, or without one.
+///
+/// # Errors
+/// Why there is none, for the administrator.
+pub fn maildir(path: Option<&Template>, values: &Values<'_>) -> Result<PathBuf, String> {
+    match (path, values.home) {
+        (Some(template), _) => {
+            template.path(values).map_err(|error| format!("maildir {}: {error}", template.as_str()))
+        }
+        (None, Some(home)) => Ok(home.join("Maildir")),
+        (None, None) => Err("maildir needs a path: there is no home".to_owned()),
     }
 }
 

@@ -66,7 +66,9 @@ impl OwnFacts {
         }
     }
 
-    fn lend(&self) -> Facts<'_> {
+    /// What the rules are shown.
+    #[must_use]
+    pub fn lend(&self) -> Facts<'_> {
         Facts {
             client: self.client,
             rdns: self.rdns.as_deref(),

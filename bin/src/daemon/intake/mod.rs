@@ -14,7 +14,7 @@ mod transaction;
 
 use std::sync::Arc;
 
-use smtpd_config::{Client, Config, Expansion, Facts, Listen, Outside};
+use smtpd_config::{Auth, Client, Config, Expansion, Facts, Listen, Outside, Tls};
 use smtpd_engine::address::PathRef;
 use smtpd_engine::reply::{self, Reply};
 use smtpd_engine::server::{
@@ -78,29 +78,40 @@ impl Gate {
     /// are told, for the log.
     #[must_use]
     pub fn new(config: &Config, listen: &Listen, report: Report) -> Gate {
-        let params = Params {
-            max_size: config.smtp.max_message_size,
-            max_recipients: config.smtp.max_rcpt,
-            max_mails: config.smtp.max_mails,
-            // Listeners with TLS or AUTH do not come this far: their machinery is not there yet,
-            // so a configuration with them is not started.
-            starttls: Demand::Never,
-            auth: Demand::Never,
-            dsn: !listen.no_dsn,
-            stray_newline: match listen.stray_newline {
-                smtpd_config::StrayNewline::Reject => StrayNewline::Reject,
-                smtpd_config::StrayNewline::Normalize => StrayNewline::Normalize,
-            },
-            report,
-            ask: Default::default(),
-        };
         Gate {
-            params: Arc::new(params),
+            params: Arc::new(params(config, listen, report)),
             name: listen.name(config).into(),
             tag: listen.tag.as_deref().map(Into::into),
             mask_src: listen.mask_src,
             submission: listen.port == SUBMISSION,
         }
+    }
+}
+
+/// What the engine holds the sessions of a listener to.
+#[must_use]
+pub fn params(config: &Config, listen: &Listen, report: Report) -> Params {
+    Params {
+        max_size: config.smtp.max_message_size,
+        max_recipients: config.smtp.max_rcpt,
+        max_mails: config.smtp.max_mails,
+        starttls: match listen.tls {
+            Tls::Never | Tls::Smtps { .. } => Demand::Never,
+            Tls::Offer => Demand::Offered,
+            Tls::Require { .. } => Demand::Required,
+        },
+        auth: match listen.auth {
+            Auth::Never => Demand::Never,
+            Auth::Optional(_) => Demand::Offered,
+            Auth::Require(_) => Demand::Required,
+        },
+        dsn: !listen.no_dsn,
+        stray_newline: match listen.stray_newline {
+            smtpd_config::StrayNewline::Reject => StrayNewline::Reject,
+            smtpd_config::StrayNewline::Normalize => StrayNewline::Normalize,
+        },
+        report,
+        ask: Default::default(),
     }
 }
 
