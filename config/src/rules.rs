@@ -17,7 +17,7 @@ use crate::diagnostic::Position;
 use crate::observe::{Found, Key, Miss, Never, Observer};
 use crate::places::Places;
 use crate::surroundings::Outside;
-use crate::table::{LookupError, Operand, Query, Service};
+use crate::table::{LookupError, Operand, Query, Service, client_text};
 
 /// One rule. A legacy rule `from local` is two of them where sessions can be authenticated,
 /// because there these count as local.
@@ -372,6 +372,9 @@ impl<O: Observer> Trial<'_, O> {
     }
 
     fn contains_client(&mut self, operand: Operand, client: Client) -> Result<bool, LookupError> {
+        if operand.regex {
+            return self.contains(operand, Service::NetAddr, &client_text(client), false);
+        }
         let found = self.config.tables.get(operand.table).contains_client(client, self.outside);
         let (service, answer) = (Service::NetAddr, found.map(Found::key));
         self.observer.looked_up(operand.table, service, Key::Client(client), answer);

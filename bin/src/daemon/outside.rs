@@ -71,11 +71,11 @@ impl Outside for Lookups {
     fn value(
         &self,
         table: &Table,
-        _service: Service,
+        service: Service,
         key: &str,
     ) -> Result<Option<Box<str>>, LookupError> {
         let answer = match &table.backend {
-            Backend::Db(path) => self.maps.value(path, key),
+            Backend::Db(path) => self.maps.value(path, service, key),
             _ => Err(LookupError::NoBackend),
         };
         // Not the value: it may be a secret.

@@ -26,7 +26,10 @@ pub(super) fn check(config: &Config) -> Vec<Diagnostic> {
                     .help("add auth <TABLE>; mail for it waits until then"),
                 Some(id) => {
                     let table = config.tables.get(id);
-                    let known = matches!(table.backend, Backend::Inline | Backend::File(_));
+                    let known = matches!(
+                        table.backend,
+                        Backend::Inline | Backend::File(_) | Backend::Passwd(_)
+                    );
                     if !known || table.entries.get(&label).is_some() {
                         continue;
                     }

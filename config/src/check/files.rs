@@ -74,7 +74,10 @@ impl Checks<'_> {
         let tables: HashSet<TableId> = relays.chain(listeners).collect();
         for id in tables {
             let table = config.tables.get(id);
-            let (Backend::File(path) | Backend::Db(path)) = &table.backend else { continue };
+            let (Backend::File(path) | Backend::Db(path) | Backend::Passwd(path)) = &table.backend
+            else {
+                continue;
+            };
             if let Some(position) = &table.position
                 && self.is_readable_by_all(path)
             {

@@ -51,7 +51,7 @@ pub(crate) fn of_the_whole(config: &Config, world: &dyn World) -> Vec<Diagnostic
 /// Where an entry of a table stands.
 fn entry_position(table: &Table, line: u32) -> Option<Position> {
     match (&table.backend, &table.position) {
-        (Backend::File(path), _) => {
+        (Backend::File(path) | Backend::Passwd(path), _) => {
             Some(Position { file: path.to_string_lossy().into(), line, column: 0 })
         }
         (Backend::Inline, Some(position)) => {

@@ -167,5 +167,5 @@ impl Sets<'_> {
 }
 
 fn in_memory(table: &Table) -> bool {
-    matches!(table.backend, Backend::Inline | Backend::File(_))
+    matches!(table.backend, Backend::Inline | Backend::File(_) | Backend::Passwd(_))
 }

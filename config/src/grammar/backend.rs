@@ -6,7 +6,7 @@ use crate::diagnostic::{Diagnostic, Position};
 use crate::lex::{Fault, Place, Token};
 use crate::limits;
 use crate::surroundings::{ReadAt, read};
-use crate::table::{Backend, BadLine, Entries, Map, Shape, Table, Unusable, parse};
+use crate::table::{Backend, BadLine, Entries, Map, Shape, Table, Unusable, parse, parse_passwd};
 
 use super::Reader;
 use super::cursor::Parse;
@@ -27,7 +27,7 @@ impl Reader<'_> {
         let is_path = parameter.is_none_or(|path| {
             path.starts_with('/') || path.starts_with("./") || path.starts_with("../")
         });
-        let needs_path = matches!(kind, "file" | "static" | "db");
+        let needs_path = matches!(kind, "file" | "static" | "db" | "passwd");
         if !is_path || (needs_path && parameter.is_none()) {
             let message = format!("invalid backend parameter for table: {}", name.text);
             let diagnostic =
@@ -47,6 +47,11 @@ impl Reader<'_> {
                 (table.shape, table.entries) = self.load(&name.text, path, source.place)?;
             }
             ("db", Some(path)) => self.open_map(&mut table, path, source.place)?,
+            ("passwd", Some(path)) => {
+                table.backend = Backend::Passwd(PathBuf::from(path));
+                table.shape = Shape::Map;
+                table.entries = self.load_passwd(&name.text, path, source.place)?;
+            }
             ("", _) => {
                 let diagnostic = Diagnostic::error("the table's backend has no name")
                     .help("write file:/path/of/the/file");
@@ -109,16 +114,29 @@ impl Reader<'_> {
 
     /// Reads a table file. Its bad lines are reported where they are.
     fn load(&mut self, name: &str, path: &str, place: Place) -> Parse<(Shape, Entries)> {
-        let octets = read(self.files, Path::new(path), limits::TABLE_FILE).map_err(|error| {
+        let (shape, entries, bad) = parse(&self.octets(name, path, place)?);
+        self.report_lines(path, bad);
+        Ok((shape, entries))
+    }
+
+    fn load_passwd(&mut self, name: &str, path: &str, place: Place) -> Parse<Entries> {
+        let (entries, bad) = parse_passwd(&self.octets(name, path, place)?);
+        self.report_lines(path, bad);
+        Ok(entries)
+    }
+
+    fn octets(&self, name: &str, path: &str, place: Place) -> Parse<Vec<u8>> {
+        read(self.files, Path::new(path), limits::TABLE_FILE).map_err(|error| {
             let message = format!("invalid configuration file {path} for table {name}");
             Fault::new(place, Diagnostic::error(message).help(format!("{path}: {error}")))
-        })?;
-        let (shape, entries, bad) = parse(&octets);
+        })
+    }
+
+    fn report_lines(&mut self, path: &str, bad: Vec<BadLine>) {
         for BadLine { line, message } in bad {
             let position = Position { file: path.into(), line, column: 0 };
             self.diagnostics.push(Diagnostic::error(message).at(position));
         }
-        Ok((shape, entries))
     }
 }
 

@@ -174,6 +174,13 @@ impl Reader<'_> {
             };
             return Err(Fault::new(place, Diagnostic::error(message).help(help)));
         }
+        let is_passwd = matches!(self.config.tables.get(id).backend, Backend::Passwd(_));
+        if is_passwd && !matches!(what, "auth" | "userbase") {
+            let name = &self.config.tables.get(id).name;
+            let message = format!("table \"{name}\" may not be used for {what} lookups");
+            let help = "a passwd: table has users and their secrets: for auth and userbase";
+            return Err(Fault::new(place, Diagnostic::error(message).help(help)));
+        }
         Ok(id)
     }
 
@@ -252,7 +259,7 @@ impl Reader<'_> {
         let takes = if regex { Takes::List } else { takes };
         let table = self.operand(cursor, what, takes)?;
         if regex {
-            self.inactive(place, "regular expressions do not work yet");
+            self.check_regexes(table, place);
         }
         Ok(Operand { table, regex })
     }

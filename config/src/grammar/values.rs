@@ -7,9 +7,10 @@ use std::sync::Arc;
 use crate::account;
 use crate::alias::{self, Target};
 use crate::diagnostic::{Diagnostic, Position};
+use crate::lex::Place;
 use crate::limits;
 use crate::surroundings::read;
-use crate::table::{Backend, Entries, TableId};
+use crate::table::{Backend, Entries, Service, TableId, passwd_value, regex_mistake};
 
 use super::Reader;
 
@@ -59,12 +60,35 @@ impl Reader<'_> {
     pub(super) fn check_user_values(&mut self, id: TableId) {
         let mut found = Vec::new();
         for (key, entry) in self.content(id).sorted() {
-            if account::parse(key, &entry.value).is_none() {
-                let message = format!("user {key}: {} is not uid:gid:directory", entry.value);
+            let is_passwd = matches!(self.config.tables.get(id).backend, Backend::Passwd(_));
+            let value = match is_passwd {
+                true => passwd_value(Service::UserInfo, key, &entry.value).ok().flatten(),
+                false => Some(entry.value.to_string()),
+            };
+            if value.is_none_or(|value| account::parse(key, &value).is_none()) {
+                // The line of a passwd file has a secret in it.
+                let message = match is_passwd {
+                    true => format!("user {key}: no uid, gid and directory"),
+                    false => format!("user {key}: {} is not uid:gid:directory", entry.value),
+                };
                 found.push(Diagnostic::error(message).at(self.value_position(id, entry.line)));
             }
         }
         self.report_values(found);
+    }
+
+    /// Compiles regular expressions. One that is none would match nothing, and nobody would know.
+    pub(super) fn check_regexes(&mut self, id: TableId, place: Place) {
+        let mut found = Vec::new();
+        let content = self.content(id);
+        for (key, _) in content.sorted() {
+            if let Some(mistake) = regex_mistake(key) {
+                let message = format!("not a regular expression: {key}");
+                found.push(Diagnostic::error(message).help(mistake));
+            }
+        }
+        content.compile();
+        found.into_iter().for_each(|mistake| self.report(place, mistake));
     }
 
     fn report_values(&mut self, found: Vec<Diagnostic>) {
@@ -80,7 +104,7 @@ impl Reader<'_> {
     fn value_position(&self, id: TableId, line: u32) -> Position {
         let table = self.config.tables.get(id);
         let file: Arc<str> = match (&table.backend, &table.position) {
-            (Backend::File(path), _) => path.to_string_lossy().into(),
+            (Backend::File(path) | Backend::Passwd(path), _) => path.to_string_lossy().into(),
             (Backend::Db(_), Some(position)) => return position.clone(),
             (_, Some(position)) => Arc::clone(&position.file),
             _ => "".into(),

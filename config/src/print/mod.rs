@@ -283,6 +283,7 @@ impl Printer<'_> {
                 Backend::Inline => self.inline(&table.entries, table.shape),
                 Backend::File(path) => quote(&format!("file:{}", path.display())),
                 Backend::Db(path) => quote(&format!("db:{}", path.display())),
+                Backend::Passwd(path) => quote(&format!("passwd:{}", path.display())),
                 Backend::Process { name, parameter: Some(text) } => {
                     quote(&format!("{name}:{text}"))
                 }

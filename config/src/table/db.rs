@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::entries::Entries;
 use super::patterns::Patterns;
-use super::{LookupError, Query, bounded, lower};
+use super::{LookupError, Query, Service, bounded, lower};
 use crate::cdb;
 use crate::limits;
 use crate::surroundings::{Files, ReadAt, Stamp};
@@ -73,6 +73,10 @@ impl Map {
             Map::Memory(entries) => return Ok(entries.contains(query, key)),
             Map::File { records, patterns } => (records, patterns),
         };
+        if query.service == Service::Regex {
+            let what = "it is too large for regular expressions".to_owned();
+            return Err(Unusable { what, lasting: true });
+        }
         let mut unusable = None;
         let mut exact = |key: &str| match records.get(key.as_bytes()) {
             Ok(found) => found.is_some(),
@@ -93,14 +97,22 @@ impl Map {
         unusable.map_or(Ok(found), |error| Err(error.into()))
     }
 
-    fn value(&self, key: &str) -> Result<Option<Box<str>>, Unusable> {
-        match self {
-            Map::Memory(entries) => Ok(entries.get(key).map(|entry| entry.value.clone())),
-            Map::File { records, .. } => match records.get(key.as_bytes())? {
-                Some(value) => Ok(Some(text(&value)?.into())),
-                None => Ok(None),
-            },
-        }
+    fn value(&self, service: Service, key: &str) -> Result<Option<Box<str>>, Unusable> {
+        let records = match self {
+            Map::Memory(entries) => {
+                return Ok(entries.find(service, key).map(|entry| entry.value.clone()));
+            }
+            Map::File { records, .. } => records,
+        };
+        let written = match service {
+            Service::Credentials => records.get(key.as_bytes())?,
+            _ => None,
+        };
+        let value = match written {
+            None => records.get(lower(key).as_bytes())?,
+            written => written,
+        };
+        value.map(|value| Ok(text(&value)?.into())).transpose()
     }
 }
 
@@ -156,9 +168,14 @@ impl Maps {
     ///
     /// # Errors
     /// When it cannot be said.
-    pub fn value(&self, path: &Path, key: &str) -> Result<Option<Box<str>>, LookupError> {
-        let key = bounded(key)?;
-        self.ask(path, |map| map.value(&key))
+    pub fn value(
+        &self,
+        path: &Path,
+        service: Service,
+        key: &str,
+    ) -> Result<Option<Box<str>>, LookupError> {
+        bounded(key)?;
+        self.ask(path, |map| map.value(service, key))
     }
 
     fn ask<T>(

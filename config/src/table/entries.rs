@@ -7,7 +7,8 @@ use std::net::IpAddr;
 
 use super::matching::a_labels;
 use super::patterns::Patterns;
-use super::{Query, lower};
+use super::regexes::Regexes;
+use super::{Query, Service, lower};
 
 /// A value and where it is written.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -16,6 +17,8 @@ pub struct Entry {
     pub value: Box<str>,
     /// Line of the file, counted from 1; 0 in maps, which have none.
     pub line: u32,
+    /// The key is written with capitals.
+    capitals: bool,
 }
 
 /// Keys, perhaps with values.
@@ -24,15 +27,28 @@ pub struct Entries {
     map: HashMap<Box<str>, Entry>,
     /// Keys whose domain is written with U-labels (RFC 5890), by the A-labels that sessions have.
     spelled: HashMap<Box<str>, Box<str>>,
+    /// Entries as their keys are written, where that is with capitals or beside such a key.
+    written: HashMap<Box<str>, Entry>,
     patterns: Patterns,
+    regexes: Regexes,
 }
 
 impl Entries {
     /// Adds an entry; the last one of a key counts. True when the key was there already.
     pub fn insert(&mut self, key: &str, value: &str, line: u32) -> bool {
+        let written = key;
         let key: Box<str> = lower(key).into();
-        let entry = Entry { value: value.into(), line };
+        let capitals = *key != *written;
+        let entry = Entry { value: value.into(), line, capitals };
+        if capitals {
+            self.written.insert(written.into(), entry.clone());
+        }
         if let Some(known) = self.map.get_mut(&key) {
+            if capitals && !known.capitals {
+                self.written.insert(key, known.clone());
+            } else if !capitals {
+                self.written.remove(&key);
+            }
             *known = entry;
             return true;
         }
@@ -67,9 +83,24 @@ impl Entries {
         self.map.get(key).or_else(|| self.map.get(self.spelled.get(key)?))
     }
 
+    /// The entry of a key. Logins and labels that differ only by case are different where there
+    /// are several.
+    pub(super) fn find(&self, service: Service, key: &str) -> Option<&Entry> {
+        let written = if service == Service::Credentials { self.written.get(key) } else { None };
+        written.or_else(|| self.get(&lower(key)))
+    }
+
     /// Whether something matches the lower-case key of a query.
     pub(crate) fn contains(&self, query: &Query<'_>, key: &str) -> bool {
-        self.patterns.match_key(query, key, |key| self.get(key).is_some())
+        match query.service {
+            Service::Regex => self.regexes.is_match(key, self.map.keys().map(|key| &**key)),
+            _ => self.patterns.match_key(query, key, |key| self.get(key).is_some()),
+        }
+    }
+
+    /// Compiles the keys as regular expressions, so that no look-up has to.
+    pub(crate) fn compile(&self) {
+        self.regexes.is_match("", self.map.keys().map(|key| &**key));
     }
 
     /// Whether every address of that network is in one of the entries' networks.
@@ -79,5 +110,29 @@ impl Entries {
 
     pub(super) fn contains_ip(&self, ip: IpAddr) -> bool {
         self.patterns.ip(ip)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logins_may_differ_by_case() {
+        let mut entries = Entries::default();
+        for (key, value) in [("bob", "1"), ("Bob", "2"), ("ANN", "3"), ("Label", "4")] {
+            entries.insert(key, value, 1);
+        }
+        let login = |key: &str| entries.find(Service::Credentials, key).map(|e| &*e.value);
+        assert_eq!((login("bob"), login("Bob")), (Some("1"), Some("2")));
+        // Where there is one only, case does not matter.
+        assert_eq!((login("ann"), login("ANN"), login("label")), (Some("3"), Some("3"), Some("4")));
+        assert_eq!(login("eve"), None);
+        let other = |key: &str| entries.find(Service::Alias, key).map(|e| &*e.value);
+        assert_eq!((other("bob"), other("Bob")), (Some("2"), Some("2")));
+        let mut again = entries.clone();
+        again.insert("bob", "5", 2);
+        let login = |key: &str| again.find(Service::Credentials, key).map(|e| &*e.value);
+        assert_eq!((login("bob"), login("Bob")), (Some("5"), Some("2")));
     }
 }

@@ -8,7 +8,9 @@ mod db;
 mod entries;
 mod file;
 mod matching;
+mod passwd;
 mod patterns;
+mod regexes;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -21,6 +23,8 @@ pub(crate) use db::{Map, Unusable};
 pub use entries::{Entries, Entry};
 pub(crate) use file::parse;
 pub use file::{BadLine, scan};
+pub(crate) use passwd::{parse as parse_passwd, value as passwd_value};
+pub(crate) use regexes::mistake as regex_mistake;
 
 use crate::diagnostic::Position;
 use crate::limits;
@@ -128,6 +132,8 @@ pub enum Backend {
     File(PathBuf),
     /// A map made by makemap(8).
     Db(PathBuf),
+    /// Users in the format of passwd(5), read at start.
+    Passwd(PathBuf),
     /// A table process.
     Process {
         /// What is run.
@@ -150,7 +156,7 @@ pub struct Table {
     pub backend: Backend,
     /// What it holds.
     pub shape: Shape,
-    /// The content of [`Backend::Inline`] and [`Backend::File`].
+    /// The content of [`Backend::Inline`], [`Backend::File`] and [`Backend::Passwd`].
     pub entries: Entries,
 }
 
@@ -161,6 +167,8 @@ pub enum LookupError {
     KeyTooLong,
     /// The table's backend does not work yet.
     NoBackend,
+    /// The table is not one that can be asked that.
+    NoService,
     /// The value is not what it should be.
     BadValue,
     /// The table cannot be read or does not answer; the log tells.
@@ -174,6 +182,7 @@ impl fmt::Display for LookupError {
         f.write_str(match self {
             LookupError::KeyTooLong => "lookup key too long",
             LookupError::NoBackend => "the table's backend does not work yet",
+            LookupError::NoService => "the table cannot be asked that",
             LookupError::BadValue => "the value found cannot be used",
             LookupError::Failed => "the table cannot be read or does not answer",
             LookupError::Later => "the table is not asked on this thread",
@@ -230,10 +239,9 @@ impl Table {
     /// When it cannot be said: a temporary failure.
     pub fn contains(&self, query: &Query<'_>, outside: &dyn Outside) -> Result<bool, LookupError> {
         match self.backend {
-            Backend::Inline | Backend::File(_) if query.service == Service::Regex => {
-                Err(LookupError::NoBackend)
+            Backend::Inline | Backend::File(_) | Backend::Passwd(_) => {
+                Ok(self.entries.contains(query, &query.lower()?))
             }
-            Backend::Inline | Backend::File(_) => Ok(self.entries.contains(query, &query.lower()?)),
             Backend::Db(_) | Backend::Process { .. } => outside.contains(self, query),
             Backend::System => Err(LookupError::NoBackend),
         }
@@ -249,16 +257,12 @@ impl Table {
         client: Client,
         outside: &dyn Outside,
     ) -> Result<bool, LookupError> {
-        let key: Cow<'_, str> = match (client, &self.backend) {
-            (Client::Ip(ip), Backend::Inline | Backend::File(_)) => {
-                return Ok(self.entries.contains_ip(ip));
-            }
-            (Client::Socket, _) => "local".into(),
-            (Client::Ip(ip), _) => match ip.to_canonical() {
-                IpAddr::V4(ip) => ip.to_string().into(),
-                IpAddr::V6(ip) => format!("[{ip}]").into(),
-            },
-        };
+        if let (Client::Ip(ip), Backend::Inline | Backend::File(_) | Backend::Passwd(_)) =
+            (client, &self.backend)
+        {
+            return Ok(self.entries.contains_ip(ip));
+        }
+        let key = client_text(client);
         let query = Query { service: Service::NetAddr, key: &key, delimiters: "", deep: false };
         self.contains(&query, outside)
     }
@@ -275,8 +279,14 @@ impl Table {
     ) -> Result<Option<Cow<'_, str>>, LookupError> {
         match self.backend {
             Backend::Inline | Backend::File(_) => {
-                let entry = self.entries.get(&bounded(key)?);
+                bounded(key)?;
+                let entry = self.entries.find(service, key);
                 Ok(entry.map(|entry| Cow::Borrowed(&*entry.value)))
+            }
+            Backend::Passwd(_) => {
+                bounded(key)?;
+                let Some(entry) = self.entries.find(service, key) else { return Ok(None) };
+                Ok(passwd::value(service, key, &entry.value)?.map(Cow::Owned))
             }
             Backend::Db(_) | Backend::Process { .. } => {
                 let value = outside.value(self, service, key)?;
@@ -284,6 +294,17 @@ impl Table {
             }
             Backend::System => Err(LookupError::NoBackend),
         }
+    }
+}
+
+/// A client as it is looked up: its address, an IPv6 one in brackets, or `local`.
+pub(crate) fn client_text(client: Client) -> Cow<'static, str> {
+    match client {
+        Client::Socket => "local".into(),
+        Client::Ip(ip) => match ip.to_canonical() {
+            IpAddr::V4(ip) => ip.to_string().into(),
+            IpAddr::V6(ip) => format!("[{ip}]").into(),
+        },
     }
 }
 

@@ -133,7 +133,7 @@ impl Outside for Patient {
         else {
             return Err(LookupError::Failed);
         };
-        self.maps.value(path, key)
+        self.maps.value(path, service, key)
     }
 
     fn include(&self, _: &str) -> Result<Vec<u8>, LookupError> {

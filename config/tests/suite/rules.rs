@@ -188,3 +188,30 @@ fn legacy_actions_are_named_by_what_they_do() {
     assert_eq!(other[1], one[0]);
     assert_ne!(other[0], one[0]);
 }
+
+#[test]
+fn patterns_may_be_regular_expressions() {
+    let ann = mailbox("Ann@Mail3.Example.net");
+    let session = Facts {
+        tag: Some("Outside"),
+        helo: "[192.0.2.7]",
+        sender: Some(&ann),
+        ..facts("2001:db8::7")
+    };
+    let is = |conditions: &str| holds(conditions, &session, "Info@A.B.Example.org");
+    assert!(
+        is("from src regex \"^\\[2001:db8:\" for any") && !is("from src regex \"^2001\" for any")
+    );
+    assert!(is("!from src regex \"^192\\.\" for any"));
+    assert!(is("from any for domain regex { \"^x\", \"(a|b)\\.example\\.org$\" }"));
+    // In any case, the pattern's and the text's.
+    assert!(is("mail-from regex \"^ANN@MAIL[0-9]+\\.\" from any for any"));
+    assert!(!is("mail-from regex \"^mail\" from any for any"));
+    assert!(is("rcpt-to regex \"(?i)INFO@\" from any for any"));
+    assert!(
+        is("tag regex \"side$\" from any for any") && is("helo regex \"^\\[\" from any for any")
+    );
+    assert!(is("!helo regex { \"^$\", \"localhost\" } from any for any"));
+    let socket = Facts { client: Client::Socket, ..session };
+    assert!(holds("from src regex \"^local$\" for any", &socket, "x@y.example"));
+}
