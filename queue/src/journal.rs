@@ -4,6 +4,9 @@
 //! again, and what the group held is *uncertain*: it may be on disk, now or after a crash. The
 //! next segment then begins by saying that those records do not count. Its header is on disk,
 //! with its name, before the first record is written into it.
+//!
+//! A start begins a new segment, too. On a full disk that would take one of the reserve each
+//! time, so there the last segment of the run before is written on, behind its last whole record.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,6 +24,8 @@ pub(crate) struct Journal {
     /// Its beginning, and where it stands: `last`, `standing` and `next` grow.
     at: Start,
     active: Option<Active>,
+    /// The last segment of the run before, as long as it is the last one.
+    left: Option<Left>,
     /// Records from this number on are uncertain, up to `next`.
     uncertain: Option<u64>,
 }
@@ -32,6 +37,14 @@ struct Active {
     end: u64,
     /// Octets up to where writing changes nothing but the file's content.
     allocated: u64,
+}
+
+/// The last segment of a run that is over.
+#[derive(Clone, Copy)]
+pub(crate) struct Left {
+    pub(crate) segment: Segment,
+    /// Where its last record ends. Nothing behind it can be taken for a record.
+    pub(crate) end: u64,
 }
 
 /// What a journal goes on from after a start.
@@ -52,6 +65,8 @@ pub(crate) struct Start {
     pub(crate) last: u32,
     /// The last one whose header is on disk.
     pub(crate) standing: u32,
+    /// The last one, if it may be written on.
+    pub(crate) left: Option<Left>,
     /// The sequence number of the next record.
     pub(crate) next: u64,
 }
@@ -61,7 +76,9 @@ pub(crate) struct Start {
 pub(crate) enum Purpose {
     /// There is new mail among them: the reserve is not for them.
     Accept,
-    /// They say what became of mail, or move it.
+    /// They move mail while there is space enough.
+    Move,
+    /// They say what became of mail, or move it on a full disk.
     Settle,
 }
 
@@ -92,7 +109,7 @@ pub(crate) enum Failure {
 
 impl Journal {
     pub(crate) fn new(start: Start) -> Self {
-        Self { at: start, active: None, uncertain: None }
+        Self { left: start.left, at: start, active: None, uncertain: None }
     }
 
     /// The sequence number up to before which everything is on disk, or does not count.
@@ -125,9 +142,10 @@ impl Journal {
     }
 
     /// Whether ids are running out, and a segment that reserves more and has room for `octets`
-    /// can begin. The reserve is not for ids of mail that cannot be accepted.
+    /// can begin. The reserve is not for ids of mail that cannot be accepted, and neither is what
+    /// is left of the segment in use while there is no room for another.
     fn is_low(&self, octets: u64) -> bool {
-        self.at.ids.low() && self.may_begin(octets)
+        self.at.ids.low() && self.may_begin(octets.max(self.at.capacity))
     }
 
     /// Whether a segment with room for `octets` can begin without touching the reserve.
@@ -146,6 +164,44 @@ impl Journal {
         Ok(free.max(allocated))
     }
 
+    /// Whether a write of so many octets finds room where no new segment can be made, other than
+    /// those of the reserve.
+    pub(crate) fn has_room(&self, octets: u64) -> bool {
+        octets <= self.rest() || self.may_begin(octets)
+    }
+
+    /// Octets that are left in the segment that is being, or will be, written.
+    fn rest(&self) -> u64 {
+        let end = self.active.as_ref().map(|active| active.end);
+        let end = end.or(self.left.map(|left| left.end));
+        end.map_or(0, |end| self.at.capacity.saturating_sub(end))
+    }
+
+    /// Whether a group that had so many octets and now has more goes into the same segment. A single
+    /// record goes anywhere.
+    pub(crate) fn is_room(&self, before: u64, octets: u64) -> bool {
+        let rest = self.rest();
+        let room = if before <= rest { rest } else { self.at.capacity - segment::HEADER };
+        before == 0 || octets <= room
+    }
+
+    /// Octets of records, none of which is larger than `largest`, that may be written after a group
+    /// of so many: in the segment in use, whose end is wasted if the next record is larger, in
+    /// spare ones, and in what a small segment that is gone has given back to the disk.
+    pub(crate) fn room_after(&self, octets: u64, largest: u64) -> u64 {
+        let segment = self.at.capacity - segment::HEADER;
+        let free = self.at.disk.space(&self.at.dir).unwrap_or_default();
+        let free = free.saturating_sub(segment::HEADER);
+        let spares = self.at.spares.count() as u64;
+        let (rest, spares, free) = match (self.rest().checked_sub(octets), spares) {
+            (Some(rest), spares) => (rest, spares, free),
+            (None, 0) => (0, 0, free.saturating_sub(octets)),
+            (None, spares) => (segment.saturating_sub(octets), spares - 1, free),
+        };
+        let spares = spares.saturating_mul(segment);
+        spares.saturating_add(free).saturating_add(rest.saturating_sub(largest))
+    }
+
     /// What the disk has beyond the spare files that the reserve still lacks; `None` when it has
     /// not even those.
     fn unreserved(&self) -> io::Result<Option<u64>> {
@@ -158,14 +214,64 @@ impl Journal {
         assert!(self.uncertain.is_none(), "uncertain records are aborted first");
         let octets = group.len() as u64;
         let full = |active: &Active| {
-            active.end > segment::HEADER && active.end + octets > self.at.capacity
+            let end = active.end + octets;
+            active.end > segment::HEADER && end > self.limit(why)
+                || !self.may_grow(active.allocated, end)
         };
         if self.active.as_ref().is_none_or(full) {
-            self.begin(why, octets).map_err(Failure::Before)?;
+            let resumed = why == Purpose::Settle && self.resume(octets).map_err(Failure::Before)?;
+            if !resumed {
+                self.begin(why, octets).map_err(Failure::Before)?;
+            }
         } else if self.is_low(octets) {
             self.begin(Purpose::Accept, octets).map_err(Failure::Before)?;
         }
         self.append(group)
+    }
+
+    /// How long a segment may be. Mail leaves an eighth of it to outcomes, so that it is not more
+    /// than a segment when it is copied together with the state of its envelopes: then one spare
+    /// file is enough to empty any segment.
+    pub(crate) fn limit(&self, why: Purpose) -> u64 {
+        match why {
+            Purpose::Accept | Purpose::Move => self.at.capacity - self.at.capacity / 8,
+            Purpose::Settle => self.at.capacity,
+        }
+    }
+
+    /// Whether a file that has so many octets can have this many.
+    fn may_grow(&self, allocated: u64, end: u64) -> bool {
+        let more = end.saturating_sub(allocated);
+        more == 0 || self.at.disk.space(&self.at.dir).is_ok_and(|free| more <= free)
+    }
+
+    /// Writes on the last segment of the run before, if a new one would be of the reserve and this
+    /// has room for `octets`. Not before the start has read it and kept what it could not read.
+    fn resume(&mut self, octets: u64) -> io::Result<bool> {
+        let Some(Left { segment, end }) = self.left.filter(|_| self.active.is_none()) else {
+            return Ok(false);
+        };
+        if end + octets > self.at.capacity || self.may_begin(self.at.capacity) {
+            return Ok(false);
+        }
+        let table = self.at.table.lock();
+        if !table.is_complete() {
+            let text = "the disk is full and the journal still being read";
+            return Err(io::Error::new(io::ErrorKind::StorageFull, text));
+        }
+        let kept = table.is_kept(segment.number);
+        drop(table);
+        if kept {
+            return Ok(false);
+        }
+        let file = self.at.disk.reuse(&self.at.dir.join(segment::name(segment.number)))?;
+        let allocated = file.size()?;
+        if !self.may_grow(allocated, end + octets) {
+            return Ok(false);
+        }
+        self.left = None;
+        self.active = Some(Active { segment, file, end, allocated });
+        Ok(true)
     }
 
     /// Begins a segment that declares the uncertain records void, with an abort that names
@@ -213,6 +319,7 @@ impl Journal {
             return Err(io::Error::new(io::ErrorKind::StorageFull, text));
         }
         self.active = None;
+        self.left = None;
         let number = self.at.last.checked_add(1).ok_or(io::ErrorKind::QuotaExceeded)?;
         self.at.last = number;
         let segment = Segment {

@@ -62,6 +62,11 @@ impl Outlines {
         &self.0
     }
 
+    /// Forgets a file that is a segment no more.
+    pub(crate) fn forget(&mut self, number: u32) {
+        self.0.retain(|outline| outline.number != number);
+    }
+
     /// The key of the queue; `None` without any header.
     pub(crate) fn key(&self) -> Option<u64> {
         self.0.iter().find_map(|outline| Some(outline.header?.key))

@@ -11,7 +11,8 @@
 //!
 //! Nothing is lost silently: octets that cannot be read any more are copied to `quarantine/` and
 //! named in a finding, and so is what is left of a torn group. Where no copy can be made, as on
-//! a full disk, the segment file itself is moved there when it is no longer needed. Everything
+//! a full disk, the segment file itself is moved there when it is no longer needed; but what is
+//! left of a torn group, of which nobody was told, is named and no more then. Everything
 //! here may be stopped at any point and done again: it adds files, and removes only what no
 //! record names.
 
@@ -25,11 +26,12 @@ use std::sync::Arc;
 use crate::codec::Keys;
 use crate::disk::{Disk, Entry, ensure_dir, is_damage, read_exact_at};
 use crate::id::{Ids, MessageId};
-use crate::outline::Outlines;
+use crate::journal::Left;
+use crate::outline::{Outline, Outlines};
 use crate::replay::{Extent, Region, Replayed, replay};
 use crate::segment::{self, Place};
 use crate::spool::Spool;
-use crate::table::{Completed, Shared, Table};
+use crate::table::{self, Completed, Shared, Table};
 
 /// What the journal says at a start.
 #[derive(Clone, Debug)]
@@ -189,6 +191,10 @@ pub(crate) struct Prepared {
     pub(crate) next: u64,
     /// The next step of the id counter, if the last run came to an orderly end.
     pub(crate) closed: Option<u64>,
+    /// The last segment, if it may be written on.
+    pub(crate) left: Option<Left>,
+    /// Files behind it that were to be segments and hold nothing, not even a header.
+    pub(crate) unused: Vec<u32>,
     /// What was found already.
     findings: Vec<Finding>,
 }
@@ -213,7 +219,34 @@ pub(crate) fn prepare(disk: &dyn Disk, layout: &Layout, keys: &Keys) -> io::Resu
         write_again(disk, layout, region)?;
     }
     disk.sync_dir(&layout.journal)?;
-    Ok(Prepared { next: end.next, closed: end.closed, outlines, findings })
+    let unused: Vec<u32> = match standing {
+        Some(standing) => behind(&end, standing).collect(),
+        None => Vec::new(),
+    };
+    let left = outlines.standing().and_then(|nth| left(&end, &outlines.all()[nth..], &unused));
+    Ok(Prepared { next: end.next, closed: end.closed, left, unused, outlines, findings })
+}
+
+/// The segments behind the last header in which there is nothing.
+fn behind(end: &Replayed, standing: u32) -> impl Iterator<Item = u32> {
+    let blank = move |(number, extent): (u32, &table::Extent)| {
+        let regions = end.gaps.iter().chain(&end.torn).chain(&end.unreadable);
+        let whole = regions.into_iter().all(|region| region.segment != number);
+        (number > standing && extent.end == segment::HEADER && whole).then_some(number)
+    };
+    end.table.segments().filter_map(blank)
+}
+
+/// The last segment that has a header, if all in it is whole but for what may have been written
+/// when the run ended, which nothing follows.
+fn left(end: &Replayed, outlines: &[Outline], unused: &[u32]) -> Option<Left> {
+    let (last, behind) = outlines.split_first()?;
+    let segment = last.header?;
+    let (_, extent) = end.table.segments().find(|(number, _)| *number == last.number)?;
+    let whole = end.gaps.is_empty() && end.unreadable.is_empty() && end.missing.is_empty();
+    let torn = end.torn.iter().any(|torn| (torn.range.start as u64) < extent.end);
+    let is_last = behind.iter().all(|outline| unused.contains(&outline.number));
+    (whole && !torn && is_last).then_some(Left { segment, end: extent.end })
 }
 
 /// Moves away the files of a journal that has lost all its headers, and with them the key. The
@@ -303,7 +336,7 @@ impl Recovery {
     /// what is damaged is a finding.
     pub fn run(self) -> io::Result<Recovered> {
         let Self { disk, layout, prepared, table, spool, ids, first, keys } = self;
-        let Prepared { outlines, next, closed, mut findings } = prepared;
+        let Prepared { outlines, next, closed, mut findings, .. } = prepared;
         let disk = &*disk;
         let mut replayed = replay(disk, &layout.journal, &keys, &outlines, Extent::All)?;
         let names = names(disk, &layout.content)?;
@@ -322,10 +355,13 @@ impl Recovery {
         findings.extend(clear(disk, &layout, &unused, lost));
         for (region, what) in broken {
             let copy = copy(disk, &layout, &region);
-            if copy.is_none() {
+            // On a full disk it is not worth a whole segment, which would be missed for good,
+            // that a group was being written.
+            let full = |error: &io::Error| error.kind() == io::ErrorKind::StorageFull;
+            if !(copy.is_ok() || matches!(what, Broken::Torn) && copy.as_ref().is_err_and(full)) {
                 replayed.table.keep(region.segment);
             }
-            findings.push(what.finding(region, copy));
+            findings.push(what.finding(region, copy.ok()));
         }
         for region in &replayed.unreadable {
             replayed.table.keep(region.segment);
@@ -341,7 +377,7 @@ impl Recovery {
         }
         for (id, live, _pin) in replaced {
             let region = live.region();
-            let copy = copy(disk, &layout, &region);
+            let copy = copy(disk, &layout, &region).ok();
             if copy.is_none() {
                 table.lock().keep(region.segment);
             }
@@ -434,7 +470,7 @@ fn is_kept(disk: &dyn Disk, layout: &Layout, region: &Region) -> bool {
 
 /// Copies octets to `quarantine/SEGMENT-OFFSET`. A start does not fail for it: where there is no
 /// copy, the segment is kept.
-fn copy(disk: &dyn Disk, layout: &Layout, region: &Region) -> Option<PathBuf> {
+fn copy(disk: &dyn Disk, layout: &Layout, region: &Region) -> io::Result<PathBuf> {
     let copy = name_of_copy(layout, region);
     let copied = || {
         let mut octets = vec![0; region.range.len()];
@@ -450,12 +486,12 @@ fn copy(disk: &dyn Disk, layout: &Layout, region: &Region) -> Option<PathBuf> {
         disk.sync_dir(&layout.quarantine)
     };
     match copied() {
-        Ok(()) => Some(copy),
+        Ok(()) => Ok(copy),
         Err(error) => {
             log::warn!("warn: queue: {}: {error}", copy.display());
             // Space is wanted for other things.
             let _ = disk.unlink(&copy);
-            None
+            Err(error)
         }
     }
 }

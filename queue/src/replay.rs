@@ -273,6 +273,9 @@ impl Replayed {
                 let in_file = record.header.flags & IN_FILE != 0;
                 let octets = record.header.length();
                 self.table.insert(id, place, octets, in_file, left);
+                if !facts.is_new {
+                    self.table.note_copy(id);
+                }
                 for cause in &facts.causes {
                     self.table.outcome(cause.envelope, cause.verdict.settles(), place);
                 }

@@ -18,6 +18,11 @@ use crate::id::{EnvelopeId, MessageId};
 use crate::replay::Region;
 use crate::segment::{HEADER, Place};
 
+/// Octets that the state of an envelope takes in a copy: of one that is new, and of one that was
+/// tried, with the words of a peer.
+const STATE: u64 = 14;
+const LATER: u64 = 92;
+
 /// The table and its lock. Never held over I/O.
 #[derive(Clone, Default)]
 pub(crate) struct Shared(Arc<Mutex<Table>>);
@@ -53,6 +58,8 @@ pub(crate) struct Live {
     octets: u32,
     /// Whether it has a content file.
     pub(crate) in_file: bool,
+    /// Whether the record is a copy.
+    copied: bool,
     slots: Slots,
 }
 
@@ -156,6 +163,11 @@ impl Table {
         self.segments.entry(segment).or_default().keep = true;
     }
 
+    /// Whether a segment is not to be used again.
+    pub(crate) fn is_kept(&self, segment: u32) -> bool {
+        self.segments.get(&segment).is_some_and(|extent| extent.keep)
+    }
+
     /// Notes a segment file, or that it has grown.
     pub(crate) fn extend(&mut self, segment: u32, end: u64) {
         self.segments.entry(segment).or_default().end = end;
@@ -186,7 +198,14 @@ impl Table {
         extent.live += 1;
         extent.messages.push(id);
         self.octets += u64::from(octets);
-        self.live.insert(id, Live { place, octets, in_file, slots });
+        self.live.insert(id, Live { place, octets, in_file, copied: false, slots });
+    }
+
+    /// Notes that the record of a message tells the state of its envelopes, too.
+    pub(crate) fn note_copy(&mut self, id: MessageId) {
+        if let Some(live) = self.live.get_mut(&id) {
+            live.copied = true;
+        }
     }
 
     /// Notes an outcome whose record is at `place`.
@@ -284,6 +303,14 @@ impl Table {
         (here, (ever.len() > most).then_some(nth + most))
     }
 
+    /// About how many octets the messages in a segment take when they are copied, the state of each
+    /// envelope with them, and the largest of them.
+    pub(crate) fn weight(&self, segment: u32) -> (u64, u64) {
+        let (here, _) = self.in_segment(segment, 0, usize::MAX);
+        let records = here.iter().filter_map(|id| self.get(*id)).map(Live::weight);
+        records.fold((0, 0), |(sum, most), one| (sum + one, one.max(most)))
+    }
+
     /// Forgets the oldest segment if it is this one, holds no message, and nobody reads it.
     pub(crate) fn retire(&mut self, segment: u32) -> bool {
         let Some(oldest) = self.segments.first_entry() else { return false };
@@ -307,6 +334,13 @@ impl Live {
     pub(crate) fn region(&self) -> Region {
         let begin = self.place.offset as usize;
         Region { segment: self.place.segment, range: begin..begin + self.octets as usize }
+    }
+
+    /// About how many octets its record takes when it is copied.
+    fn weight(&self) -> u64 {
+        let state = |(_, outcome): (u32, Option<Place>)| outcome.map_or(STATE, |_| LATER);
+        let states = if self.copied { 0 } else { self.left().map(state).sum() };
+        u64::from(self.octets) + states
     }
 
     /// The envelopes left, by their place in the message, and the place of the latest outcome

@@ -122,7 +122,22 @@ impl Commit {
     pub fn open(disk: Arc<dyn Disk>, dir: &Path, options: &Options) -> io::Result<Opened> {
         assert!(options.segment <= LARGEST, "segments are smaller than 4 GiB by far");
         let layout = Layout::new(dir);
-        let prepared = prepare(&*disk, &layout, options.codec.keys())?;
+        let mut prepared = prepare(&*disk, &layout, options.codec.keys())?;
+        let spares = Spares::find(disk.clone(), &layout.journal, options.segment)?;
+        let spares = Arc::new(spares);
+        let unused = std::mem::take(&mut prepared.unused);
+        let mut left = prepared.left;
+        for number in unused {
+            // They may have been of the reserve.
+            match spares.recycle(number) {
+                Ok(()) => prepared.outlines.forget(number),
+                Err(error) => {
+                    log::warn!("warn: queue: journal: {error}");
+                    left = None;
+                    break;
+                }
+            }
+        }
         let outlines = &prepared.outlines;
         let (key, first) = match outlines.key() {
             Some(key) => (key, prepared.closed.unwrap_or_else(|| outlines.ids())),
@@ -133,8 +148,6 @@ impl Commit {
         let is_stale =
             |outline: &&Outline| outline.header.is_some_and(|header| header.sealed != key_id);
         let stale = outlines.all().iter().rfind(is_stale).map_or(0, |outline| outline.number);
-        let spares = Spares::find(disk.clone(), &layout.journal, options.segment)?;
-        let spares = Arc::new(spares);
         let numbers = outlines.all().iter().map(|outline| outline.number);
         let table = Shared::new(Table::incomplete(numbers));
         let standing = outlines.standing().map_or(0, |nth| outlines.all()[nth].number);
@@ -149,12 +162,13 @@ impl Commit {
             capacity: options.segment,
             last: outlines.last(),
             standing,
+            left: left.filter(|left| left.segment.sealed == key_id),
             next: prepared.next,
         });
         // The header reserves ids. A disk that is full or failing now may be well again later,
         // and there is mail to be delivered meanwhile: for its outcomes the reserve is kept,
         // of which every start on a full disk would take a file otherwise.
-        if journal.may_begin(0)
+        if journal.may_begin(options.segment)
             && let Err(error) = journal.begin(Purpose::Accept, 0)
         {
             log::error!("warn: queue: journal: {error}");
@@ -211,6 +225,10 @@ impl Commit {
         }
         let accepts = !gathered.accepts.is_empty();
         let why = if accepts { Purpose::Accept } else { Purpose::Settle };
+        if !accepts && !self.may_settle(self.group.len() as u64) {
+            let full = io::Error::new(io::ErrorKind::StorageFull, "waiting for space");
+            return self.fail(now, &Failure::Before(full), gathered, done);
+        }
         match self.journal.write(&mut self.group, why) {
             Ok(written) => {
                 self.note_success();
@@ -226,12 +244,13 @@ impl Commit {
         if self.journal.is_uncertain() || !self.owed.is_empty() {
             return Err(io::Error::other("the journal's disk has failed"));
         }
-        if self.journal.active().is_none() && !self.journal.may_begin(0) {
+        self.group.clear();
+        self.group.close(self.ids.next());
+        let here = self.journal.active().is_some();
+        if !here && self.is_full() || !self.journal.has_room(self.group.len() as u64) {
             // The reserve is kept for what matters more.
             return Ok(self.journal.synced());
         }
-        self.group.clear();
-        self.group.close(self.ids.next());
         match self.journal.write(&mut self.group, Purpose::Settle) {
             Ok(_) => Ok(self.journal.synced()),
             Err(Failure::Before(error) | Failure::Uncertain(error)) => Err(error),
@@ -289,7 +308,6 @@ impl Commit {
         })?;
         if self.group.len() as u64 > room {
             self.group.pop();
-            self.tidy.full = true;
             return Err(Refusal::NoSpace);
         }
         Ok(member)

@@ -7,6 +7,9 @@
 //! keeps up with any load. An outcome always stands behind the record of its message, so going
 //! oldest first never drops one while that record is kept.
 //!
+//! On a full disk all this lives on the reserve. Outcomes may use it up to what emptying the
+//! oldest segment takes, as long as that wins anything; then they wait for the space it wins.
+//!
 //! Nothing is done while a start still reads the journal.
 
 use std::io::{self, ErrorKind};
@@ -25,7 +28,7 @@ use crate::record::DOT_LINES;
 use crate::recovery::keep_file;
 use crate::request::Done;
 use crate::segment;
-use crate::spares::KEPT;
+use crate::spares::{KEPT, RESERVE};
 
 /// How long an idle queue may be left alone: until ids that were taken for messages which
 /// never came should be reserved anew.
@@ -50,8 +53,6 @@ pub(super) struct Tidy {
     /// The last segment that was written under another key than the one of today: up to there
     /// all are emptied, so that the other key is not needed any more in time.
     stale: u32,
-    /// A message found no room since the journal was last made smaller.
-    pub(super) full: bool,
     copying: Option<Copying>,
     /// Until then nothing is done, since the disk failed.
     rest: Time,
@@ -94,10 +95,13 @@ impl Commit {
         if self.journal.is_uncertain() || !self.owed.is_empty() {
             self.turn(now, &mut Vec::new(), done);
         }
-        if now < self.retry {
+        // Outcomes that wait for space get it from what is done here.
+        if now < self.retry && (self.journal.is_uncertain() || !self.is_full()) {
             return self.retry.saturating_since(now);
         }
         match self.step(now, done) {
+            // Those that wait are tried again in time.
+            Ok(wait) if now < self.retry => wait.min(self.retry.saturating_since(now)),
             Ok(wait) => wait,
             Err(error) => {
                 // Once, and not every ten seconds.
@@ -124,8 +128,10 @@ impl Commit {
             return Ok(READING);
         }
         if self.recycle(now)? {
-            self.tidy.full = false;
             self.tidy.told = None;
+            if !self.owed.is_empty() {
+                self.retry = now;
+            }
             return Ok(Duration::ZERO);
         }
         if now < self.tidy.copy {
@@ -133,6 +139,14 @@ impl Commit {
         }
         if self.tidy.copying.is_none() && self.waste().is_none() && !self.is_stale() {
             return Ok(IDLE);
+        }
+        match self.oldest(false) {
+            None => return Ok(IDLE),
+            // Somebody reads it, or one was removed just now.
+            Some(_) if self.oldest_is_empty() => return Ok(UNLINKED),
+            // It would not be emptied, and the last of the reserve would be gone.
+            Some(oldest) if self.is_last() && !self.fits(oldest, 0) => return Ok(IDLE),
+            Some(_) => {}
         }
         let copied = self.copy(now, done)?;
         let pause = Duration::from_micros(copied * 1_000_000 / self.rate());
@@ -179,19 +193,57 @@ impl Commit {
         (fits && number < self.journal.standing()).then_some(number)
     }
 
+    /// Whether no message in the oldest segment counts.
+    fn oldest_is_empty(&self) -> bool {
+        self.table.lock().segments().next().is_some_and(|(_, oldest)| oldest.live == 0)
+    }
+
+    /// Whether there is no room for another segment beside the reserve.
+    pub(super) fn is_full(&self) -> bool {
+        self.spares.count() <= RESERVE && !self.journal.may_begin(self.capacity)
+    }
+
+    /// Whether the disk is full and some of the reserve is used.
+    fn is_last(&self) -> bool {
+        self.spares.count() < RESERVE && self.is_full()
+    }
+
+    /// Whether a segment can be emptied after so many octets were written, with what there is.
+    fn fits(&self, segment: u32, octets: u64) -> bool {
+        let (sum, largest) = self.table.lock().weight(segment);
+        sum <= self.journal.room_after(octets, largest)
+    }
+
+    /// Whether so many octets of outcomes may be written: on a full disk they leave room to empty
+    /// the oldest segment, if there is as much and it wins a segment in the long run.
+    pub(super) fn may_settle(&self, octets: u64) -> bool {
+        if !self.is_last() || !self.table.lock().is_complete() {
+            return true;
+        }
+        let wins = self.unused() > self.capacity;
+        let Some(oldest) = self.oldest(false).filter(|_| wins) else { return true };
+        self.fits(oldest, octets) || !self.fits(oldest, 0)
+    }
+
+    /// Octets of the journal that might hold messages of the queue and do not.
+    fn unused(&self) -> u64 {
+        let table = self.table.lock();
+        let all = table.segments().len() as u64 * self.journal.limit(Purpose::Move);
+        all.saturating_sub(table.octets())
+    }
+
     /// Octets of the journal that are wasted beyond what is well. Emptying the oldest segment is
     /// worth the writing when more than half of the journal, and more than two segments, would
-    /// be gained in the long run. When there was no room for a message, one segment is enough.
+    /// be gained in the long run. When the disk is full, one segment is enough beside that in
+    /// use, which has none to gain while outcomes wait for space.
     fn waste(&self) -> Option<u64> {
-        let table = self.table.lock();
-        let all = table.segments().len() as u64 * self.capacity;
-        let unused = all.saturating_sub(table.octets());
-        let active = self.capacity;
-        let well = match self.tidy.full {
-            true => 2 * active,
-            false => active + table.octets().max(2 * self.capacity),
+        let octets = self.table.lock().octets();
+        let well = match self.is_full() {
+            true if self.owed.is_empty() => 2 * self.capacity,
+            true => self.capacity,
+            false => self.capacity + octets.max(2 * self.capacity),
         };
-        unused.checked_sub(well).filter(|waste| *waste > 0)
+        self.unused().checked_sub(well).filter(|waste| *waste > 0)
     }
 
     /// Whether the oldest segment is written under another key.
@@ -212,7 +264,10 @@ impl Commit {
         let copied = self.group.len() as u64;
         match self.write_copies(copies) {
             // The messages stay where they are, and are looked at again.
-            Err(failure) => self.note_failure(now, &failure),
+            Err(failure) => {
+                self.note_failure(now, &failure);
+                self.tidy.rest = self.retry;
+            }
             // What was copied is not there any more when this is looked through again.
             Ok(()) if !all => {}
             Ok(()) => match next {
@@ -235,7 +290,8 @@ impl Commit {
         damaged: &mut Vec<MessageId>,
     ) -> io::Result<(Vec<Copy>, bool)> {
         self.group.clear();
-        let mut copies = Vec::new();
+        let mut copies: Vec<Copy> = Vec::new();
+        let full = self.is_full();
         for id in messages {
             if self.group.len() >= COPIED {
                 return Ok((copies, false));
@@ -243,7 +299,13 @@ impl Commit {
             if damaged.contains(id) {
                 continue;
             }
+            let before = self.group.len() as u64;
             match self.copy_message(*id) {
+                // It would take the next segment, with them.
+                Ok(Some(_)) if full && !self.journal.is_room(before, self.group.len() as u64) => {
+                    self.group.pop();
+                    return Ok((copies, false));
+                }
                 Ok(copy) => copies.extend(copy),
                 Err(error) if is_damage(&error) => damaged.push(*id),
                 Err(error) => return Err(error),
@@ -268,7 +330,8 @@ impl Commit {
         if copies.is_empty() {
             return Ok(());
         }
-        let written = self.journal.write(&mut self.group, Purpose::Settle)?;
+        let why = if self.is_full() { Purpose::Settle } else { Purpose::Move };
+        let written = self.journal.write(&mut self.group, why)?;
         self.note_success();
         self.tidy.told = None;
         let mut table = self.table.lock();
@@ -276,6 +339,7 @@ impl Commit {
             let left = message.envelopes.iter().map(|envelope| envelope.id.nth());
             let place = written.place(member.offset);
             table.insert(message.id, place, member.length, in_file, left);
+            table.note_copy(message.id);
         }
         Ok(())
     }

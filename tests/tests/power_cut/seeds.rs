@@ -85,12 +85,12 @@ fn run(seed: u64) {
     let mut world = World::new(disk);
     world.small = small;
     world.fill();
-    let lives = if small { 1 } else { 2 + rng.below(3) };
+    let lives = 2 + rng.below(3);
     for life in 0..lives {
         let case = format!("HERMES_SEED={seed}, life {life}");
         world.disk.stop_after(world.disk.steps() + 20 + rng.below(230) as u64);
-        // Each failure and each start may cost a segment file, and the reserve of a full disk has
-        // two: so a disk that is small does not fail as well, and has one life. A seed in eight only loses power.
+        // Each failure may cost a segment file, and the reserve of a full disk has two: so a disk
+        // that is small does not fail as well. A seed in eight only loses power.
         if !small && !seed.is_multiple_of(8) {
             plan_faults(&world.disk, &mut rng);
         }
