@@ -45,9 +45,10 @@ fn main() -> std::io::Result<()> {
 /// Commits for so long, and says how fast.
 fn measure(dir: &Path, group: usize, spares: bool, time: Duration) -> std::io::Result<String> {
     let options = Options::new(u128::from(std::process::id()) << 96 | 7);
-    let Opened { mut commit, recovery, ids, mut filler, .. } =
+    let Opened { mut commit, recovery, ids, reader, mut filler, .. } =
         Commit::open(Arc::new(RealDisk), dir, &options)?;
     recovery.run()?;
+    let lease = reader.epoch();
     while spares && filler.fill()? == Filled::Some {}
     let budget = Budget::new(1 << 26);
     let start = Instant::now();
@@ -61,7 +62,7 @@ fn measure(dir: &Path, group: usize, spares: bool, time: Duration) -> std::io::R
         requests.extend(accepts);
         let settled = waiting.drain(..waiting.len().saturating_sub(4 * group).min(group));
         requests.extend(settled.map(|envelope| {
-            Request::Outcome(Outcome { envelope, at: 1, verdict: Verdict::Delivered })
+            Request::Outcome(Outcome { envelope, lease, at: 1, verdict: Verdict::Delivered })
         }));
         let (begin, busy) = (Instant::now(), processor());
         commit.turn(now(), &mut requests, &mut done);

@@ -12,6 +12,7 @@ use crate::envelope::{
     Agent, Due, Envelope, Message, Notify, Outcome, Ret, Source, State, Verdict,
 };
 use crate::id::{EnvelopeId, MessageId};
+use crate::lease::Epoch;
 use crate::wire::{Malformed, Take, put_number, put_optional, put_text};
 
 /// Octets kept of the words of a failure. A peer chooses them; a reply of several lines at
@@ -237,7 +238,7 @@ pub(crate) fn take_outcome(from: &mut Take<'_>) -> Result<Outcome, Malformed> {
         4 => Verdict::Changed(take_state(from)?),
         _ => return Err(Malformed),
     };
-    Ok(Outcome { envelope, at, verdict })
+    Ok(Outcome { envelope, lease: Epoch::default(), at, verdict })
 }
 
 fn mailbox(text: &str) -> Result<Mailbox, Malformed> {
@@ -303,7 +304,9 @@ pub(crate) mod tests {
             [told, State { suspended: true, ..state.clone() }, state].map(Verdict::Changed)
         });
         let verdicts = verdicts.into_iter().chain(changed);
-        verdicts.map(|verdict| Outcome { envelope, at: 12, verdict }).collect()
+        verdicts
+            .map(|verdict| Outcome { envelope, lease: Epoch::default(), at: 12, verdict })
+            .collect()
     }
 
     #[test]

@@ -14,6 +14,7 @@ use std::net::IpAddr;
 use smtpd_engine::address::{Mailbox, ReversePath};
 
 use crate::id::{EnvelopeId, MessageId};
+use crate::lease::Epoch;
 
 /// An accepted message without its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,6 +146,8 @@ pub enum Due {
 pub struct Outcome {
     /// The envelope it is about.
     pub envelope: EnvelopeId,
+    /// Of the one who had the envelope. What is read from the journal names none.
+    pub lease: Epoch,
     /// When it happened.
     pub at: u64,
     /// What happened.

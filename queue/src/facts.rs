@@ -126,7 +126,12 @@ mod tests {
 
     fn put(content: Whereabouts<'_>, states: &[State]) -> Vec<u8> {
         let message = message(9, 3);
-        let cause = Outcome { envelope: message.envelopes[0].id, at: 5, verdict: Verdict::Removed };
+        let cause = Outcome {
+            envelope: message.envelopes[0].id,
+            lease: Default::default(),
+            at: 5,
+            verdict: Verdict::Removed,
+        };
         let mut octets = Vec::new();
         Facts::put(&mut octets, &[cause], content, &message, states);
         octets

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod backend;
 pub mod blocks;
 pub mod bounce;
 pub mod budget;
@@ -17,6 +18,7 @@ pub mod disk;
 pub mod envelope;
 pub mod id;
 pub mod lanes;
+pub mod lease;
 pub mod lock;
 pub mod maildir;
 pub mod ordered;

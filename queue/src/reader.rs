@@ -15,6 +15,7 @@ use crate::encode::take_outcome;
 use crate::envelope::{Message, State};
 use crate::facts::Facts;
 use crate::id::{EnvelopeId, MessageId};
+use crate::lease::Epoch;
 use crate::record::{DOT_LINES, HEADER, Header, Kind};
 use crate::request::Stored;
 use crate::segment::{self, Place};
@@ -37,6 +38,7 @@ pub struct Reader {
     pub(crate) table: Shared,
     spool: Spool,
     keys: Keys,
+    epoch: Epoch,
 }
 
 /// A message of the queue as it stands now.
@@ -69,7 +71,16 @@ impl Reader {
         spool: Spool,
         keys: Keys,
     ) -> Self {
-        Self { disk, dir: dir.into(), key, table, spool, keys }
+        Self { disk, dir: dir.into(), key, table, spool, keys, epoch: Epoch::default() }
+    }
+
+    pub(crate) fn of_epoch(self, epoch: Epoch) -> Self {
+        Self { epoch, ..self }
+    }
+
+    /// Under which this opening of the queue lends its envelopes.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
     }
 
     /// What records are opened with.
@@ -154,7 +165,7 @@ impl Reader {
     /// when its end has been read without an error.
     pub fn open(&self, stored: &Stored) -> io::Result<ContentReader> {
         if let Some(memory) = &stored.memory {
-            return Ok(ContentReader(From::Memory(memory.clone(), 0)));
+            return Ok(ContentReader::of_buffer(memory.clone()));
         }
         let id = stored.message;
         let gone = || {
@@ -306,7 +317,20 @@ fn damaged() -> io::Error {
 /// The content of one message.
 pub struct ContentReader(From);
 
+impl ContentReader {
+    /// Reads this content.
+    pub(crate) fn of_octets(octets: Arc<[u8]>) -> Self {
+        Self(From::Octets(io::Cursor::new(octets)))
+    }
+
+    /// Reads content that is still in memory from its commit.
+    pub(crate) fn of_buffer(buffer: Arc<Buffer>) -> Self {
+        Self(From::Memory(buffer, 0))
+    }
+}
+
 enum From {
+    Octets(io::Cursor<Arc<[u8]>>),
     Memory(Arc<Buffer>, usize),
     Journal(io::Cursor<Vec<u8>>),
     File(Unread),
@@ -338,6 +362,7 @@ impl Read for ContentReader {
                 *offset += octets;
                 Ok(octets)
             }
+            From::Octets(cursor) => cursor.read(into),
             From::Journal(cursor) => cursor.read(into),
             From::File(unread) => unread.read(into),
         }

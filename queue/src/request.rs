@@ -39,6 +39,16 @@ impl<T> Accept<T> {
         let Self { token: old, message, content, causes } = self;
         Accept { token: token(old), message, content, causes }
     }
+
+    /// Answers that it is not taken.
+    pub(crate) fn refuse(self, why: Refusal, done: &mut Vec<Done<T>>) {
+        let message = self.message.id;
+        done.push(Done::Refused { token: self.token, message, why });
+        // What may still count after a crash must find its content.
+        if why != Refusal::Fatal && self.content.in_file() {
+            done.push(Done::Discard(message));
+        }
+    }
 }
 
 /// The content of a message: lines with CR LF, without dot stuffing.
@@ -48,6 +58,22 @@ pub struct Content {
     pub dot_lines: bool,
     /// Where it is.
     pub body: Body,
+}
+
+impl Content {
+    pub(crate) fn in_file(&self) -> bool {
+        matches!(self.body, Body::File(_))
+    }
+
+    /// Where it is once it is in the queue. What is in memory stays there for the first delivery.
+    pub(crate) fn stored(self, message: MessageId) -> Stored {
+        let dot_lines = self.dot_lines;
+        let (octets, memory) = match self.body {
+            Body::Memory(buffer) => (buffer.len() as u64, Some(Arc::new(buffer))),
+            Body::File(file) => (file.octets, None),
+        };
+        Stored { message, octets, dot_lines, memory }
+    }
 }
 
 /// Where content is on its way into the queue.
@@ -83,6 +109,9 @@ pub enum Done<T> {
     },
     /// The outcome is remembered.
     Recorded(Outcome),
+    /// The outcome is of another [epoch](crate::lease::Epoch): it changes nothing, and the
+    /// envelope is no longer the one's who hears this.
+    Void(Outcome),
     /// Nothing names the content file of this message any more, and nothing will: it is to
     /// be given to [`Spool::remove`](crate::spool::Spool::remove), on a thread that may wait.
     Discard(MessageId),

@@ -1,11 +1,9 @@
-//! Where envelopes wait that are not in the scheduler's memory: what the scheduler asks, and
-//! who answers.
+//! Where envelopes wait that are not in the scheduler's memory: who answers what the scheduler
+//! asks (`lease.rs`).
 //!
 //! A [`Store`] is the journal with a [waiting room](crate::waiting) beside it, on disk
 //! (`index.rs`) or, when that cannot be, in memory. It is a value that waits for the disk and
-//! so has a thread of its own: requests in, answers out, both in order. Nothing in a [`Request`]
-//! or [`Answer`] says where the room is; one shared by several machines would answer the same,
-//! its claims being leases.
+//! so has a thread of its own.
 //!
 //! The room can be lost at any time: it is found damaged at the start, or sled fails when the
 //! disk is full. The truth is in the journal, so the room is filled anew:
@@ -28,17 +26,15 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::mem;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::delivery::Kind;
 use crate::destination::Destinations;
-use crate::envelope::{Due, Envelope, Message, State};
+use crate::envelope::{Due, Envelope, State};
 use crate::id::{EnvelopeId, MessageId};
 use crate::index::{self, Opened};
+use crate::lease::{Answer, Lent, Request};
 use crate::ordered::{Map, Memory, Seal};
 use crate::reader::{Found, Reader};
-use crate::request::Stored;
 use crate::schedule::{from_another_clock, micros};
 use crate::waiting::{Change, Claim, Claimed, Place, Room};
 
@@ -46,80 +42,6 @@ use filling::Filling;
 
 /// How long an envelope waits whose record cannot be read because the disk fails.
 const PAUSE: Duration = Duration::from_secs(60);
-
-/// What the scheduler asks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Request {
-    /// Change something. A put is answered with [`Answer::Stored`].
-    Change(Change),
-    /// Lend what is due; answered with [`Answer::Lent`].
-    Claim(Claim),
-    /// Lend these envelopes, wherever they stand; answered with [`Answer::Fetched`].
-    Fetch(Vec<EnvelopeId>),
-    /// After [`Answer::Lost`]: all that the scheduler has in memory.
-    Known(Vec<EnvelopeId>),
-    /// These messages came into the queue without the scheduler: put what is left of them into
-    /// the room.
-    Discover(Vec<MessageId>),
-    /// Begin with an empty room, on a new directory if it is on disk; leads to [`Answer::Lost`].
-    Rebuild,
-}
-
-/// What the store answers.
-#[derive(Clone, Debug)]
-pub enum Answer {
-    /// The store has it.
-    Stored(Place),
-    /// Envelopes that are due; they are the scheduler's until it puts them back or removes
-    /// them.
-    Lent {
-        /// From the claim.
-        kind: Kind,
-        /// At most as many as there was room for.
-        envelopes: Vec<Lent>,
-        /// See [`Claimed::next`](crate::waiting::Claimed::next).
-        next: Option<u64>,
-        /// See [`Claimed::passed_over`](crate::waiting::Claimed::passed_over).
-        passed_over: bool,
-    },
-    /// The envelopes that were asked for by their ids.
-    Fetched {
-        /// Lent like those that are due.
-        envelopes: Vec<Lent>,
-        /// Not here: the scheduler has them, they are settled, or they cannot be read.
-        absent: Vec<EnvelopeId>,
-    },
-    /// Envelopes have come into the room that were not put by the scheduler.
-    Filled {
-        /// Of this kind.
-        kind: Kind,
-        /// The earliest due time among them.
-        due: u64,
-    },
-    /// What was in the room is gone, and so are all requests made up to now. It waits for
-    /// [`Request::Known`].
-    Lost,
-}
-
-/// An envelope that is lent.
-#[derive(Clone, Debug)]
-pub struct Lent {
-    /// Its message.
-    pub message: Arc<Message>,
-    /// Which envelope.
-    pub id: EnvelopeId,
-    /// How it stands.
-    pub state: State,
-    /// The message's content, on disk.
-    pub content: Stored,
-}
-
-impl Lent {
-    fn new(found: &Found, envelope: &Envelope, state: &State) -> Self {
-        let (message, content) = (found.message.clone(), found.content.clone());
-        Self { message, id: envelope.id, state: state.clone(), content }
-    }
-}
 
 /// See the module.
 pub struct Store {
@@ -199,8 +121,11 @@ impl Store {
                     self.lost = false;
                 }
                 Request::Discover(messages) => self.filling.discover(messages),
+                Request::Change(change, lease) if lease != self.reader.epoch() => {
+                    answers.push(Answer::Void(change.envelope()));
+                }
                 _ if self.lost => {}
-                Request::Change(change) => changes.push(change),
+                Request::Change(change, _) => changes.push(change),
                 Request::Claim(claim) => {
                     self.change(&mut changes, answers);
                     self.claim(&claim, answers);
@@ -321,7 +246,7 @@ impl Store {
                     for id in here {
                         match found.as_ref().and_then(|found| find(found, id)) {
                             Some((found, envelope, state)) => {
-                                lent.push(Lent::new(found, envelope, state));
+                                lent.push(lend(found, envelope, state));
                             }
                             None => gone.push(id),
                         }
@@ -347,7 +272,7 @@ impl Store {
             match found.as_ref().map(|found| found.as_ref().and_then(|found| find(found, *id))) {
                 Ok(Some((found, envelope, state))) => match state.next_try() {
                     Due::At(due) if due <= claim.now || from_another_clock(due, claim.now) => {
-                        envelopes.push(Lent::new(found, envelope, state));
+                        envelopes.push(lend(found, envelope, state));
                     }
                     _ => changes.push(Change::Put(filling::place(
                         envelope,
@@ -402,6 +327,11 @@ impl Store {
             self.lose(&error);
         }
     }
+}
+
+fn lend(found: &Found, envelope: &Envelope, state: &State) -> Lent {
+    let (message, content) = (found.message.clone(), found.content.clone());
+    Lent { message, id: envelope.id, state: state.clone(), content }
 }
 
 /// An envelope of a message and how it stands, if it is in the queue.

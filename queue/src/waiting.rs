@@ -31,6 +31,16 @@ pub enum Change {
     Remove(EnvelopeId),
 }
 
+impl Change {
+    /// The envelope it is about.
+    pub(crate) fn envelope(&self) -> EnvelopeId {
+        match self {
+            Self::Put(place) => place.envelope,
+            Self::Remove(id) => *id,
+        }
+    }
+}
+
 /// An envelope and what it waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {

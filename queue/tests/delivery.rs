@@ -64,9 +64,9 @@ impl Node {
         let live = recovery.run()?.live;
         Ok(Self {
             disk: disk.clone(),
-            scheduler: Scheduler::new(Default::default(), reader.destinations()),
+            scheduler: Scheduler::new(Default::default(), reader.destinations(), reader.epoch()),
             store: Store::in_memory(reader.clone(), live),
-            maildirs: Maildirs::new(all, reader.clone(), "mx.example.org"),
+            maildirs: Maildirs::new(all, Arc::new(reader.clone()), "mx.example.org"),
             queue: Queue { commit, ids, reader, spool },
             clock,
             requests: Vec::new(),
@@ -182,6 +182,7 @@ impl Node {
             Done::Refused { token, .. } => drop(self.refused.insert(token)),
             Done::Recorded(outcome) => self.inputs.push(Input::Recorded(outcome)),
             Done::Discard(id) => self.queue.spool.remove(id).unwrap(),
+            Done::Void(outcome) => self.inputs.push(Input::Void(outcome.envelope)),
             Done::Damaged(id) => self.inputs.push(Input::Damaged(id)),
         }
     }

@@ -3,9 +3,10 @@
 
 use std::net::IpAddr;
 
+use smtpd_queue::backend::Reads;
 use smtpd_queue::envelope::{self, Due, Envelope, Message, Source, State};
 use smtpd_queue::id::{EnvelopeId, MessageId};
-use smtpd_queue::reader::{Found, Reader};
+use smtpd_queue::reader::Found;
 use smtpd_queue::schedule;
 use smtpd_queue::scheduler::InFlight;
 
@@ -17,7 +18,7 @@ use super::entry::{Agent, Origin, QueueEntry, Situation};
 /// # Errors
 /// Those of the disk, with the message that could not be read.
 pub fn page(
-    reader: &Reader,
+    reader: &dyn Reads,
     in_flight: &InFlight,
     after: Option<EnvelopeId>,
     message: Option<MessageId>,

@@ -14,11 +14,11 @@ use std::thread::JoinHandle;
 
 use smtpd_config::{self as config, Client, Config, Expansion, Facts, Outside};
 use smtpd_engine::address::{Mailbox, ReversePath};
+use smtpd_queue::backend::Reads;
 use smtpd_queue::bounce::{self, About, Notice, Original, RECIPIENTS, Recipient, Report};
 use smtpd_queue::budget::Budget;
 use smtpd_queue::envelope::{Envelope, Message, Outcome, Source};
 use smtpd_queue::id::{EnvelopeId, Ids};
-use smtpd_queue::reader::Reader;
 use smtpd_queue::request::{Accept, Body, Content};
 use smtpd_queue::scheduler::Input;
 
@@ -50,7 +50,7 @@ pub enum Made {
 pub struct Bouncer<U> {
     config: Arc<Config>,
     users: U,
-    reader: Reader,
+    reader: Arc<dyn Reads>,
     ids: Ids,
     budget: Budget,
 }
@@ -61,7 +61,7 @@ impl<U: Outside> Bouncer<U> {
     pub fn new(
         config: Arc<Config>,
         users: U,
-        (reader, ids, budget): (Reader, Ids, Budget),
+        (reader, ids, budget): (Arc<dyn Reads>, Ids, Budget),
     ) -> Bouncer<U> {
         Bouncer { config, users, reader, ids, budget }
     }

@@ -1,5 +1,5 @@
 //! The commit thread: takes what reactors, content writers and the scheduler want durable, turns
-//! [`Commit`], and tells each what came of it.
+//! [`Commits`], and tells each what came of it.
 //!
 //! Peers are answered before the scheduler hears of their messages, as they wait. What arrives
 //! while the disk syncs is the next group.
@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 
 use smtpd_engine::server::{Answer, Ticket};
 use smtpd_engine::time::Time;
-use smtpd_queue::commit::Commit;
+use smtpd_queue::backend::{Commits, Helper};
 use smtpd_queue::envelope;
+use smtpd_queue::lease;
 use smtpd_queue::request::{self, Accept, Done, Refusal, Stored};
 use smtpd_queue::scheduler::Input;
-use smtpd_queue::spares::{Filled, Filler};
-use smtpd_queue::store;
+use smtpd_queue::spares::Filled;
 use smtpd_reactor::{self as reactor, ConnId};
 
 use super::messages::{Asker, Errand, Message, Order, Request, Waiting};
@@ -58,13 +58,15 @@ pub struct Listeners {
 /// # Errors
 /// When the system starts no more threads.
 pub fn start(
-    commit: Commit,
-    filler: Filler,
+    commit: Box<dyn Commits<Asker<ConnId>>>,
+    helper: Option<Helper>,
     orders: Receiver<Order>,
     listeners: Listeners,
 ) -> io::Result<JoinHandle<()>> {
     let (wants, wanted) = mpsc::sync_channel(1);
-    threads::start("filler", move || fill(filler, &wanted))?;
+    if let Some(helper) = helper {
+        threads::start("filler", move || fill(helper, &wanted))?;
+    }
     let committer = Committer {
         commit,
         listeners,
@@ -80,9 +82,9 @@ pub fn start(
 }
 
 struct Committer {
-    commit: Commit,
+    commit: Box<dyn Commits<Asker<ConnId>>>,
     listeners: Listeners,
-    /// Wakes the filler.
+    /// Wakes the helper.
     wants: mpsc::SyncSender<()>,
     start: Instant,
     requests: Vec<Request>,
@@ -123,7 +125,7 @@ impl Committer {
                 self.tell();
                 tidy_at = Instant::now() + wait;
             }
-            if self.commit.wants_filling() {
+            if self.commit.wants_help() {
                 let _ = self.wants.try_send(());
             }
         };
@@ -191,7 +193,7 @@ impl Committer {
                     }
                     (token, replies::refused(*why))
                 }
-                Done::Recorded(_) | Done::Discard(_) | Done::Damaged(_) => continue,
+                Done::Recorded(_) | Done::Void(_) | Done::Discard(_) | Done::Damaged(_) => continue,
             };
             if let Asker::Peer(waiting) = asker {
                 self.answers.push((waiting.conn, waiting.ticket, reply.into()));
@@ -209,6 +211,7 @@ impl Committer {
                 }
                 Done::Accepted { message, content, .. } => Input::Accepted(message, content),
                 Done::Recorded(outcome) => Input::Recorded(outcome),
+                Done::Void(outcome) => Input::Void(outcome.envelope),
                 Done::Damaged(message) => Input::Damaged(message),
                 Done::Discard(message) => {
                     self.listeners.spooler.remove(message);
@@ -233,7 +236,7 @@ impl Committer {
             // Behind the states that came with them: those are no outcomes of attempts, which the
             // scheduler would take them for if it had the envelopes by then. The store outlives
             // this thread, too.
-            let discover = store::Request::Discover(imported);
+            let discover = lease::Request::Discover(imported);
             let _ = self.listeners.store.send(Errand::Request(discover));
         }
     }
@@ -252,10 +255,10 @@ fn log(asker: &Asker<ConnId>, message: &envelope::Message, content: &Stored) {
 }
 
 /// Makes spare segment files whenever the commit thread finds too few.
-fn fill(mut filler: Filler, wanted: &Receiver<()>) {
+fn fill(mut helper: Helper, wanted: &Receiver<()>) {
     while wanted.recv().is_ok() {
         loop {
-            match filler.fill() {
+            match helper() {
                 Ok(Filled::Some) => {}
                 Ok(Filled::Enough) => break,
                 Err(error) => {

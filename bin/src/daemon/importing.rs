@@ -13,9 +13,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use smtpd_config::Config;
+use smtpd_queue::backend::Reads;
 use smtpd_queue::budget::{Budget, Buffer};
 use smtpd_queue::id::{Ids, MessageId};
-use smtpd_queue::reader::Reader;
+use smtpd_queue::lease::Epoch;
 use smtpd_queue::request::{self, Accept, Body, Content};
 use smtpd_queue::spool::INLINE;
 use smtpd_reactor::ConnId;
@@ -47,7 +48,9 @@ pub struct Means {
     /// Asked and waited for.
     pub outside: Lookups,
     /// The queue as it is.
-    pub reader: Reader,
+    pub reader: Arc<dyn Reads>,
+    /// Under which the states of imported envelopes are recorded.
+    pub lease: Epoch,
     /// Ids for messages that bring none.
     pub ids: Ids,
     /// To the content writers.
@@ -184,7 +187,7 @@ impl Importing {
             _ => return Err(out_of_order()),
         };
         let document = Document::parse(&facts).map_err(|wrong| wrong.to_string())?;
-        let Some(id) = draft::id(&document, &self.means.reader, &self.means.ids)? else {
+        let Some(id) = draft::id(&document, &*self.means.reader, &self.means.ids)? else {
             return Ok(None);
         };
         let (arriving, store) = (Arriving::default(), Store::Memory(self.budget.buffer()));
@@ -243,7 +246,8 @@ impl Importing {
             if self.is_known(&line)? {
                 return Ok(None);
             }
-            let drafter = Drafter { config: &self.means.config, outside: &self.means.outside };
+            let Means { config, outside, lease, .. } = &self.means;
+            let drafter = Drafter { config, outside, lease: *lease };
             drafter.draft(message.id, &message.document).map(Some)
         });
         let Message { id, arriving, store, .. } = *message;

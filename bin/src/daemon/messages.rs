@@ -11,7 +11,7 @@ use smtpd_queue::delivery::Kind;
 use smtpd_queue::id::{EnvelopeId, MessageId};
 use smtpd_queue::request::Refusal;
 use smtpd_queue::scheduler::{Action, InFlight, Input};
-use smtpd_queue::{request, store};
+use smtpd_queue::{lease, request};
 use smtpd_reactor::ConnId;
 
 /// Who waits for a message to be committed.
@@ -79,7 +79,7 @@ pub struct Shown {
 /// What the store's thread is told.
 pub enum Errand {
     /// To be answered to the scheduler.
-    Request(store::Request),
+    Request(lease::Request),
     /// The end: close the index, which reflects the journal up to this sequence number.
     Close(u64),
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use smtpd_queue::delivery::Kind;
 use smtpd_queue::id::{EnvelopeId, MessageId};
-use smtpd_queue::store;
+use smtpd_queue::lease;
 use smtpd_queue::verify::Verified;
 use smtpd_reactor::{self as reactor, Stats};
 
@@ -66,7 +66,7 @@ impl Commands {
         Ok(())
     }
 
-    fn ask_store(&self, request: store::Request) -> Result<(), String> {
+    fn ask_store(&self, request: lease::Request) -> Result<(), String> {
         self.wait_for_queue()?;
         let sent = self.store.send(Errand::Request(request));
         sent.map_err(|_| "the daemon is ending".to_owned())
@@ -141,7 +141,7 @@ impl Operator for Commands {
     ) -> Result<Vec<QueueEntry>, String> {
         self.wait_for_queue()?;
         let in_flight = self.shown()?.in_flight;
-        listing::page(&self.reading.reader, &in_flight, after, message, limit)
+        listing::page(&*self.reading.reader, &in_flight, after, message, limit)
     }
 
     fn order(
@@ -151,7 +151,7 @@ impl Operator for Commands {
         after: Option<EnvelopeId>,
     ) -> Result<Step, String> {
         self.wait_for_queue()?;
-        orders::step(&self.reading.reader, &self.scheduler, (action, selection), after)
+        orders::step(&*self.reading.reader, &self.scheduler, (action, selection), after)
     }
 
     fn message(
@@ -183,11 +183,11 @@ impl Operator for Commands {
     }
 
     fn rebuild(&mut self) -> Result<(), String> {
-        self.ask_store(store::Request::Rebuild)
+        self.ask_store(lease::Request::Rebuild)
     }
 
     fn discover(&mut self, id: MessageId) -> Result<(), String> {
-        self.ask_store(store::Request::Discover(vec![id]))
+        self.ask_store(lease::Request::Discover(vec![id]))
     }
 
     fn import(&mut self, from: u64, piece: Piece) -> Result<Progress, String> {

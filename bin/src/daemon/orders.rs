@@ -5,8 +5,8 @@
 use std::sync::mpsc::{self, Sender};
 use std::time::{Duration, Instant};
 
+use smtpd_queue::backend::Reads;
 use smtpd_queue::id::EnvelopeId;
-use smtpd_queue::reader::Reader;
 
 use super::messages::Message;
 use crate::control::order::{Action, Selection, Step};
@@ -36,7 +36,7 @@ struct Portion {
 /// # Errors
 /// In words for an administrator. What was handed over before may be done.
 pub fn step(
-    reader: &Reader,
+    reader: &dyn Reads,
     scheduler: &Sender<Message>,
     (action, selection): (Action, &Selection),
     after: Option<EnvelopeId>,
@@ -70,7 +70,7 @@ fn hand_over(
 
 /// Looks through the queue from behind `after` until there is a portion, or for a while.
 fn look(
-    reader: &Reader,
+    reader: &dyn Reads,
     selection: &Selection,
     after: Option<EnvelopeId>,
 ) -> Result<Portion, String> {

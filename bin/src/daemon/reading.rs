@@ -6,9 +6,11 @@
 //! waits for the part before to be read once more.
 
 use std::io::{self, Read};
+use std::sync::Arc;
 
+use smtpd_queue::backend::Reads;
 use smtpd_queue::id::{EnvelopeId, MessageId};
-use smtpd_queue::reader::{ContentReader, Reader};
+use smtpd_queue::reader::ContentReader;
 
 use crate::control::limits;
 use crate::transfer::document::Document;
@@ -19,7 +21,7 @@ const OPEN: usize = 4;
 /// Reads the queue for the control socket.
 pub struct Reading {
     /// The queue.
-    pub reader: Reader,
+    pub reader: Arc<dyn Reads>,
     /// The last one used is the last.
     open: Vec<Open>,
 }
@@ -33,7 +35,7 @@ struct Open {
 
 impl Reading {
     /// Begins without anything open.
-    pub fn new(reader: Reader) -> Reading {
+    pub fn new(reader: Arc<dyn Reads>) -> Reading {
         Reading { reader, open: Vec::new() }
     }
 

@@ -9,10 +9,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use smtpd_engine::time::Time;
+use smtpd_queue::backend::Leases;
 use smtpd_queue::bounce::Notice;
 use smtpd_queue::delivery::{Batch, Kind};
 use smtpd_queue::scheduler::{self, Clock, Input, OrderId, Output, Scheduler};
-use smtpd_queue::store::Store;
 
 use super::clock::wall;
 use super::messages::{Errand, Message, Order, Request, Shown};
@@ -199,7 +199,7 @@ impl Shell {
 /// # Errors
 /// When the system starts no more threads.
 pub fn start_store(
-    open: impl FnOnce() -> Option<Store> + Send + 'static,
+    open: impl FnOnce() -> Option<Box<dyn Leases>> + Send + 'static,
     errands: Receiver<Errand>,
     scheduler: Sender<Message>,
 ) -> io::Result<JoinHandle<()>> {

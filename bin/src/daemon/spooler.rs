@@ -7,12 +7,13 @@
 //! ([`Backlog`]), and TCP holds the peers.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
 
+use smtpd_queue::backend::Contents;
 use smtpd_queue::id::MessageId;
 use smtpd_queue::request::{Accept, Refusal};
-use smtpd_queue::spool::Spool;
 
 use super::messages::{Asker, Backlog};
 use super::threads;
@@ -48,14 +49,14 @@ impl<C: Copy + Send + 'static> Spooler<C> {
     /// # Errors
     /// When the system starts no more threads.
     pub fn start(
-        spool: &Spool,
+        contents: &Arc<dyn Contents>,
         listener: &impl Listener<C>,
     ) -> io::Result<(Spooler<C>, Vec<JoinHandle<()>>)> {
         let mut writers = Vec::new();
         let mut handles = Vec::new();
         for n in 0..WRITERS {
             let (sender, orders) = mpsc::channel();
-            let (writer, listener) = (ContentWriter::new(spool.clone()), listener.clone());
+            let (writer, listener) = (ContentWriter::new(contents.clone()), listener.clone());
             handles.push(threads::start(&format!("content{n}"), move || {
                 write(writer, &listener, orders);
             })?);

@@ -17,16 +17,16 @@ use smtpd_config::Config;
 use smtpd_engine::limits;
 use smtpd_engine::reply::Reply;
 use smtpd_engine::server::Report;
+use smtpd_queue::backend::journal::Journal;
+use smtpd_queue::backend::{Backend, Sides};
 use smtpd_queue::budget::Budget;
-use smtpd_queue::commit::{self, Commit};
+use smtpd_queue::commit;
 use smtpd_queue::delivery::{Batch, Kind};
 use smtpd_queue::disk::{Disk, RealDisk};
 use smtpd_queue::lock::Lock;
 use smtpd_queue::maildir::Maildirs;
-use smtpd_queue::recovery::{Recovered, Recovery};
 use smtpd_queue::request::{Accept, Refusal};
 use smtpd_queue::scheduler::{Input, Scheduler};
-use smtpd_queue::store::{self, Store};
 use smtpd_reactor::{ConnId, Inbox, Limits, Listener, Reactor};
 
 use super::bounces::{self, Bouncer};
@@ -62,10 +62,6 @@ const SESSIONS: usize = 50_000;
 /// the control socket's users.
 const OTHER_FILES: u64 = 512;
 
-/// How long opening the index may take before the queue goes on without one. A good one takes
-/// milliseconds.
-const INDEX: Duration = Duration::from_secs(20);
-
 /// How long the end waits for the index to be closed; the next start builds it anew otherwise.
 const CLOSING: Duration = Duration::from_secs(10);
 
@@ -95,8 +91,8 @@ pub fn daemon(options: &Options, config: Config, machine: &Machine) -> Result<()
     let sessions = session_limits(&config);
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let opening = commit::Options { codec, ..commit::Options::new(random()) };
-    let opened = Commit::open(disk.clone(), &queue, &opening)
-        .map_err(|error| format!("queue: {}", system_text(&error)))?;
+    let journal = Journal { disk: disk.clone(), dir: queue.clone(), options: opening };
+    let sides = journal.open().map_err(|error| format!("queue: {}", system_text(&error)))?;
     let signals = Signals::block().map_err(|error| format!("signals: {error}"))?;
     if options.mode == Mode::Daemon {
         sys::daemonise().map_err(|error| format!("daemon: {error}"))?;
@@ -104,7 +100,7 @@ pub fn daemon(options: &Options, config: Config, machine: &Machine) -> Result<()
     let log = log::start(destination(options.mode), options.verbose, options.topics)
         .map_err(|error| format!("log: {error}"))?;
     life::starting();
-    let parts = Parts { config, queue, disk, opened, listeners, control, sessions };
+    let parts = Parts { config, directory: queue, disk, sides, listeners, control, sessions };
     let running = parts.start(options).map_err(|error| {
         let text = format!("start: {}", system_text(&error));
         ::log::error!("fatal: {text}");
@@ -208,9 +204,9 @@ fn random() -> u128 {
 /// All there is before the first thread starts.
 struct Parts {
     config: Arc<Config>,
-    queue: PathBuf,
+    directory: PathBuf,
     disk: Arc<dyn Disk>,
-    opened: commit::Opened,
+    sides: Sides<Asker<ConnId>>,
     listeners: Vec<(Gate, Listener)>,
     control: Socket,
     sessions: Limits,
@@ -239,9 +235,9 @@ struct Running {
 
 impl Parts {
     fn start(self, options: &Options) -> io::Result<Running> {
-        let Parts { config, queue, disk, opened, listeners, control, sessions } = self;
+        let Parts { config, directory, disk, sides, listeners, control, sessions } = self;
         let (gates, listeners): (Vec<_>, Vec<_>) = listeners.into_iter().unzip();
-        let commit::Opened { commit, recovery, ids, reader, spool, filler } = opened;
+        let Sides { commit, leases, reader, contents, ids, epoch, helper } = sides;
         let inbox = Inbox::new()?;
         let reactor = inbox.sender();
         let (to_commit, orders) = mpsc::channel();
@@ -251,7 +247,7 @@ impl Parts {
 
         // The queue.
         let content = Content { reactor: reactor.clone(), commit: to_commit.clone() };
-        let (spooler, _) = Spooler::start(&spool, &content)?;
+        let (spooler, _) = Spooler::start(&contents, &content)?;
         let committed = committer::Listeners {
             reactor: reactor.clone(),
             scheduler: to_scheduler.clone(),
@@ -259,13 +255,13 @@ impl Parts {
             spooler: spooler.clone(),
             pressed: pressed.clone(),
         };
-        let commit = committer::start(commit, filler, orders, committed)?;
+        let commit = committer::start(commit, helper, orders, committed)?;
 
         // Delivery.
         let memory = Remembered::default();
         let users = Lookups::new(memory.clone());
         let bounds = bounds::options(&config);
-        let mut schedule = Scheduler::new(bounds, reader.destinations());
+        let mut schedule = Scheduler::new(bounds, reader.destinations(), epoch);
         bounds::limit_domains(&config, &mut schedule);
         for system in &options.paused {
             match system {
@@ -311,10 +307,11 @@ impl Parts {
             config: config.clone(),
             outside: users.clone(),
             reader: reader.clone(),
+            lease: epoch,
             ids: ids.clone(),
             spooler: spooler.clone(),
             commit: to_commit.clone(),
-            directory: queue.clone(),
+            directory,
         };
         let channels = Channels { commit: to_commit.clone(), whole: Vec::new(), spooler, lookup };
         let budget = Budget::new(limits::CONTENT_MEMORY);
@@ -334,16 +331,10 @@ impl Parts {
             }
         })?;
         // Last, as reading the journal takes the processor from the first peers.
-        let (index, beside, has_failed) = (queue.join("index"), reader.clone(), failed.clone());
-        let open_store = move || {
-            let recovered = recover(recovery).map_err(|error| {
-                give_up("queue", &error, &has_failed);
-            });
-            let Recovered { sequence, live, .. } = recovered.ok()?;
-            let options = store::Options { dir: &index, limit: INDEX, sequence, live };
-            Some(Store::open(options, beside))
-        };
-        let store = scheduling::start_store(open_store, errands, to_scheduler.clone())?;
+        let has_failed = failed.clone();
+        let open_leases =
+            move || leases().map_err(|error| give_up("queue", &error, &has_failed)).ok();
+        let store = scheduling::start_store(open_leases, errands, to_scheduler.clone())?;
 
         let control = control.serve(Box::new(Commands {
             scheduler: to_scheduler.clone(),
@@ -364,20 +355,6 @@ impl Parts {
             store: (to_store, store),
         })
     }
-}
-
-/// Reads what was in the queue before.
-fn recover(recovery: Recovery) -> io::Result<Recovered> {
-    let start = Instant::now();
-    let recovered = recovery.run()?;
-    for finding in &recovered.findings {
-        ::log::warn!("warn: queue: {finding}");
-    }
-    if !recovered.live.is_empty() {
-        let (messages, seconds) = (recovered.live.len(), start.elapsed().as_secs_f32());
-        ::log::info!("info: queue: {messages} messages found in {seconds:.1} s");
-    }
-    Ok(recovered)
 }
 
 impl Running {

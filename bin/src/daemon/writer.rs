@@ -6,10 +6,11 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::sync::Arc;
 
+use smtpd_queue::backend::{Contents, Writing};
 use smtpd_queue::id::MessageId;
 use smtpd_queue::request::{Accept, Body, Refusal};
-use smtpd_queue::spool::{Spool, Writer};
 
 use super::messages::{Asker, Backlog};
 
@@ -44,18 +45,18 @@ pub enum Done<C> {
 
 /// See the module.
 pub struct ContentWriter {
-    spool: Spool,
+    contents: Arc<dyn Contents>,
     open: HashMap<MessageId, State>,
 }
 
 /// A message's file, or why there is none.
-type State = Result<Writer, io::Error>;
+type State = Result<Box<dyn Writing>, io::Error>;
 
 impl ContentWriter {
-    /// A writer of content files of that spool.
+    /// A writer of these contents.
     #[must_use]
-    pub fn new(spool: Spool) -> ContentWriter {
-        ContentWriter { spool, open: HashMap::new() }
+    pub fn new(contents: Arc<dyn Contents>) -> ContentWriter {
+        ContentWriter { contents, open: HashMap::new() }
     }
 
     /// Carries out an order.
@@ -78,7 +79,7 @@ impl ContentWriter {
     }
 
     fn write(&mut self, message: MessageId, octets: &[u8]) {
-        let state = self.open.entry(message).or_insert_with(|| self.spool.begin(message));
+        let state = self.open.entry(message).or_insert_with(|| self.contents.begin(message));
         if let Ok(writer) = state
             && let Err(error) = writer.write(octets)
         {
@@ -90,9 +91,9 @@ impl ContentWriter {
 
     fn finish<C>(&mut self, mut accept: Accept<Asker<C>>) -> Done<C> {
         let message = accept.message.id;
-        let state = self.open.remove(&message).unwrap_or_else(|| self.spool.begin(message));
+        let state = self.open.remove(&message).unwrap_or_else(|| self.contents.begin(message));
         let finished = state.and_then(|writer| {
-            let finished = self.spool.finish(writer);
+            let finished = writer.finish();
             finished.inspect_err(|_| self.remove(message))
         });
         match finished {
@@ -108,7 +109,7 @@ impl ContentWriter {
     }
 
     fn remove(&self, message: MessageId) {
-        if let Err(error) = self.spool.remove(message) {
+        if let Err(error) = self.contents.remove(message) {
             log::warn!("warn: queue: content of {message} cannot be removed: {error}");
         }
     }
@@ -117,7 +118,6 @@ impl ContentWriter {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
-    use std::sync::Arc;
 
     use smtpd_queue::commit::{Commit, Options};
     use smtpd_queue::disk::Disk;
@@ -132,8 +132,8 @@ mod tests {
         let opened = Commit::open(Arc::new(disk.clone()), root, &Options::new(1)).unwrap();
         let id = opened.ids.take().unwrap();
         let path = root.join("content").join(id.to_string());
-        let mut first = ContentWriter::new(opened.spool.clone());
-        let mut second = ContentWriter::new(opened.spool);
+        let mut first = ContentWriter::new(Arc::new(opened.spool.clone()));
+        let mut second = ContentWriter::new(Arc::new(opened.spool));
         let backlog = Backlog::new(Total::default());
         let piece = |octets: &[u8]| {
             backlog.add(octets.len());

@@ -7,9 +7,10 @@ use std::collections::HashSet;
 use std::time::SystemTime;
 
 use smtpd_config::{Config, Outside};
+use smtpd_queue::backend::Reads;
 use smtpd_queue::envelope::{Agent, Due, Envelope, Message, Outcome, Source, State, Verdict};
 use smtpd_queue::id::{EnvelopeId, Ids, MessageId};
-use smtpd_queue::reader::Reader;
+use smtpd_queue::lease::Epoch;
 
 use super::document::{Document, Part};
 use crate::daemon::intake::NO_NAME;
@@ -26,7 +27,7 @@ const LOCAL: &str = "localhost";
 ///
 /// # Errors
 /// In words for an administrator.
-pub fn id(document: &Document, reader: &Reader, ids: &Ids) -> Result<Option<MessageId>, String> {
+pub fn id(document: &Document, reader: &dyn Reads, ids: &Ids) -> Result<Option<MessageId>, String> {
     if let Some(own) = document.message {
         let found = reader.message(own).map_err(|error| format!("{own}: {error}"))?;
         let Some(found) = found else { return Ok(Some(own)) };
@@ -44,6 +45,8 @@ pub struct Drafter<'a> {
     pub config: &'a Config,
     /// May be waited for.
     pub outside: &'a dyn Outside,
+    /// That of the opening whose commit side takes the messages.
+    pub lease: Epoch,
 }
 
 impl Drafter<'_> {
@@ -67,7 +70,8 @@ impl Drafter<'_> {
                 let envelope = Envelope { id: EnvelopeId::new(id, nth), ..envelope };
                 if state != State::new(message.ctime) {
                     let verdict = Verdict::Changed(state);
-                    causes.push(Outcome { envelope: envelope.id, at: now, verdict });
+                    let lease = self.lease;
+                    causes.push(Outcome { envelope: envelope.id, lease, at: now, verdict });
                 }
                 envelopes.push(envelope);
             }

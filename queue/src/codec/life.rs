@@ -97,7 +97,12 @@ impl Queue {
         let envelopes = message(number, 3).envelopes;
         let later = Verdict::Later { tries: 4, due: 99, error: SECRET.into() };
         for (envelope, verdict) in envelopes.iter().zip([Verdict::Delivered, later]) {
-            let outcome = Outcome { envelope: envelope.id, at: 5, verdict };
+            let outcome = Outcome {
+                envelope: envelope.id,
+                lease: self.opened.reader.epoch(),
+                at: 5,
+                verdict,
+            };
             self.request(Request::Outcome(outcome));
         }
     }
@@ -196,7 +201,8 @@ fn a_large_message_is_copied_with_all_it_has() {
         for number in 2..200 {
             queue.accept(number, false);
             for envelope in message(number, 3).envelopes {
-                let outcome = Outcome { envelope: envelope.id, at: 5, verdict: Verdict::Removed };
+                let (lease, verdict) = (queue.opened.reader.epoch(), Verdict::Removed);
+                let outcome = Outcome { envelope: envelope.id, lease, at: 5, verdict };
                 queue.request(Request::Outcome(outcome));
             }
         }

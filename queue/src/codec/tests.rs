@@ -98,7 +98,12 @@ fn an_outcome_is_sealed_too() {
         let mut group = Group::new(codec.clone());
         let error = "550 5.1.1 no such user here ".repeat(20);
         let verdict = Verdict::Held { tries: 1, error };
-        let outcome = Outcome { envelope: message(5, 3).envelopes[1].id, at: 7, verdict };
+        let outcome = Outcome {
+            envelope: message(5, 3).envelopes[1].id,
+            lease: Default::default(),
+            at: 7,
+            verdict,
+        };
         group.outcome(&outcome);
         let octets = group.complete(GENERATION, 1);
         let header = Header::decode(octets, GENERATION).unwrap();

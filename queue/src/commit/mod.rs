@@ -25,11 +25,12 @@ use crate::envelope::Outcome;
 use crate::group::{Group, Member, Stowed, TooLarge};
 use crate::id::{Ids, MessageId};
 use crate::journal::{Failure, Journal, Purpose, Start, Written};
+use crate::lease::{Epoch, fence};
 use crate::outline::Outline;
 use crate::reader::Reader;
 use crate::record::{self, DOT_LINES};
 use crate::recovery::{Layout, Recovered, Recovery, inspect, prepare};
-use crate::request::{Accept, Body, Content, Done, Refusal, Request, Stored};
+use crate::request::{Accept, Body, Content, Done, Refusal, Request};
 use crate::segment::Place;
 use crate::spares::{Filler, Spares};
 use crate::spool::Spool;
@@ -56,7 +57,8 @@ pub struct Options {
     /// the queue is empty.
     pub segment: u64,
     /// A number that nobody can guess, from which a new queue gets its key and the first of
-    /// its ids. One that exists has them already.
+    /// its ids. One that exists has them already. Another one each time: the
+    /// [epoch](crate::lease::Epoch) is made of it.
     pub random: u128,
     /// How records and content files are sealed.
     pub codec: Codec,
@@ -67,6 +69,11 @@ impl Options {
     /// encrypted.
     pub fn new(random: u128) -> Self {
         Self { segment: SEGMENT, random, codec: Codec::default() }
+    }
+
+    /// Under which a queue that is opened with this lends its envelopes.
+    pub(crate) fn epoch(&self) -> Epoch {
+        Epoch::new((self.random >> 64 ^ self.random) as u64)
     }
 }
 
@@ -177,7 +184,8 @@ impl Commit {
         let spool = Spool::new(disk.clone(), layout.content.clone(), codec.clone());
         let (journal_dir, keys) = (layout.journal.clone(), codec.keys().clone());
         let reader =
-            Reader::new(disk.clone(), journal_dir, key, table.clone(), spool.clone(), keys);
+            Reader::new(disk.clone(), journal_dir, key, table.clone(), spool.clone(), keys)
+                .of_epoch(options.epoch());
         let filler = Filler::new(spares.clone());
         let recovery = Recovery {
             disk: disk.clone(),
@@ -216,6 +224,7 @@ impl Commit {
     /// Writes one group and answers. What is left in `requests` was too much for one group and
     /// belongs to the next turn.
     pub fn turn<T>(&mut self, now: Time, requests: &mut Vec<Request<T>>, done: &mut Vec<Done<T>>) {
+        fence(self.reader.epoch(), requests, done);
         if now < self.retry || !self.mend(now, done) {
             return self.decline(requests, done);
         }
@@ -283,7 +292,7 @@ impl Commit {
                 }
                 Request::Accept(accept) => match self.encode(&accept, room) {
                     Ok(member) => gathered.accepts.push((accept, member)),
-                    Err(why) => refuse(accept, why, done),
+                    Err(why) => accept.refuse(why, done),
                 },
             }
         }
@@ -347,22 +356,6 @@ impl Reader {
     }
 }
 
-impl Content {
-    fn in_file(&self) -> bool {
-        matches!(self.body, Body::File(_))
-    }
-
-    /// Where it is once it is on disk. What is in memory stays there for the first delivery.
-    fn stored(self, message: MessageId) -> Stored {
-        let dot_lines = self.dot_lines;
-        let (octets, memory) = match self.body {
-            Body::Memory(buffer) => (buffer.len() as u64, Some(Arc::new(buffer))),
-            Body::File(file) => (file.octets, None),
-        };
-        Stored { message, octets, dot_lines, memory }
-    }
-}
-
 /// How many requests make one group: at least one, and no more than it has octets for.
 fn fitting<T>(requests: &[Request<T>]) -> usize {
     let mut octets = 0;
@@ -386,15 +379,6 @@ fn note<T>(table: &mut Table, outcome: Outcome, place: Place, done: &mut Vec<Don
     let effect = table.outcome(outcome.envelope, outcome.verdict.settles(), place);
     done.push(Done::Recorded(outcome));
     if effect == (Effect::Gone { in_file: true }) {
-        done.push(Done::Discard(message));
-    }
-}
-
-fn refuse<T>(accept: Accept<T>, why: Refusal, done: &mut Vec<Done<T>>) {
-    let message = accept.message.id;
-    done.push(Done::Refused { token: accept.token, message, why });
-    // What may still count after a crash must find its content.
-    if why != Refusal::Fatal && accept.content.in_file() {
         done.push(Done::Discard(message));
     }
 }

@@ -12,6 +12,7 @@ use crate::encode::tests::message;
 use crate::envelope::{Due, State, Verdict};
 use crate::id::EnvelopeId;
 use crate::recovery::Finding;
+use crate::request::Stored;
 use crate::segment;
 use crate::spares::{Filled, RESERVE};
 
@@ -33,6 +34,7 @@ struct Life {
 }
 
 const SEGMENT: u64 = 8192;
+const RANDOM: u128 = 0x1234_5678 << 96 | 99;
 
 fn root() -> PathBuf {
     "/q".into()
@@ -55,7 +57,7 @@ impl Queue {
 
     /// A queue in the first stage of its start.
     fn unread(disk: FaultDisk, segment: u64) -> (Self, Recovery) {
-        let options = Options { segment, ..Options::new(0x1234_5678 << 96 | 99) };
+        let options = Options { segment, ..Options::new(RANDOM) };
         let opened = Commit::open(Arc::new(disk.clone()), &root(), &options).unwrap();
         let Opened { commit, recovery, ids, reader, spool, filler } = opened;
         let recovered =
@@ -131,7 +133,12 @@ fn accept(number: u32, text: &str) -> Request<u32> {
 }
 
 fn outcome(number: u32, recipient: u32, verdict: Verdict) -> Outcome {
-    Outcome { envelope: EnvelopeId::new(id(number), recipient), at: 500, verdict }
+    Outcome {
+        envelope: EnvelopeId::new(id(number), recipient),
+        lease: Options::new(RANDOM).epoch(),
+        at: 500,
+        verdict,
+    }
 }
 
 fn refusal(done: &[Done<u32>]) -> Option<Refusal> {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use smtpd_engine::time::Time;
 
-use super::{Commit, Gathered, note, refuse};
+use super::{Commit, Gathered, note};
 use crate::journal::Failure;
 use crate::request::{Done, Refusal, Request};
 
@@ -57,7 +57,7 @@ impl Commit {
             if why == Refusal::Fatal && accept.content.in_file() {
                 self.uncertain.push(accept.message.id);
             }
-            refuse(accept, why, done);
+            accept.refuse(why, done);
         }
     }
 
@@ -97,7 +97,7 @@ impl Commit {
     pub(super) fn decline<T>(&mut self, requests: &mut Vec<Request<T>>, done: &mut Vec<Done<T>>) {
         for request in requests.drain(..) {
             match request {
-                Request::Accept(accept) => refuse(accept, self.trouble.refusal, done),
+                Request::Accept(accept) => accept.refuse(self.trouble.refusal, done),
                 Request::Outcome(outcome) => self.owed.push(outcome),
             }
         }

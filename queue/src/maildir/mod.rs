@@ -30,10 +30,11 @@ use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::backend::Reads;
 use crate::delivery::{Attempt, Failure, Job};
 use crate::disk::{Disk, Entry, File};
 use crate::id::EnvelopeId;
-use crate::reader::{ContentReader, Reader};
+use crate::reader::ContentReader;
 use crate::request::Stored;
 
 use folder::Folders;
@@ -45,7 +46,7 @@ const PIECE: usize = 256 << 10;
 /// Delivers batches into Maildirs. A worker has one of its own.
 pub struct Maildirs {
     disk: Arc<dyn Disk>,
-    reader: Reader,
+    reader: Arc<dyn Reads>,
     /// The last part of the names.
     host: String,
     folders: Folders,
@@ -76,7 +77,7 @@ type Current = HashMap<PathBuf, Vec<Entry>>;
 
 impl Maildirs {
     /// Delivers what `reader` reads, under names that end with this host's name.
-    pub fn new(disk: Arc<dyn Disk>, reader: Reader, host: &str) -> Self {
+    pub fn new(disk: Arc<dyn Disk>, reader: Arc<dyn Reads>, host: &str) -> Self {
         // As Maildir names have what may not stand in them, or means something there.
         let host = host.replace('/', "\\057").replace(':', "\\072");
         let stored = vec![0; PIECE];
@@ -172,7 +173,7 @@ impl Maildirs {
         let mut at = 0;
         self.octets.clear();
         self.octets.extend(trace_lines(&job.message.sender, dest));
-        let mut content = match Content::open(&self.reader, &job.content) {
+        let mut content = match Content::open(&*self.reader, &job.content) {
             Ok(content) => content,
             Err(error) => return Ok(Some(damaged(&error))),
         };
@@ -252,7 +253,7 @@ enum Content<'a> {
 }
 
 impl<'a> Content<'a> {
-    fn open(reader: &Reader, stored: &'a Stored) -> io::Result<Self> {
+    fn open(reader: &dyn Reads, stored: &'a Stored) -> io::Result<Self> {
         Ok(match &stored.memory {
             Some(memory) => Self::InMemory(memory),
             None => Self::OnDisk(reader.open(stored)?),

@@ -20,9 +20,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::memory::{Entry, Phase};
 use super::{Clock, Output, Scheduler};
-use crate::envelope::{Due, Outcome, State, Verdict};
+use crate::envelope::{Due, State, Verdict};
 use crate::id::EnvelopeId;
-use crate::store::{Lent, Request};
+use crate::lease::{Lent, Request};
 
 /// What is ordered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -215,7 +215,7 @@ impl Scheduler {
             self.memory.set_state(id, state.clone());
         }
         self.memory.set_phase(id, Phase::Obeying);
-        outputs.push(Output::Record(Outcome { envelope: id, at: now.unix, verdict }));
+        outputs.push(Output::Record(self.outcome(id, now, verdict)));
         true
     }
 

@@ -48,9 +48,9 @@ use crate::destination::Destinations;
 use crate::envelope::{Due, Message, Outcome, State, Verdict};
 use crate::id::{EnvelopeId, MessageId};
 use crate::lanes::{BatchId, Lanes, Limits, Share};
+use crate::lease::{Answer, Epoch, Lent, Request};
 use crate::request::Stored;
 use crate::schedule;
-use crate::store::{Answer, Lent, Request};
 use crate::waiting::{Change, Claim, Place};
 
 use administer::Orders;
@@ -68,6 +68,8 @@ pub enum Input {
     Finished(Report),
     /// An outcome is on disk.
     Recorded(Outcome),
+    /// The outcome is void, and so is the lease: somebody else has the envelope.
+    Void(EnvelopeId),
     /// The message was damaged on disk and has left the queue.
     Damaged(MessageId),
     /// No report could be made about these envelopes of an [`Output::Bounce`] for now.
@@ -118,6 +120,8 @@ pub struct Scheduler {
     reports: Reports,
     agents: [Agent; 2],
     next_batch: BatchId,
+    /// Names what is accepted and lent here.
+    epoch: Epoch,
     /// The clocks of the last turn.
     last: Option<Clock>,
 }
@@ -156,8 +160,8 @@ impl Agent {
 
 impl Scheduler {
     /// A scheduler with nothing in memory. What waits in the store is asked for by the first
-    /// turn.
-    pub fn new(options: Options, destinations: Destinations) -> Self {
+    /// turn. All that it hears of is lent under this epoch.
+    pub fn new(options: Options, destinations: Destinations, epoch: Epoch) -> Self {
         Self {
             options,
             destinations,
@@ -166,6 +170,7 @@ impl Scheduler {
             reports: Reports::default(),
             agents: [Agent::new(options.mda), Agent::new(options.mta)],
             next_batch: 0,
+            epoch,
             last: None,
         }
     }
@@ -184,6 +189,7 @@ impl Scheduler {
                 Input::Accepted(message, content) => self.accepted(message, content, outputs),
                 Input::Finished(report) => self.finished(report, now, outputs),
                 Input::Recorded(outcome) => self.recorded(outcome, now, outputs),
+                Input::Void(id) => self.forget(id, outputs),
                 Input::Damaged(message) => self.damaged(message, outputs),
                 Input::Unsent(ids) => self.unsent(ids, now, outputs),
                 Input::Store(answer) => self.answered(answer, now, outputs),
@@ -323,7 +329,7 @@ impl Scheduler {
             Attempt::Delivered => {
                 self.memory.set_phase(id, Phase::Recording);
                 let verdict = Verdict::Delivered;
-                outputs.push(Output::Record(Outcome { envelope: id, at: now.unix, verdict }));
+                outputs.push(Output::Record(self.outcome(id, now, verdict)));
             }
             Attempt::Held(why) => self.hold(id, why, now, outputs),
             Attempt::Failed(failure) => self.give_up(id, failure, now),
@@ -388,6 +394,7 @@ impl Scheduler {
                     self.agent_mut(place.kind).note_in_store(due);
                 }
             }
+            Answer::Void(id) => self.forget(id, outputs),
             Answer::Filled { kind, due } => self.agent_mut(kind).note_in_store(due),
             Answer::Lent { kind, envelopes, next, passed_over } => {
                 let agent = self.agent_mut(kind);
@@ -452,7 +459,7 @@ impl Scheduler {
         let place = Place { envelope: id, kind: *kind, lane: *lane, due: state.next_try() };
         self.memory.drop_content(id);
         self.memory.set_phase(id, Phase::Leaving);
-        outputs.push(Output::Store(Request::Change(Change::Put(place))));
+        outputs.push(Output::Store(Request::Change(Change::Put(place), self.epoch)));
     }
 
     fn forget(&mut self, id: EnvelopeId, outputs: &mut Vec<Output>) {
@@ -465,7 +472,7 @@ impl Scheduler {
         self.forget_report(id);
         // One that is leaving is in the store as soon as the store gets that far.
         if entry.in_store || phase == Phase::Leaving {
-            outputs.push(Output::Store(Request::Change(Change::Remove(id))));
+            outputs.push(Output::Store(Request::Change(Change::Remove(id), self.epoch)));
         }
     }
 
@@ -536,6 +543,10 @@ impl Scheduler {
         for agent in &mut self.agents {
             agent.next_in_store = agent.next_in_store.map(|next| next.min(now.unix));
         }
+    }
+
+    fn outcome(&self, envelope: EnvelopeId, now: Clock, verdict: Verdict) -> Outcome {
+        Outcome { envelope, lease: self.epoch, at: now.unix, verdict }
     }
 
     fn agent(&self, kind: Kind) -> &Agent {

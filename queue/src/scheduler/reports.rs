@@ -21,7 +21,7 @@ use super::memory::{Entry, Phase};
 use super::{Clock, Output, Scheduler};
 use crate::bounce::{self, About, Kind, Notice};
 use crate::delivery::{self, Failure, envelope};
-use crate::envelope::{Due, Outcome, State, Verdict};
+use crate::envelope::{Due, State, Verdict};
 use crate::id::{EnvelopeId, MessageId};
 use crate::schedule;
 
@@ -153,14 +153,14 @@ impl Scheduler {
             Due::Held => Verdict::Held { tries, error: state.error },
         };
         self.memory.set_phase(id, Phase::Recording);
-        outputs.push(Output::Record(Outcome { envelope: id, at: now.unix, verdict }));
+        outputs.push(Output::Record(self.outcome(id, now, verdict)));
     }
 
     fn tell(&mut self, id: EnvelopeId, kind: Kind, verdict: Verdict, failure: Failure, now: Clock) {
         self.memory.set_phase(id, Phase::Recording);
         self.reports.touched.push(id.message());
         self.reports.open.insert(id, (kind, failure.clone()));
-        let outcome = Outcome { envelope: id, at: now.unix, verdict };
+        let outcome = self.outcome(id, now, verdict);
         let about = About { outcome, failure };
         let key = (id.message(), kind);
         match self.reports.gathered.entry(key) {

@@ -68,7 +68,7 @@ struct Bench {
 impl Bench {
     fn new(options: Options) -> Self {
         let now = Clock { unix: START, mono: Time::from_micros(77 * S) };
-        let scheduler = Scheduler::new(options, Destinations::new(5));
+        let scheduler = Scheduler::new(options, Destinations::new(5), Epoch::new(3));
         let mut bench = Self { scheduler, now, messages: HashMap::new() };
         let outputs = bench.turn([]);
         let claims = |output: &Output| matches!(output, Output::Store(Request::Claim(_)));
@@ -127,7 +127,7 @@ fn batch(outputs: &[Output]) -> &Batch {
 
 fn put(outputs: &[Output]) -> Place {
     match outputs {
-        [Output::Store(Request::Change(Change::Put(place)))] => *place,
+        [Output::Store(Request::Change(Change::Put(place), _))] => *place,
         other => panic!("not one put: {other:?}"),
     }
 }

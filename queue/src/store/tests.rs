@@ -1,12 +1,14 @@
 //! The store between a journal on a disk in memory and a test in the place of the scheduler.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use smtpd_engine::time::Time;
 
 use super::*;
 use crate::budget::Budget;
 use crate::commit::{self, Commit};
+use crate::delivery::Kind;
 use crate::disk::fault::FaultDisk;
 use crate::envelope::{Outcome, Verdict};
 use crate::index::tests::Dir;
@@ -15,6 +17,7 @@ use crate::request::{self, Accept, Body, Content};
 use crate::scheduler::tests::message;
 
 const START: u64 = 1_700_000_000_000_000;
+const RANDOM: u128 = 3 << 96 | 9;
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// A queue of three messages for bob and one for a user and a domain.
@@ -27,7 +30,7 @@ impl Queue {
     fn new() -> Self {
         let root = PathBuf::from("/q");
         let disk = FaultDisk::new(&root);
-        let options = commit::Options::new(3 << 96 | 9);
+        let options = commit::Options::new(RANDOM);
         let opened = Commit::open(Arc::new(disk.clone()), &root, &options).unwrap();
         let mut queue = Self { disk, opened };
         for (number, to) in [(1, &["bob"][..]), (2, &["bob"]), (3, &["bob"]), (4, &["jo", "a.net"])]
@@ -55,7 +58,8 @@ impl Queue {
     }
 
     fn record(&mut self, envelope: EnvelopeId, verdict: Verdict) {
-        self.turn(request::Request::Outcome(Outcome { envelope, at: START, verdict }));
+        let lease = self.opened.reader.epoch();
+        self.turn(request::Request::Outcome(Outcome { envelope, lease, at: START, verdict }));
     }
 
     fn live(&self) -> Vec<MessageId> {
@@ -112,7 +116,15 @@ fn ids(lent: &[Lent]) -> Vec<EnvelopeId> {
 
 fn put(envelope: EnvelopeId, due: u64) -> Request {
     let place = Place { envelope, kind: Kind::Mda, lane: 1, due: Due::At(due) };
-    Request::Change(Change::Put(place))
+    change(Change::Put(place))
+}
+
+fn remove(envelope: EnvelopeId) -> Request {
+    change(Change::Remove(envelope))
+}
+
+fn change(change: Change) -> Request {
+    Request::Change(change, commit::Options::new(RANDOM).epoch())
 }
 
 #[test]
@@ -160,7 +172,7 @@ fn what_is_fetched_is_lent_whether_it_is_due_or_not() {
     queue.record(id(2, 0), Verdict::Held { tries: 1, error: "loop".into() });
     queue.record(id(3, 0), Verdict::Delivered);
     let held = Place { envelope: id(2, 0), kind: Kind::Mda, lane: 1, due: Due::Held };
-    turn(&mut store, [Request::Change(Change::Put(held)), put(id(4, 0), START + 99)]);
+    turn(&mut store, [change(Change::Put(held)), put(id(4, 0), START + 99)]);
     let all = vec![id(1, 0), id(2, 0), id(3, 0), id(4, 0), id(4, 1), id(9, 0)];
     let mut fetch = || match turn(&mut store, [Request::Fetch(all.clone())]).pop() {
         Some(Answer::Fetched { envelopes, absent }) => (ids(&envelopes), absent),
@@ -267,7 +279,7 @@ fn what_happens_while_a_room_is_filled_counts() {
                     put_back.insert(id);
                 }
                 // It was put into the store and taken out again.
-                _ => requests.extend([put(id, START + 9), Request::Change(Change::Remove(id))]),
+                _ => requests.extend([put(id, START + 9), remove(id)]),
             }
         }
     }

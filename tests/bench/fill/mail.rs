@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use smtpd_engine::address::{Mailbox, ReversePath};
 use smtpd_queue::envelope::{Agent, Envelope, Message, Outcome, Source, Verdict};
 use smtpd_queue::id::{EnvelopeId, MessageId};
+use smtpd_queue::lease::Epoch;
 use smtpd_tests::rng::Rng;
 
 use crate::options::{Options, When};
@@ -97,7 +98,7 @@ impl<'a> Mail<'a> {
     }
 
     /// What the first attempt left of each envelope; nothing when there was none.
-    pub fn attempts(&mut self, message: &Message) -> Vec<Outcome> {
+    pub fn attempts(&mut self, message: &Message, lease: Epoch) -> Vec<Outcome> {
         let mut outcomes = Vec::new();
         for envelope in &message.envelopes {
             let within = |rng: &mut Rng, time: u64| rng.next_u64() % time;
@@ -106,7 +107,7 @@ impl<'a> Mail<'a> {
                 When::Now => continue,
                 When::Held => {
                     let verdict = Verdict::Held { tries: 1, error };
-                    outcomes.push(Outcome { envelope: envelope.id, at: self.now, verdict });
+                    outcomes.push(Outcome { envelope: envelope.id, lease, at: self.now, verdict });
                     continue;
                 }
                 When::Near => within(&mut self.rng, 10 * MINUTE),
@@ -115,7 +116,7 @@ impl<'a> Mail<'a> {
                 When::Far => 6 * HOUR + within(&mut self.rng, 17 * HOUR),
             };
             let verdict = Verdict::Later { tries: 1, due: self.now + due, error };
-            outcomes.push(Outcome { envelope: envelope.id, at: self.now, verdict });
+            outcomes.push(Outcome { envelope: envelope.id, lease, at: self.now, verdict });
         }
         outcomes
     }
@@ -168,7 +169,7 @@ mod tests {
             let mut mail = Mail::new(&options);
             for number in 1..1000 {
                 let message = mail.message(MessageId::from_u32(number).unwrap());
-                for outcome in mail.attempts(&message) {
+                for outcome in mail.attempts(&message, Epoch::default()) {
                     let Verdict::Later { due, .. } = outcome.verdict else { panic!("{outcome:?}") };
                     assert!(due >= mail.now && !from_another_clock(due, mail.now));
                 }

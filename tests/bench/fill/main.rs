@@ -63,7 +63,8 @@ fn fill(options: &Options) -> io::Result<()> {
     let half = || u128::from(RandomState::new().build_hasher().finish());
     let random = half() << 64 | half();
     let opened = Commit::open(Arc::new(RealDisk), &options.dir, &commit::Options::new(random))?;
-    let Opened { mut commit, ids, spool, .. } = opened;
+    let Opened { mut commit, ids, reader, spool, .. } = opened;
+    let lease = reader.epoch();
     let budget = Budget::new(usize::MAX);
     let mut mail = Mail::new(options);
     let mut octets = Vec::new();
@@ -90,9 +91,11 @@ fn fill(options: &Options) -> io::Result<()> {
             commit.turn(Time::default(), &mut requests, &mut done);
             for done in done.drain(..) {
                 match done {
-                    Done::Accepted { message, .. } => attempts.extend(mail.attempts(&message)),
+                    Done::Accepted { message, .. } => {
+                        attempts.extend(mail.attempts(&message, lease))
+                    }
                     Done::Refused { why, .. } => return Err(io::Error::other(why.to_string())),
-                    Done::Recorded(_) | Done::Discard(_) | Done::Damaged(_) => {}
+                    Done::Recorded(_) | Done::Void(_) | Done::Discard(_) | Done::Damaged(_) => {}
                 }
             }
         }

@@ -12,8 +12,9 @@ use smtpd_queue::delivery::Kind;
 use smtpd_queue::destination::Destinations;
 use smtpd_queue::disk::RealDisk;
 use smtpd_queue::envelope::Due;
+use smtpd_queue::lease::{Answer, Epoch, Lent, Request};
 use smtpd_queue::reader::Reader;
-use smtpd_queue::store::{self, Answer, Lent, Request, Store};
+use smtpd_queue::store::{self, Store};
 use smtpd_queue::waiting::{Change, Claim, Place};
 
 use crate::bench::Bench;
@@ -45,6 +46,7 @@ pub fn run(bench: &Bench<'_>, table: &mut Table) -> Result<(), String> {
     let mut churn = Churn {
         store: Store::open(options, reader.clone()),
         destinations: reader.destinations(),
+        epoch: reader.epoch(),
         disk: 0,
         claims: Vec::new(),
         puts: Vec::new(),
@@ -95,6 +97,7 @@ pub fn run(bench: &Bench<'_>, table: &mut Table) -> Result<(), String> {
 struct Churn {
     store: Store,
     destinations: Destinations,
+    epoch: Epoch,
     /// What the index took at the most.
     disk: u64,
     claims: Vec<Duration>,
@@ -129,7 +132,7 @@ impl Churn {
             let due = Due::At(now + 1 + spread.rotate_left(17) % (DAY - 1));
             let (kind, lane) = (Kind::Mta, self.destinations.lane(envelope));
             let place = Place { envelope: lent.id, kind, lane, due };
-            Some(Request::Change(Change::Put(place)))
+            Some(Request::Change(Change::Put(place), self.epoch))
         });
         let (_, took) = self.turn(changes.collect());
         self.puts.push(took);

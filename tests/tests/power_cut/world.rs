@@ -14,6 +14,7 @@ use smtpd_queue::disk::Disk;
 use smtpd_queue::disk::fault::FaultDisk;
 use smtpd_queue::envelope::{Agent, Envelope, Message, Outcome, Source, Verdict};
 use smtpd_queue::id::{EnvelopeId, Ids, MessageId};
+use smtpd_queue::lease::Epoch;
 use smtpd_queue::maildir::Maildirs;
 use smtpd_queue::reader::{Found, Reader};
 use smtpd_queue::recovery::{Finding, Recovery};
@@ -123,7 +124,7 @@ impl World {
 
     fn take(&mut self, queue: Queue) {
         let disk = Arc::new(self.disk.clone());
-        self.maildirs = Some(Maildirs::new(disk, queue.reader.clone(), HOST));
+        self.maildirs = Some(Maildirs::new(disk, Arc::new(queue.reader.clone()), HOST));
         self.queue = Some(queue);
     }
 
@@ -315,8 +316,13 @@ impl World {
 
     /// An outcome for the `nth` envelope of a message.
     pub fn outcome(&self, message: MessageId, nth: u32, verdict: Verdict) -> Outcome {
-        let at = self.now.as_micros();
-        Outcome { envelope: EnvelopeId::new(message, nth), at, verdict }
+        let (at, lease) = (self.now.as_micros(), self.lease());
+        Outcome { envelope: EnvelopeId::new(message, nth), lease, at, verdict }
+    }
+
+    /// Without a queue nothing comes of it.
+    fn lease(&self) -> Epoch {
+        self.queue.as_ref().map(|queue| queue.reader.epoch()).unwrap_or_default()
     }
 
     fn turn(&mut self, mut requests: Vec<Request<()>>) -> Vec<MessageId> {
@@ -347,6 +353,7 @@ impl World {
                     // As in the daemon, where a failure is a log line.
                     let _ = queue.spool.remove(id);
                 }
+                Done::Void(outcome) => panic!("nobody else has {}", outcome.envelope),
                 Done::Damaged(id) => panic!("{id} is said to be damaged"),
             }
         }
@@ -399,7 +406,8 @@ impl World {
                     Verdict::Held { tries: 1, error }
                 }
             };
-            outcomes.push(Outcome { envelope, at: self.now.as_micros(), verdict });
+            let (at, lease) = (self.now.as_micros(), self.lease());
+            outcomes.push(Outcome { envelope, lease, at, verdict });
         }
         self.record(outcomes);
     }

@@ -20,6 +20,7 @@ use smtpd::sys::Zone;
 use smtpd_config::Config;
 use smtpd_engine::server::{self, Answer, Peer as Address, Ticket};
 use smtpd_engine::time::Time;
+use smtpd_queue::backend::{Commits, Leases, Reads};
 use smtpd_queue::bounce::{Kind as Report, Notice};
 use smtpd_queue::budget::Budget;
 use smtpd_queue::commit::{Commit, Opened, Options};
@@ -27,13 +28,14 @@ use smtpd_queue::delivery::{Attempt, Batch, Kind};
 use smtpd_queue::disk::fault::FaultDisk;
 use smtpd_queue::envelope::{Agent, Due, Message, Verdict};
 use smtpd_queue::id::{EnvelopeId, MessageId};
+use smtpd_queue::lease;
 use smtpd_queue::maildir::Maildirs;
 use smtpd_queue::reader::{Found, Reader};
 use smtpd_queue::recovery::{Finding, Recovery};
 use smtpd_queue::request::{Body, Done, Refusal, Request, Stored};
 use smtpd_queue::scheduler::{self, Action, Clock, Input, OrderId, Output, Scheduler};
 use smtpd_queue::spares::Filler;
-use smtpd_queue::store::{self, Store};
+use smtpd_queue::store::Store;
 use smtpd_tests::rng::Rng;
 
 use crate::behind::{Behind, THREADS};
@@ -54,13 +56,13 @@ pub struct Server {
     /// That of the sessions, and that of the reports.
     pub budgets: [Budget; 2],
     /// None when it is closed.
-    commit: Option<Commit>,
+    commit: Option<Box<dyn Commits<Asker<u64>>>>,
     /// What was in the queue is not known yet.
-    recovery: Option<(Recovery, Box<Index>)>,
+    recovery: Option<(Recovery, Box<Index>, Reader)>,
     /// Whether the last run had come to an orderly end.
     pub clean: bool,
     stopping: bool,
-    reader: Reader,
+    reader: Arc<dyn Reads>,
     writers: [ContentWriter; THREADS],
     filler: Filler,
     intake: Intake<Behind, People>,
@@ -70,8 +72,8 @@ pub struct Server {
     /// Messages that wait while the scheduler is behind.
     held: Vec<Request<Asker<u64>>>,
     /// None until the queue has been read.
-    store: Option<Store>,
-    asked: Vec<store::Request>,
+    store: Option<Box<dyn Leases>>,
+    asked: Vec<lease::Request>,
     workers: [Worker<People>; THREADS],
     batches: Vec<Batch>,
     bouncer: Bouncer<People>,
@@ -102,6 +104,9 @@ impl Server {
         let options = Options { segment, ..Options::new(random) };
         let Opened { commit, recovery, ids, reader, spool, filler } =
             Commit::open(all.clone(), Path::new(SPOOL), &options)?;
+        let (journal, contents) = (reader.clone(), Arc::new(spool));
+        let epoch = reader.epoch();
+        let reader: Arc<dyn Reads> = Arc::new(reader);
         let budget = Budget::new(*rng.pick(&[600, 3 << 10, 300 << 10, 64 << 20]));
         let gates = config.listeners.iter();
         let gates =
@@ -119,18 +124,18 @@ impl Server {
         // All is found anew at every start, and again when the index breaks.
         let calls = if rng.one_in(2) { rng.below(60) } else { usize::MAX };
         let index = Box::new(Index::new(calls));
-        let mut scheduler = Scheduler::new(scheduling(rng), reader.destinations());
+        let mut scheduler = Scheduler::new(scheduling(rng), reader.destinations(), epoch);
         let seconds = *rng.pick(&[&[][..], &[5, 600], &[3600, 4000]]);
         scheduler.warn_at(seconds.iter().map(|age| Duration::from_secs(*age)).collect());
         Ok(Self {
             disk: disk.clone(),
             whims: whims.clone(),
             budgets: [budget, reports],
-            commit: Some(commit),
-            recovery: Some((recovery, index)),
+            commit: Some(Box::new(commit)),
+            recovery: Some((recovery, index, journal)),
             clean: false,
             stopping: false,
-            writers: [(); THREADS].map(|()| ContentWriter::new(spool.clone())),
+            writers: [(); THREADS].map(|()| ContentWriter::new(contents.clone())),
             filler,
             intake,
             connections: BTreeMap::new(),
@@ -320,7 +325,7 @@ impl Server {
         let Some(commit) = &mut self.commit else { return };
         let mut done = Vec::new();
         commit.tidy(clock.mono, &mut done);
-        if commit.wants_filling() {
+        if commit.wants_help() {
             // What is not made now is made later.
             let _ = self.filler.fill();
         }
@@ -375,6 +380,7 @@ impl Server {
                     note(|| format!("on record: {outcome:?}"));
                     self.inputs.push(Input::Recorded(outcome));
                 }
+                Done::Void(outcome) => panic!("nobody else has {}", outcome.envelope),
                 Done::Discard(id) => self.intake.backstage.remove(id),
                 Done::Damaged(id) => panic!("{id} is damaged, and the disk never lies"),
             }
@@ -507,7 +513,7 @@ impl Server {
     /// Reads what was in the queue, unless that was done. Errors are those of a disk without
     /// power.
     pub fn read(&mut self) -> io::Result<()> {
-        let Some((recovery, index)) = self.recovery.take() else { return Ok(()) };
+        let Some((recovery, index, journal)) = self.recovery.take() else { return Ok(()) };
         let recovered = recovery.run()?;
         let is_torn = |finding: &Finding| matches!(finding, Finding::Torn { .. });
         let torn = recovered.findings.iter().any(is_torn);
@@ -524,7 +530,7 @@ impl Server {
             assert!(usual || aside, "a power cut is no damage: {finding}");
         }
         self.clean = recovered.clean;
-        self.store = Some(Store::with(index, self.reader.clone(), recovered.live));
+        self.store = Some(Box::new(Store::with(index, journal, recovered.live)));
         Ok(())
     }
 
@@ -546,13 +552,14 @@ impl Server {
         store.turn(&mut self.asked, &mut answers);
         for answer in &answers {
             match answer {
-                store::Answer::Lent { envelopes, .. } => {
+                lease::Answer::Lent { envelopes, .. } => {
                     model.tally.claimed += envelopes.len() as u64;
                 }
-                store::Answer::Lost => model.tally.index_lost += 1,
-                store::Answer::Stored(_)
-                | store::Answer::Fetched { .. }
-                | store::Answer::Filled { .. } => {}
+                lease::Answer::Lost => model.tally.index_lost += 1,
+                lease::Answer::Stored(_)
+                | lease::Answer::Void(_)
+                | lease::Answer::Fetched { .. }
+                | lease::Answer::Filled { .. } => {}
             }
         }
         self.inputs.extend(answers.into_iter().map(Input::Store));

@@ -138,7 +138,8 @@ impl<'a> Writer<'a> {
             self.give_up(id);
             return Ok(Taken::Known);
         }
-        let drafter = Drafter { config: self.config, outside: self.outside };
+        let lease = self.reader.epoch();
+        let drafter = Drafter { config: self.config, outside: self.outside, lease };
         let drafted = drafter.draft(id, document);
         let (message, causes) = drafted.inspect_err(|_| self.give_up(id))?;
         self.commit(message, content, causes).inspect_err(|_| self.give_up(id))?;

@@ -108,7 +108,7 @@ impl World {
                 }
                 self.at(time + COMMIT, Event::Input(Input::Recorded(outcome)));
             }
-            Output::Store(Request::Change(change)) => {
+            Output::Store(Request::Change(change, _)) => {
                 self.room.apply(&[change]).unwrap();
                 if let Change::Put(place) = change {
                     self.at(time + STORE, Event::Input(Input::Store(Answer::Stored(place))));

@@ -143,7 +143,7 @@ fn what_is_on_its_way_to_the_store_is_acted_on_when_it_is_there() {
     let Some(Output::Record(outcome)) = outputs.pop() else { panic!("{outputs:?}") };
     let mut outputs = bench.turn([Input::Recorded(outcome)]);
     assert_eq!(answer(&mut outputs), 1);
-    let remove = Request::Change(Change::Remove(first(1)));
+    let remove = Request::Change(Change::Remove(first(1)), Epoch::new(3));
     assert!(matches!(&outputs[..], [Output::Removed(..), Output::Store(r)] if *r == remove));
 }
 

@@ -205,7 +205,7 @@ impl World {
                 }
                 Request::Discover(_) | Request::Rebuild => panic!("the scheduler asks for neither"),
                 _ if self.lost.is_some() => {}
-                Request::Change(change) => {
+                Request::Change(change, _) => {
                     self.room.apply(&[change]).unwrap();
                     if let Change::Put(place) = change {
                         self.inputs.push(Input::Store(Answer::Stored(place)));
