@@ -14,11 +14,13 @@
 //! a piece of content, beside which finding its function in a table cannot be seen, and nothing
 //! of the daemon is compiled twice or has to name the backend.
 //!
-//! [`journal`] is the one that lasts. One shared by several machines has to promise the same and
+//! [`journal`] is the one that lasts; [`memory`] is for tests. What both promise is shown by
+//! `tests/conformance`. One shared by several machines has to promise the same and
 //! nothing more: no side may assume that it sees the memory of another one, and what one of them
 //! has answered must be seen by all. Its leases are those of [`lease`](crate::lease).
 
 pub mod journal;
+pub mod memory;
 
 use std::io;
 use std::sync::Arc;
