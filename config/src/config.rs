@@ -14,7 +14,7 @@ use crate::action::Action;
 use crate::diagnostic::Position;
 use crate::filter::{Filter, Processor};
 use crate::limits;
-use crate::listen::{Listen, SocketListen};
+use crate::listen::{Auth, Listen, SocketListen};
 use crate::places::Places;
 use crate::rules::Match;
 use crate::surroundings::Host;
@@ -321,6 +321,11 @@ impl Config {
     /// The action with that name: how a queued envelope finds what to do with it today.
     pub fn action(&self, name: &str) -> Option<&Arc<Action>> {
         self.action_names.get(name).map(|id| self.action_at(*id))
+    }
+
+    /// Whether some listener can authenticate.
+    pub(crate) fn has_auth(&self) -> bool {
+        self.listeners.iter().any(|listen| listen.auth != Auth::Never)
     }
 
     /// The action of that index.

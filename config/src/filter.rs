@@ -4,6 +4,12 @@
 use crate::diagnostic::Position;
 use crate::table::Operand;
 
+/// Whether a filter of that name is a chain that is written where it is used. Nobody declares such
+/// a name.
+pub(crate) fn is_anonymous(name: &str) -> bool {
+    name.starts_with('<')
+}
+
 /// `proc NAME COMMAND`: a long-running filter process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Processor {

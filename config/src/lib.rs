@@ -23,6 +23,7 @@
 //! | [`mod@format`], [`url`], [`tls`] | specifiers in paths, relay URLs, cipher and protocol lists |
 //! | [`check`] | what no grammar can see: files, users, certificates, rules that nobody wants |
 //! | [`mod@print`] | the effective configuration in today's words |
+//! | [`meaning`] | whether two configurations say the same |
 //! | [`limits`] | every bound and default, with its reason |
 
 #![forbid(unsafe_code)]
@@ -42,6 +43,7 @@ mod grammar;
 mod lex;
 pub mod limits;
 pub mod listen;
+pub mod meaning;
 pub mod observe;
 pub mod places;
 pub mod print;

@@ -2,12 +2,13 @@
 //!
 //! `transcript` reads and plays the conversations of `fixtures/smtp/server` (their format is
 //! described in `fixtures/README.md`), `rng` is the one source of randomness of all tests,
-//! `noise` makes input that nobody should send. `program` runs the real programs, `load` sends
+//! `noise` makes input that nobody should send, `configuration` files that are right. `program` runs the real programs, `load` sends
 //! them mail and keeps books of it, `mount` makes disks that may fill up or lose their power,
 //! `crash` ends the real daemon in the middle of its work and looks at what is left.
 
 #![forbid(unsafe_code)]
 
+pub mod configuration;
 pub mod crash;
 pub mod load;
 pub mod mount;
@@ -17,13 +18,24 @@ pub mod program;
 pub mod rng;
 pub mod transcript;
 
-/// What is printed of a configuration, with keys of the queue, which are not printed.
+/// What is printed of a configuration, with something in the place of each secret: `?`, which
+/// stands in no quotes.
 #[must_use]
-pub fn with_queue_keys(printed: &str) -> String {
-    let mut parts = printed.split("queue encryption \"KEY\"");
-    let first = parts.next().unwrap_or_default().to_owned();
-    let key = |nth: usize| format!("queue encryption \"{nth:032}\"");
-    parts.enumerate().fold(first, |text, (nth, part)| text + &key(nth) + part)
+pub fn with_secrets(printed: &str) -> String {
+    let mut text = String::new();
+    let (mut quoted, mut before, mut secrets) = (false, ' ', 0);
+    for character in printed.chars() {
+        // The printer writes a backslash before a quote for that only.
+        quoted ^= character == '"' && before != '\\';
+        if character == '?' && !quoted {
+            text += &format!("\"{secrets:032}\"");
+            secrets += 1;
+        } else {
+            text.push(character);
+        }
+        before = character;
+    }
+    text
 }
 
 /// How much more than usual a test shall do: 1, or `HERMES_LONG` from the environment

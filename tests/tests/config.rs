@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use smtpd_config::{Config, Diagnostic, check, load, print};
 use smtpd_tests::paper::Paper;
-use smtpd_tests::with_queue_keys;
+use smtpd_tests::with_secrets;
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -87,7 +87,7 @@ fn the_printed_configuration_is_one() {
         let text = fs::read_to_string(path).expect("a fixture");
         let Ok((config, _)) = read(&text, &[]) else { continue };
         let printed = print::config(&config);
-        match read(&with_queue_keys(&printed), &[]) {
+        match read(&with_secrets(&printed), &[]) {
             Ok((again, _)) => assert_eq!(print::config(&again), printed, "{name}"),
             Err(diagnostics) => panic!("{name} is printed as\n{printed}{}", shown(&diagnostics)),
         }

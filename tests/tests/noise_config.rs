@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use smtpd_config::{Files, Host, alias, format::Template, load, print, url};
 use smtpd_tests::noise::{mutate, with_seeds};
 use smtpd_tests::rng::Rng;
-use smtpd_tests::with_queue_keys;
+use smtpd_tests::with_secrets;
 
 /// Words of both grammars, and what stands between them.
 const PIECES: [&str; 96] = [
@@ -256,7 +256,7 @@ fn configurations() {
                 read.set(read.get() + 1);
                 let printed = print::config(&config);
                 let mut files = files;
-                files.0.insert("/smtpd.conf".into(), with_queue_keys(&printed).into_bytes());
+                files.0.insert("/smtpd.conf".into(), with_secrets(&printed).into_bytes());
                 let again = load("/smtpd.conf", &[], host(), &files);
                 let (again, _) = again.unwrap_or_else(|diagnostics| {
                     panic!("what was printed is not understood: {diagnostics:?} in\n{printed}")

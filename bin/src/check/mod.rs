@@ -1,14 +1,16 @@
 //! `smtpd -n`: reads the configuration and says all that can be found out without touching
 //! anything. For people on standard error; with `-j` for programs as one JSON value on standard
-//! output. smtpd(8) describes both.
+//! output. With `-v` the whole configuration is printed in today's words. smtpd(8) describes all
+//! of them.
 
 mod certificate;
 mod report;
 mod world;
 
+use std::io::Write;
 use std::process::ExitCode;
 
-use smtpd_config::{Diagnostic, Severity};
+use smtpd_config::{Diagnostic, Severity, print};
 
 use crate::daemon::machine::Machine;
 use crate::options::Options;
@@ -18,13 +20,17 @@ use world::Checked;
 pub fn run(options: &Options, path: &str, machine: Machine) -> ExitCode {
     let host = machine.host();
     let world = Checked::new(machine);
-    let (_, diagnostics) = smtpd_config::check(path, &options.macros, host, &world);
+    let (config, diagnostics) = smtpd_config::check(path, &options.macros, host, &world);
     let good = passes(&diagnostics, options.warnings_fail);
     if options.json {
         println!("{}", report::json(path, good, &diagnostics));
     } else {
         for diagnostic in &diagnostics {
             eprintln!("{diagnostic}");
+        }
+        if let Some(config) = config.filter(|_| options.verbose) {
+            // Whoever reads may have seen enough: `smtpd -nv | head`.
+            let _ = std::io::stdout().write_all(print::config(&config).as_bytes());
         }
         eprintln!("{}", verdict(&diagnostics, good));
     }

@@ -415,7 +415,7 @@ pub(super) fn template(token: &Token, what: &str) -> Parse<Template> {
 }
 
 /// The sender that a relay writes: `user`, `@domain` or both.
-fn sender(cursor: &mut Cursor<'_>) -> Parse<String> {
+pub(super) fn sender(cursor: &mut Cursor<'_>) -> Parse<String> {
     let token = cursor.string("an address")?;
     let (user, domain) = match token.text.rsplit_once('@') {
         Some((user, domain)) => (user, Some(domain)),

@@ -5,7 +5,7 @@ use crate::filter::{Filter, FilterAction, FilterCondition, FilterKind, Processor
 use crate::lex::{Fault, Kind, Place};
 
 use super::cursor::{Cursor, Parse, Seen};
-use super::table::Takes;
+use super::table::{Takes, not_in_brackets};
 use super::{Name, Reader};
 
 const INACTIVE: &str = "filters do not work yet";
@@ -47,6 +47,7 @@ impl Reader<'_> {
     /// What follows `filter`.
     pub(super) fn filter(&mut self, cursor: &mut Cursor<'_>) -> Parse<()> {
         let name = cursor.string("a name for the filter")?;
+        not_in_brackets(name)?;
         if self.config.filters.contains_key(&*name.text) {
             let message = format!("filter already exists with that name: {}", name.text);
             return Err(Fault::error(name.place, message));

@@ -3,7 +3,7 @@
 //! All three generations are read at once: where a later one has more, a file of an earlier one
 //! does not use it. Rules are in [`super::legacy_rule`].
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::config::Dialect;
 use crate::diagnostic::Diagnostic;
@@ -23,6 +23,8 @@ pub(super) struct Pending {
     pub from_local: Vec<usize>,
     /// Certificates whose listeners have trust anchors of the same name.
     pub pki_ca: HashSet<String>,
+    /// What is written in the file for each certificate of 5.3 that has been named.
+    pub certificates: HashMap<String, String>,
     /// Where each listener stands.
     pub listeners: Vec<Place>,
 }
@@ -101,7 +103,8 @@ impl Reader<'_> {
     /// A listener whose certificate is not named has the one of its host name, else the one
     /// called `*`; files of 5.3 have no `pki` lines and name it after the interface.
     fn find_certificates(&mut self) {
-        let old = self.config.pki.is_empty();
+        let named = &self.legacy.certificates;
+        let old = self.config.pki.keys().all(|name| named.contains_key(name));
         for index in 0..self.config.listeners.len() {
             let listen = &self.config.listeners[index];
             if listen.tls == Tls::Never || !listen.pki.is_empty() {
@@ -139,7 +142,7 @@ impl Reader<'_> {
                 }
             }
         }
-        if !self.has_auth() {
+        if !self.config.has_auth() {
             return;
         }
         for index in std::mem::take(&mut self.legacy.from_local).into_iter().rev() {

@@ -17,7 +17,7 @@ use crate::table::{Entries, TableId};
 use crate::url::LegacyUrl;
 
 use super::Reader;
-use super::action::{bad_url, template};
+use super::action::{bad_url, sender, template};
 use super::cursor::{Cursor, Parse, Seen};
 use super::matching::Draft;
 use super::shared::path;
@@ -263,6 +263,8 @@ impl Reader<'_> {
             LegacyUrl::Backup { mx, tls } => {
                 relay.route = Route::Backup(Some(mx));
                 relay.tls = tls;
+                // Its URL has no label, so nobody ever asked the table.
+                relay.auth = None;
             }
             LegacyUrl::Host { url, tls, note } => {
                 if url.label.is_some() && relay.auth.is_none() {
@@ -298,7 +300,7 @@ impl Reader<'_> {
     ) -> Parse<()> {
         match word {
             "as" => {
-                let address = cursor.string("an address")?.text.to_string();
+                let address = sender(cursor)?;
                 // A user alone got the server's name behind it.
                 relay.mail_from = Some(match address.contains('@') {
                     true => address,

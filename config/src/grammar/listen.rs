@@ -103,13 +103,15 @@ impl Reader<'_> {
             let at = seen.place("TLS").unwrap_or(place);
             self.inactive(at, "TLS does not work yet");
         }
-        if both_ports {
-            let mut second = listen.clone();
-            second.tls = Tls::Smtps { verify: false };
-            second.port = 465;
+        let second = both_ports.then(|| Listen {
+            tls: Tls::Smtps { verify: false },
+            port: 465,
+            ..listen.clone()
+        });
+        self.push_listen(listen, seen.has("port"), place);
+        if let Some(second) = second {
             self.push_listen(second, true, place);
         }
-        self.push_listen(listen, seen.has("port"), place);
         Ok(())
     }
 
@@ -282,11 +284,6 @@ impl Reader<'_> {
         let follows = cursor.name_follows(known)
             || cursor.peek().is_some_and(|t| matches!(t.kind, Kind::Mark('<' | '{')));
         if follows { self.operand(cursor, what, Takes::Map).map(Some) } else { Ok(None) }
-    }
-
-    /// Whether some listener can authenticate.
-    pub(super) fn has_auth(&self) -> bool {
-        self.config.listeners.iter().any(|listen| listen.auth != Auth::Never)
     }
 
     /// A name that must be a declared filter.

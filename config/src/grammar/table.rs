@@ -24,6 +24,7 @@ impl Reader<'_> {
     /// `table NAME ...`
     pub(super) fn table(&mut self, cursor: &mut Cursor<'_>) -> Parse<()> {
         let name = cursor.string("a table name")?;
+        not_in_brackets(name)?;
         let position = self.position(name.place);
         if let Some(known) = self.config.tables.find(&name.text) {
             let mut diagnostic =
@@ -287,6 +288,14 @@ impl Reader<'_> {
                 self.report(place, Diagnostic::warning(message).help(help));
             }
         }
+    }
+}
+
+/// Angle brackets are part of the names of what is always there, and of what has no name.
+pub(super) fn not_in_brackets(name: &Token) -> Parse<()> {
+    match name.text.starts_with('<') {
+        true => Err(Fault::error(name.place, "a name that is declared does not begin with \"<\"")),
+        false => Ok(()),
     }
 }
 

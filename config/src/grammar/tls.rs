@@ -16,6 +16,18 @@ use super::{Name, Reader};
 /// Where 5.3 had its certificates.
 const CERTIFICATES: &str = "/etc/mail/certs";
 
+/// A host name that is like that text.
+fn host_name_of(text: &str) -> String {
+    let name = text.to_ascii_lowercase();
+    if name == "*" || is_host_name(&name) {
+        return name;
+    }
+    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' };
+    let name: String = name.chars().map(plain).collect();
+    let name = name.trim_matches(['-', '.']).to_owned();
+    if is_host_name(&name) { name } else { "certificate".to_owned() }
+}
+
 impl Reader<'_> {
     /// What follows `pki`, in either grammar.
     pub(super) fn pki(&mut self, cursor: &mut Cursor<'_>) -> Parse<()> {
@@ -188,9 +200,20 @@ impl Reader<'_> {
 
     /// The name that stands for the files of a certificate of 5.3: `NAME.crt` and `NAME.key`, and
     /// if they are there `NAME.ca` and `NAME.dh`.
+    ///
+    /// It may be an interface or an address; where that is no host name, which the name of a
+    /// certificate is today, other characters become hyphens.
     pub(super) fn legacy_certificate(&mut self, written: &str, place: Place) -> String {
-        let name = written.to_ascii_lowercase();
         let file = |end: &str| PathBuf::from(format!("{CERTIFICATES}/{written}.{end}"));
+        let plain = host_name_of(written);
+        let mut name = plain.clone();
+        let mut nth = 1;
+        // Another name may have become the same.
+        while self.legacy.certificates.get(&name).is_some_and(|other| other != written) {
+            nth += 1;
+            name = format!("{plain}-{nth}");
+        }
+        self.legacy.certificates.insert(name.clone(), written.to_owned());
         let pki = self.pki_entry(&name, place);
         if pki.cert.is_some() && pki.key.is_some() {
             return name;

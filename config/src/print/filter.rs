@@ -1,7 +1,7 @@
 //! `proc` and `filter` lines.
 
 use super::{Printer, chain, not, quote};
-use crate::filter::{Filter, FilterAction, FilterCondition, FilterKind};
+use crate::filter::{Filter, FilterAction, FilterCondition, FilterKind, is_anonymous};
 
 impl Printer<'_> {
     pub(super) fn filters(&mut self) {
@@ -25,7 +25,7 @@ impl Printer<'_> {
         // A chain comes after what it is made of.
         filters.sort_by_key(|(name, f)| (matches!(f.kind, FilterKind::Chain(_)), *name));
         for (name, filter) in filters {
-            if !name.starts_with('<') {
+            if !is_anonymous(name) {
                 let text = self.filter(filter);
                 self.line(format!("filter {} {text}", quote(name)));
             }
@@ -63,7 +63,7 @@ impl Printer<'_> {
 
     pub(super) fn filter_name(&self, name: &str) -> String {
         match self.config.filters.get(name).map(|filter| &filter.kind) {
-            Some(FilterKind::Chain(names)) if name.starts_with('<') => chain(names),
+            Some(FilterKind::Chain(names)) if is_anonymous(name) => chain(names),
             _ => quote(name),
         }
     }

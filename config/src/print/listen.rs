@@ -38,7 +38,8 @@ impl Printer<'_> {
             Tls::Smtps { verify: false } => " smtps",
             Tls::Smtps { verify: true } => " smtps verify",
         };
-        for name in &listen.pki {
+        // Without TLS a certificate is a mistake today.
+        for name in listen.pki.iter().filter(|_| listen.tls != Tls::Never) {
             text += &format!(" pki {}", quote(name));
         }
         match listen.auth {

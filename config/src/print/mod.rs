@@ -1,14 +1,18 @@
 //! The configuration in today's words (`smtpd -n -v`), also of a file of before 2018.
 //!
 //! What is printed means what was read. Defaults are left out; tables that were written where
-//! they are used stay there. Words of ours (`queue directory`, ...) are printed as such. Keys of
-//! the queue are not printed: in their place stands a word that is no key, so that what is
-//! printed has to be completed before it is used.
+//! they are used stay there. Words of ours (`queue directory`, ...) are printed as such.
+//!
+//! Secrets are not printed, since people show this to others: keys, and the values of tables in
+//! the configuration unless all their uses are known to be harmless. In their place stands a `?`,
+//! which no value is, so that what is printed has to be completed before it is used.
 
 mod filter;
 mod listen;
 mod rule;
+mod secrets;
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::action::{Action, Method};
@@ -19,14 +23,14 @@ use crate::rules::{Condition, Match};
 use crate::table::{Backend, Operand, Shape, TableId};
 use crate::value::{delay_text, size_text};
 
-/// Stands for a key, and is none.
-const NO_KEY: &str = "KEY";
+/// Stands for a secret; the lexer has no value like it.
+const SECRET: &str = "?";
 
 /// Elements of a list that are shown to people.
 const BRIEF: usize = 4;
 
 /// In quotes, so that the lexer gives the same text back.
-fn quote(text: &str) -> String {
+pub(crate) fn quote(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
     for character in text.chars() {
@@ -50,7 +54,7 @@ fn not(not: bool) -> &'static str {
 
 /// The whole configuration, a line for each statement.
 pub fn config(config: &Config) -> String {
-    Printer::whole(config).all()
+    Printer { values: Values::Of(secrets::harmless(config)), ..Printer::whole(config) }.all()
 }
 
 /// A rule in one line for people: long lists are cut short, and values of maps left out, among
@@ -89,17 +93,26 @@ pub(crate) fn method(config: &Config, method: &Method, ttl: Option<Duration>) ->
 struct Printer<'c> {
     config: &'c Config,
     out: String,
-    /// For people, and not to be read again.
-    brief: bool,
+    values: Values,
+}
+
+/// Which values of maps are printed.
+enum Values {
+    /// All, for those who print nothing to anybody.
+    All,
+    /// Those of these tables.
+    Of(HashSet<TableId>),
+    /// None, and not all keys: for people, and not to be read again.
+    Brief,
 }
 
 impl<'c> Printer<'c> {
     fn whole(config: &'c Config) -> Printer<'c> {
-        Printer { config, out: String::new(), brief: false }
+        Printer { config, out: String::new(), values: Values::All }
     }
 
     fn brief(config: &'c Config) -> Printer<'c> {
-        Printer { brief: true, ..Printer::whole(config) }
+        Printer { values: Values::Brief, ..Printer::whole(config) }
     }
 }
 
@@ -171,7 +184,7 @@ impl Printer<'_> {
                 QueueKey::None => "queue encryption none".to_owned(),
                 QueueKey::Prompt => "queue encryption".to_owned(),
                 QueueKey::Stdin => "queue encryption stdin".to_owned(),
-                QueueKey::Key(_) => format!("queue encryption {}", quote(NO_KEY)),
+                QueueKey::Key(_) => format!("queue encryption {SECRET}"),
             });
         }
         if let Some(admd) = &config.admd {
@@ -184,9 +197,9 @@ impl Printer<'_> {
         self.smtp();
         self.limits();
         if let Some(srs) = &config.srs {
-            self.line(format!("srs key {}", quote(&srs.key)));
-            if let Some(backup) = &srs.backup {
-                self.line(format!("srs key backup {}", quote(backup)));
+            self.line(format!("srs key {SECRET}"));
+            if srs.backup.is_some() {
+                self.line(format!("srs key backup {SECRET}"));
             }
             if srs.days != 4 {
                 self.line(format!("srs ttl {}d", srs.days));
@@ -273,14 +286,14 @@ impl Printer<'_> {
     }
 
     fn tables(&mut self) {
-        for table in self.config.tables.iter() {
-            // Those in angle brackets are written where they are used, or always there.
-            if table.name.starts_with('<') || table.position.is_none() {
+        for (id, table) in self.config.tables.with_ids() {
+            // Others are written where they are used, or always there.
+            if table.is_anonymous() || table.position.is_none() {
                 continue;
             }
             let name = quote(&table.name);
             let source = match &table.backend {
-                Backend::Inline => self.inline(&table.entries, table.shape),
+                Backend::Inline => self.inline(id),
                 Backend::File(path) => quote(&format!("file:{}", path.display())),
                 Backend::Db(path) => quote(&format!("db:{}", path.display())),
                 Backend::Passwd(path) => quote(&format!("passwd:{}", path.display())),
@@ -294,14 +307,22 @@ impl Printer<'_> {
         }
     }
 
-    fn inline(&self, entries: &crate::table::Entries, shape: Shape) -> String {
-        let all = entries.sorted();
-        let shown = if self.brief { BRIEF.min(all.len()) } else { all.len() };
+    fn inline(&self, id: TableId) -> String {
+        let table = self.config.tables.get(id);
+        let all = table.entries.sorted();
+        let shown = match self.values {
+            Values::Brief => BRIEF.min(all.len()),
+            Values::All | Values::Of(_) => all.len(),
+        };
+        let value = |value: &str| match &self.values {
+            Values::Brief => "...".to_owned(),
+            Values::Of(tables) if !tables.contains(&id) => SECRET.to_owned(),
+            Values::All | Values::Of(_) => quote(value),
+        };
         let mut elements: Vec<String> = all[..shown]
             .iter()
-            .map(|(key, entry)| match shape {
-                Shape::Map if self.brief => format!("{} = ...", quote(key)),
-                Shape::Map => format!("{} = {}", quote(key), quote(&entry.value)),
+            .map(|(key, entry)| match table.shape {
+                Shape::Map => format!("{} = {}", quote(key), value(&entry.value)),
                 _ => quote(key),
             })
             .collect();
@@ -314,14 +335,10 @@ impl Printer<'_> {
     fn operand(&self, id: TableId) -> String {
         let table = self.config.tables.get(id);
         match table.backend {
-            Backend::Inline if table.name.starts_with("<dynamic:") => {
-                match table.entries.sorted().as_slice() {
-                    [(key, entry)] if table.shape != Shape::Map && entry.value.is_empty() => {
-                        quote(key)
-                    }
-                    _ => self.inline(&table.entries, table.shape),
-                }
-            }
+            Backend::Inline if table.is_anonymous() => match table.entries.sorted().as_slice() {
+                [(key, entry)] if table.shape != Shape::Map && entry.value.is_empty() => quote(key),
+                _ => self.inline(id),
+            },
             _ => format!(
                 "<{}>",
                 if needs_quotes(&table.name) { quote(&table.name) } else { table.name.to_string() }

@@ -1,6 +1,6 @@
 //! `action` and `match` lines.
 
-use super::{Printer, not, quote};
+use super::{Printer, Values, not, quote};
 use crate::action::{Aliases, Delivery, Local, Relay, RelayTls, Route, Userbase};
 use crate::config::Dialect;
 use crate::rules::{Condition, For, From, Match, Test, Verdict};
@@ -97,7 +97,8 @@ impl Printer<'_> {
             Verdict::Action(id) => {
                 let action = self.config.action_at(id);
                 // The name of a legacy action is a number that nobody has written.
-                match self.brief && self.config.dialect == Dialect::Legacy {
+                match matches!(self.values, Values::Brief) && self.config.dialect == Dialect::Legacy
+                {
                     true => format!(" {}", self.method(&action.method, action.ttl)),
                     false => format!(" action {}", quote(&action.name)),
                 }

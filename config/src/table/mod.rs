@@ -31,6 +31,9 @@ use crate::limits;
 use crate::rules::Client;
 use crate::surroundings::Outside;
 
+/// Begins the names of tables that are written where they are used. Nobody declares such a name.
+const ANONYMOUS: &str = "<dynamic:";
+
 /// Index of a table of one configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TableId(pub(crate) u32);
@@ -213,6 +216,11 @@ impl Tables {
         self.tables.iter()
     }
 
+    /// The same, each with its index.
+    pub(crate) fn with_ids(&self) -> impl Iterator<Item = (TableId, &Table)> {
+        self.tables.iter().enumerate().map(|(at, table)| (TableId(at as u32), table))
+    }
+
     /// Names of declared tables.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.names.keys().map(|name| &**name).filter(|name| !name.starts_with('<'))
@@ -228,11 +236,17 @@ impl Tables {
 
     /// Name for a table that is written where it is used.
     pub(crate) fn next_anonymous(&self) -> Box<str> {
-        format!("<dynamic:{}>", self.tables.len()).into()
+        format!("{ANONYMOUS}{}>", self.tables.len()).into()
     }
 }
 
 impl Table {
+    /// Whether it is written where it is used.
+    #[must_use]
+    pub fn is_anonymous(&self) -> bool {
+        self.name.starts_with(ANONYMOUS)
+    }
+
     /// Whether the key is there.
     ///
     /// # Errors
