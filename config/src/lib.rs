@@ -23,6 +23,7 @@
 //! | [`mod@format`], [`url`], [`tls`] | specifiers in paths, relay URLs, cipher and protocol lists |
 //! | [`check`] | what no grammar can see: files, users, certificates, rules that nobody wants |
 //! | [`mod@print`] | the effective configuration in today's words |
+//! | [`mod@convert`] | a file of before 2018 in today's words |
 //! | [`meaning`] | whether two configurations say the same |
 //! | [`limits`] | every bound and default, with its reason |
 
@@ -34,6 +35,7 @@ pub mod alias;
 pub mod cdb;
 pub mod check;
 pub mod config;
+pub mod convert;
 pub mod diagnostic;
 pub mod expand;
 pub mod explain;

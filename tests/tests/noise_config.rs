@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use smtpd_config::convert::{NotConverted, convert};
 use smtpd_config::{Files, Host, alias, format::Template, load, print, url};
 use smtpd_tests::noise::{mutate, with_seeds};
 use smtpd_tests::rng::Rng;
@@ -241,6 +242,11 @@ fn configurations() {
         files.insert("/aliases".into(), text(rng, &samples));
         let files = Memory(files);
         let macros = [("port".to_owned(), "2525".to_owned())];
+        let converted = convert("/smtpd.conf", &macros, host(), &files);
+        if let Err(NotConverted::WouldDiffer(what)) = converted {
+            let text = &files.0[Path::new("/smtpd.conf")];
+            panic!("{what} of\n{}", String::from_utf8_lossy(text));
+        }
         match load("/smtpd.conf", &macros, host(), &files) {
             Err(diagnostics) => {
                 assert!(diagnostics.iter().any(|d| d.is_error()), "refused without an error");

@@ -14,6 +14,8 @@ use crate::control::{System, limits};
 /// A complete command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
+    /// `convert FILE`
+    Convert(PathBuf),
     /// `discover evpid|msgid`
     Discover(Subject),
     /// `explain ...`, with the words behind it.
@@ -128,6 +130,7 @@ type Meaning = fn(Given) -> Option<Command>;
 
 /// Every command, in the order in which possibilities are shown.
 const COMMANDS: &[(&[Token], Meaning)] = &[
+    (&[Word("convert"), FILE], |given| given.path().map(Command::Convert)),
     (&[Word("discover"), Envelope], |given| given.subject.map(Command::Discover)),
     (&[Word("discover"), Message], |given| given.subject.map(Command::Discover)),
     (EXPLAIN, |given| Some(Command::Explain(given.rest))),
@@ -367,7 +370,7 @@ mod tests {
     fn otherwise_the_possibilities_are_shown() {
         let show = "possibilities are:\nshow envelope\nshow message\nshow queue\nshow stats\n\
                     show status";
-        let top = "possibilities are:\ndiscover\nexplain\nhold\nlog\npause\nqueue\nrelease\nremove\nresume\n\
+        let top = "possibilities are:\nconvert\ndiscover\nexplain\nhold\nlog\npause\nqueue\nrelease\nremove\nresume\n\
                    schedule\nshow";
         let remove = "possibilities are:\nremove <evpid>\nremove <msgid>\nremove all\n\
                       remove domain";

@@ -4,6 +4,7 @@
 //!
 //! Exit status: 0 done, 1 refused or failed, 255 not understood; `explain` has its own.
 
+mod convert;
 mod envelope;
 pub mod explain;
 mod export;
@@ -155,6 +156,7 @@ fn obey(
     err: &mut dyn Write,
 ) -> Result<(), Failure> {
     let request = match command {
+        Command::Convert(file) => return convert::file(&file, &place.macros, out, err),
         Command::Log { verbose } => Request::Log { verbose },
         Command::Pause(system) => Request::Pause(system),
         Command::Resume(system) => Request::Resume(system),

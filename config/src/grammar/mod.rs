@@ -97,15 +97,9 @@ impl Read {
 
 /// Reads all statements.
 pub(crate) fn read(lexed: Lexed, host: Host, files: &dyn Files) -> Read {
-    let Lexed { statements, sources, diagnostics } = lexed;
+    let Lexed { statements, sources, diagnostics, .. } = lexed;
     let evidence = evidence(&statements);
-    let dialect = match &evidence {
-        Evidence { legacy: Some(legacy), modern: Some(modern) } => {
-            if order(*legacy) < order(*modern) { Dialect::Legacy } else { Dialect::Modern }
-        }
-        Evidence { legacy: Some(_), modern: None } => Dialect::Legacy,
-        Evidence { legacy: None, .. } => Dialect::Modern,
-    };
+    let dialect = evidence.dialect();
     let mut reader = Reader {
         config: Config::new(dialect, host),
         diagnostics,
@@ -135,6 +129,11 @@ pub(crate) fn read(lexed: Lexed, host: Host, files: &dyn Files) -> Read {
     Read { config, diagnostics, sources }
 }
 
+/// The grammar that a file is in.
+pub(crate) fn dialect(statements: &[Statement]) -> Dialect {
+    evidence(statements).dialect()
+}
+
 fn order(place: Place) -> (u16, u32) {
     (place.file, place.line)
 }
@@ -143,6 +142,16 @@ fn order(place: Place) -> (u16, u32) {
 struct Evidence {
     legacy: Option<Place>,
     modern: Option<Place>,
+}
+
+impl Evidence {
+    fn dialect(&self) -> Dialect {
+        match (self.legacy, self.modern) {
+            (Some(legacy), Some(modern)) if order(legacy) < order(modern) => Dialect::Legacy,
+            (Some(_), None) => Dialect::Legacy,
+            (_, _) => Dialect::Modern,
+        }
+    }
 }
 
 fn evidence(statements: &[Statement]) -> Evidence {

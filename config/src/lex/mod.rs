@@ -12,7 +12,7 @@ mod scan;
 mod sources;
 mod statements;
 
-pub use sources::{Fault, Place, Sources};
+pub use sources::{Fault, Place, Sources, Span};
 pub use statements::{Lexed, Statement, statements};
 
 /// What a token is. Keywords are words: which word is one depends on where it stands.
@@ -41,6 +41,9 @@ pub struct Token {
     pub text: Box<str>,
     /// Where it begins, and how wide it is.
     pub place: Place,
+    /// Octets of its file that it was read from. Tokens of one macro all have those of its name,
+    /// and begin at the same octet; a line end has none.
+    pub span: Span,
 }
 
 impl Token {

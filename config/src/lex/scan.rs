@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::sources::{Fault, Place};
+use super::sources::{Fault, Place, Span};
 use super::{Kind, Token};
 use crate::diagnostic::Diagnostic;
 use crate::limits;
@@ -31,6 +31,8 @@ pub(super) struct Scanner {
     line: u32,
     line_start: usize,
     expansion: Option<Expansion>,
+    /// Where the token that is being read begins.
+    start: usize,
     /// Strings that went over the end of a line: legal, and mostly a forgotten quote.
     pub long_strings: Vec<Place>,
 }
@@ -40,6 +42,8 @@ struct Expansion {
     text: Arc<[u8]>,
     at: usize,
     place: Place,
+    /// Where its name begins.
+    start: usize,
 }
 
 /// Where a scanner stands, to come back to it.
@@ -55,7 +59,16 @@ impl Scanner {
         // A byte order mark is no part of the text.
         let at = if octets.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
         let long_strings = Vec::new();
-        Scanner { file, octets, at, line: 1, line_start: 0, expansion: None, long_strings }
+        Scanner {
+            file,
+            octets,
+            at,
+            line: 1,
+            line_start: 0,
+            expansion: None,
+            start: 0,
+            long_strings,
+        }
     }
 
     /// Where the file goes on; not to be kept while a macro is being read.
@@ -76,6 +89,11 @@ impl Scanner {
                 break;
             }
         }
+    }
+
+    /// Octets read so far.
+    pub fn at(&self) -> usize {
+        self.at
     }
 
     /// The place of what comes next.
@@ -171,6 +189,7 @@ impl Scanner {
             self.skip_blanks();
         }
         let place = self.here();
+        self.start = self.expansion.as_ref().map_or(self.at, |expansion| expansion.start);
         let Some(octet) = self.peek() else {
             return Ok(Scanned::End);
         };
@@ -225,7 +244,8 @@ impl Scanner {
             let end = (self.at - self.line_start) as u32;
             place.width = end.saturating_sub(place.offset).max(1);
         }
-        Scanned::Token(Token { kind, text, place })
+        let span = Span { start: self.start, end: self.at };
+        Scanned::Token(Token { kind, text, place, span })
     }
 
     fn finish(&self, kind: Kind, text: Vec<u8>, place: Place) -> Result<Scanned, Box<Fault>> {
@@ -246,6 +266,7 @@ impl Scanner {
 
     /// Reads `$name` and goes on in its text.
     fn expand(&mut self, place: Place, macros: &mut dyn Macros) -> Result<(), Box<Fault>> {
+        let start = self.at;
         self.bump();
         let mut name = String::new();
         while let Some(octet) = self.peek()
@@ -258,7 +279,7 @@ impl Scanner {
         let place = Place { width: 1 + name.len() as u32, ..place };
         match macros.text(&name) {
             Some(text) => {
-                self.expansion = Some(Expansion { text, at: 0, place });
+                self.expansion = Some(Expansion { text, at: 0, place, start });
                 Ok(())
             }
             None => {

@@ -20,6 +20,15 @@ pub struct Place {
     pub width: u32,
 }
 
+/// Octets of a file, counted from its beginning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// The first of them.
+    pub start: usize,
+    /// The first behind them.
+    pub end: usize,
+}
+
 /// A mistake and its place.
 #[derive(Debug)]
 pub struct Fault {
@@ -65,6 +74,16 @@ impl Sources {
         let index = u16::try_from(self.files.len()).unwrap_or(u16::MAX);
         self.files.push(Source { name: name.into(), octets: Arc::clone(&octets), starts });
         (index, octets)
+    }
+
+    /// The octets of a file.
+    pub fn octets(&self, file: u16) -> &[u8] {
+        self.files.get(usize::from(file)).map_or(&[], |source| &source.octets)
+    }
+
+    /// The name of a file.
+    pub fn name(&self, file: u16) -> &str {
+        self.files.get(usize::from(file)).map_or("", |source| &source.name)
     }
 
     /// The place in the words of a diagnostic.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::scan::{Macros, Scanned, Scanner};
-use super::sources::{Fault, Place, Sources};
+use super::sources::{Fault, Place, Sources, Span};
 use super::{Kind, Token};
 use crate::diagnostic::{Collected, Diagnostic};
 use crate::limits;
@@ -23,11 +23,32 @@ pub struct Statement {
     pub broken: bool,
 }
 
+impl Statement {
+    /// The octets from its first token to its last.
+    pub fn span(&self) -> Span {
+        let start = self.tokens.first().map_or(0, |token| token.span.start);
+        Span { start, end: self.tokens.iter().map(|token| token.span.end).max().unwrap_or(start) }
+    }
+}
+
+/// A file that was read in the place of a line.
+#[derive(Debug)]
+pub struct Include {
+    /// The first token of the line.
+    pub place: Place,
+    /// The whole line.
+    pub span: Span,
+    /// The file that was read.
+    pub file: u16,
+}
+
 /// All statements of a configuration, or as many as could be read.
 #[derive(Debug)]
 pub struct Lexed {
     /// In the order in which they are to be read.
     pub statements: Vec<Statement>,
+    /// Where files were included, in the same order.
+    pub includes: Vec<Include>,
     /// The files.
     pub sources: Sources,
     /// Mistakes, and macros that nobody uses.
@@ -43,6 +64,7 @@ pub fn statements(path: &str, macros: &[(String, String)], files: &dyn Files) ->
         open: Vec::new(),
         lexed: Lexed {
             statements: Vec::new(),
+            includes: Vec::new(),
             sources: Sources::default(),
             diagnostics: Collected::default(),
         },
@@ -54,7 +76,9 @@ pub fn statements(path: &str, macros: &[(String, String)], files: &dyn Files) ->
         reader.macros.0.insert(name.clone(), definition);
     }
     match read(files, Path::new(path), limits::CONFIG_FILE) {
-        Ok(octets) => reader.push(path, octets),
+        Ok(octets) => {
+            reader.push(path, octets);
+        }
         Err(error) => {
             let message = format!("cannot read {path}: {error}");
             reader.lexed.diagnostics.push(Diagnostic::error(message));
@@ -98,10 +122,11 @@ struct Reader<'f> {
 }
 
 impl Reader<'_> {
-    fn push(&mut self, name: &str, octets: Vec<u8>) {
+    fn push(&mut self, name: &str, octets: Vec<u8>) -> u16 {
         let (index, octets) = self.lexed.sources.add(name, octets);
         self.open.push(Scanner::new(index, octets));
         self.opened += 1;
+        index
     }
 
     fn run(&mut self) {
@@ -148,7 +173,9 @@ impl Reader<'_> {
                 }
                 Ok(Scanned::Newline) if brace.is_some() => {
                     let place = scanner.here();
-                    tokens.push(Token { kind: Kind::Newline, text: Box::default(), place });
+                    let end = scanner.at();
+                    let span = Span { start: end.saturating_sub(1), end };
+                    tokens.push(Token { kind: Kind::Newline, text: Box::default(), place, span });
                 }
                 Ok(Scanned::End) if brace.is_some() => {
                     return self.unclosed(scanner, brace, tokens);
@@ -315,8 +342,9 @@ impl Reader<'_> {
         }
         match read(self.files, Path::new(&*path.text), limits::CONFIG_FILE) {
             Ok(octets) => {
-                let name = path.text.to_string();
-                self.push(&name, octets);
+                let file = self.push(&path.text, octets);
+                let place = statement.tokens[0].place;
+                self.lexed.includes.push(Include { place, span: statement.span(), file });
                 Ok(())
             }
             Err(error) => Err(fail(error.to_string())),
