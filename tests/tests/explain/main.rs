@@ -1,10 +1,12 @@
-//! `smtpctl explain`: what it says of each `fixtures/explain/NAME.conf`, and that what it says is
-//! what the server does.
+//! `smtpctl explain`: what it says of each `fixtures/explain/NAME.conf`, and (`intake`) that what it
+//! says is what the server does.
 //!
 //! The questions stand in the configuration, in lines that begin with `#?`; the answers are
 //! compared with `NAME.txt`, the first one also as JSON with `NAME.json`. `HERMES_UPDATE=1` writes
 //! these anew: look at the difference before you commit it. Files that configurations name stand below
 //! `fixtures/explain/root`.
+
+mod intake;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
