@@ -17,6 +17,7 @@
 //! | a user whose name begins with `no` | not known |
 //! | a host whose name begins with `nowhere` | not known |
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
@@ -31,14 +32,21 @@ use crate::program::repository;
 
 /// The machine, with `smtpd.conf` on it.
 pub struct Paper<'t> {
-    text: &'t str,
+    /// What stands on it in the place of `fixtures/config/root`.
+    files: HashMap<&'t str, &'t [u8]>,
 }
 
 impl<'t> Paper<'t> {
     /// The machine with that configuration.
     #[must_use]
     pub fn new(text: &'t str) -> Paper<'t> {
-        Paper { text }
+        Paper::with([("smtpd.conf", text.as_bytes())])
+    }
+
+    /// The machine with these files, each by the name that a configuration has for it.
+    #[must_use]
+    pub fn with(files: impl IntoIterator<Item = (&'t str, &'t [u8])>) -> Paper<'t> {
+        Paper { files: files.into_iter().collect() }
     }
 
     /// What it is called and reached by.
@@ -55,8 +63,8 @@ fn ip(text: &str) -> IpAddr {
 
 impl Files for Paper<'_> {
     fn open(&self, path: &Path) -> io::Result<Box<dyn Read + '_>> {
-        if path == Path::new("smtpd.conf") {
-            return Ok(Box::new(self.text.as_bytes()));
+        if let Some(octets) = path.to_str().and_then(|path| self.files.get(path)) {
+            return Ok(Box::new(*octets));
         }
         let root = repository().join("fixtures/config/root");
         match File::open(root.join(path.strip_prefix("/").unwrap_or(path))) {

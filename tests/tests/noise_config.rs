@@ -9,8 +9,9 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use smtpd_config::convert::{NotConverted, convert};
-use smtpd_config::{Files, Host, alias, format::Template, load, print, url};
+use smtpd_config::{Files, Host, alias, check, format::Template, load, print, url};
 use smtpd_tests::noise::{mutate, with_seeds};
+use smtpd_tests::paper::Paper;
 use smtpd_tests::rng::Rng;
 use smtpd_tests::with_secrets;
 
@@ -224,6 +225,32 @@ fn text(rng: &mut Rng, samples: &[Vec<u8>]) -> Vec<u8> {
         }
     }
     octets
+}
+
+/// What `smtpd -n` says of anything: diagnostics that can be shown, and a configuration exactly
+/// when none of them is a mistake.
+#[test]
+fn checks() {
+    let samples = samples();
+    with_seeds(5_000, |rng| {
+        let (config, included, aliases) =
+            (text(rng, &samples), text(rng, &samples), text(rng, &samples));
+        let machine = Paper::with([
+            ("/smtpd.conf", &config[..]),
+            ("/included", &included),
+            ("/aliases", &aliases),
+        ]);
+        let macros = [("port".to_owned(), "2525".to_owned())];
+        let (config, diagnostics) = check("/smtpd.conf", &macros, Paper::host(), &machine);
+        assert_eq!(config.is_none(), diagnostics.iter().any(|d| d.is_error()));
+        for diagnostic in &diagnostics {
+            let shown = diagnostic.to_string();
+            let bad = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+            assert!(!shown.chars().any(bad), "{shown:?}");
+            let width = diagnostic.line.as_ref().map_or(0, |line| line.chars().count());
+            assert!(diagnostic.line.is_none() || diagnostic.width as usize <= width.max(1));
+        }
+    });
 }
 
 fn host() -> Host {
