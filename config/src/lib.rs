@@ -21,7 +21,7 @@
 //! | [`route`] | where a relay action leads, without asking the network |
 //! | [`explain`] | the same kept and put into words |
 //! | [`mod@format`], [`url`], [`tls`] | specifiers in paths, relay URLs, cipher and protocol lists |
-//! | [`check`] | what no grammar can see: files, users, certificates, rules that nobody wants |
+//! | [`mod@check`] | what no grammar can see: files, users, certificates, rules that nobody wants |
 //! | [`mod@print`] | the effective configuration in today's words |
 //! | [`mod@convert`] | a file of before 2018 in today's words |
 //! | [`meaning`] | whether two configurations say the same |
