@@ -7,9 +7,8 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 
 use smtpd_config::{
     self as config, Client, Config, Decision, Expansion, Facts, Outside, Recipient,
@@ -99,19 +98,19 @@ pub struct Question<C> {
 }
 
 impl<C> Question<C> {
-    /// Judges the recipient; `outside` may wait.
-    pub fn judge(&self, outside: &dyn Outside) -> Reply<'static> {
+    /// Judges the recipient; `outside` may wait. `None` when it has to be asked where more
+    /// waiting is allowed.
+    pub fn judge(&self, outside: &dyn Outside) -> Option<Reply<'static>> {
         let expansion = self.config.expand(&self.facts.lend(), &self.rcpt, outside);
         let expansion = expansion.without_programs(&self.rcpt);
         trace(&self.config, &self.facts.lend(), &self.rcpt, &expansion, outside);
         match expansion {
             Expansion::Deliver(recipients) => {
                 self.slot.put(recipients);
-                reply::RCPT_OK
+                Some(reply::RCPT_OK)
             }
-            Expansion::Refuse(reply) => reply,
-            // What may be waited for does not put anybody off.
-            Expansion::Later => reply::TEMPORARY_FAILURE,
+            Expansion::Refuse(reply) => Some(reply),
+            Expansion::Later => None,
         }
     }
 }
@@ -169,26 +168,61 @@ pub fn trace(
 /// The way to the look-up thread.
 pub type Sender<C> = mpsc::Sender<Question<C>>;
 
-/// Starts the look-up thread. It ends when the last sender is gone.
+/// Starts the look-up threads: one that asks `quick`, and `slow` others that ask what it is put off
+/// by, so that what is slow holds up only what needs it. They end when the last sender is gone.
 ///
 /// # Errors
 /// When the system starts no more threads.
 pub fn start<C: Send + 'static>(
-    outside: impl Outside + Send + 'static,
-    answer: impl Fn(C, Ticket, Reply<'static>) + Send + 'static,
-) -> io::Result<(Sender<C>, JoinHandle<()>)> {
-    let (sender, questions): (_, Receiver<Question<C>>) = mpsc::channel();
-    let thread = threads::start("lookup", move || {
-        for question in questions {
-            if Arc::strong_count(&question.slot) == 1 {
-                // Whoever asked has gone, or has given up waiting and asked something else.
-                continue;
+    (quick, waiting): (impl Outside + Send + 'static, impl Outside + Clone + Send + 'static),
+    slow: usize,
+    answer: impl Fn(C, Ticket, Reply<'static>) + Clone + Send + 'static,
+) -> io::Result<Sender<C>> {
+    let (sender, questions) = mpsc::channel();
+    let (put_off, others) = mpsc::channel();
+    let others = Arc::new(Mutex::new(others));
+    for _ in 0..slow {
+        let (others, waiting, answer) = (others.clone(), waiting.clone(), answer.clone());
+        threads::start("lookup", move || {
+            let next = || others.lock().unwrap_or_else(PoisonError::into_inner).recv().ok();
+            while let Some(question) = next() {
+                if let Some(question) = serve(question, &waiting, &answer) {
+                    // What may be waited for does not put anybody off.
+                    answer(question.conn, question.ticket, reply::TEMPORARY_FAILURE);
+                }
             }
-            // What one recipient brings to light must not end the look-ups of all others.
-            let reply = catch_unwind(AssertUnwindSafe(|| question.judge(&outside)));
-            let reply = reply.unwrap_or(reply::TEMPORARY_FAILURE);
-            answer(question.conn, question.ticket, reply);
+        })?;
+    }
+    threads::start("lookup", move || {
+        for question in questions {
+            if let Some(question) = serve(question, &quick, &answer)
+                && let Err(mpsc::SendError(question)) = put_off.send(question)
+            {
+                // There are no others: nothing is put off for them.
+                answer(question.conn, question.ticket, reply::TEMPORARY_FAILURE);
+            }
         }
     })?;
-    Ok((sender, thread))
+    Ok(sender)
+}
+
+/// Answers a question; gives it back when it is put off.
+fn serve<C>(
+    question: Question<C>,
+    outside: &dyn Outside,
+    answer: &impl Fn(C, Ticket, Reply<'static>),
+) -> Option<Question<C>> {
+    if Arc::strong_count(&question.slot) == 1 {
+        // Whoever asked has gone, or has given up waiting and asked something else.
+        return None;
+    }
+    // What one recipient brings to light must not end the look-ups of all others.
+    let judged = catch_unwind(AssertUnwindSafe(|| question.judge(outside)));
+    match judged.unwrap_or(Some(reply::TEMPORARY_FAILURE)) {
+        Some(reply) => {
+            answer(question.conn, question.ticket, reply);
+            None
+        }
+        None => Some(question),
+    }
 }

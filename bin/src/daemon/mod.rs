@@ -43,6 +43,7 @@ mod sessions;
 pub(crate) mod sockets;
 mod spooler;
 mod start;
+mod table_process;
 mod threads;
 pub(crate) mod users;
 pub mod writer;

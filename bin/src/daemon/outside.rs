@@ -11,6 +11,7 @@ use smtpd_config::table::{Backend, LookupError, Query, Service, Table};
 use smtpd_config::{Files, Forward, Lookup, Maps, Outside, User, Users, limits};
 
 use super::machine::Opener;
+use super::table_process::Processes;
 use super::users::{Remembered, System};
 use crate::log::topic::{self, Topic};
 use crate::log::vis::vis;
@@ -40,6 +41,9 @@ impl Outside for Remembered {
 pub struct Lookups {
     users: System,
     maps: Arc<Maps>,
+    processes: Arc<Processes>,
+    /// Table processes are not asked: one that hangs must not hold up those who need none.
+    is_quick: bool,
 }
 
 impl Lookups {
@@ -47,7 +51,18 @@ impl Lookups {
     #[must_use]
     pub fn new(memory: Remembered) -> Lookups {
         let tell = |path: &Path, what: &str| log::warn!("warn: table: {}: {what}", path.display());
-        Lookups { users: System(memory), maps: Arc::new(Maps::new(Box::new(Opener), tell)) }
+        Lookups {
+            users: System(memory),
+            maps: Arc::new(Maps::new(Box::new(Opener), tell)),
+            processes: Arc::default(),
+            is_quick: false,
+        }
+    }
+
+    /// The same without table processes: what needs one is [`LookupError::Later`].
+    #[must_use]
+    pub fn quick(&self) -> Lookups {
+        Lookups { is_quick: true, ..self.clone() }
     }
 }
 
@@ -61,6 +76,10 @@ impl Outside for Lookups {
     fn contains(&self, table: &Table, query: &Query<'_>) -> Result<bool, LookupError> {
         let answer = match &table.backend {
             Backend::Db(path) => self.maps.contains(path, query),
+            Backend::Process { .. } if self.is_quick => return Err(LookupError::Later),
+            Backend::Process { .. } => {
+                self.processes.check(table, query.service, &query.key.to_ascii_lowercase())
+            }
             _ => Err(LookupError::NoBackend),
         };
         let shown = answer.map(|found| if found { "found" } else { "none" });
@@ -76,6 +95,10 @@ impl Outside for Lookups {
     ) -> Result<Option<Box<str>>, LookupError> {
         let answer = match &table.backend {
             Backend::Db(path) => self.maps.value(path, service, key),
+            Backend::Process { .. } if self.is_quick => return Err(LookupError::Later),
+            Backend::Process { .. } => {
+                self.processes.lookup(table, service, &key.to_ascii_lowercase())
+            }
             _ => Err(LookupError::NoBackend),
         };
         // Not the value: it may be a secret.

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
 use smtpd_config::Config;
+use smtpd_config::table::{Backend, Table};
 use smtpd_engine::limits;
 use smtpd_engine::reply::Reply;
 use smtpd_engine::server::Report;
@@ -61,6 +62,9 @@ const SESSIONS: usize = 50_000;
 /// Descriptors that are not for sessions: listeners, queue and Maildir files, the index, the log,
 /// the control socket's users.
 const OTHER_FILES: u64 = 512;
+
+/// Threads that ask table processes: one for each table, up to as many.
+const SLOW_LOOKUPS: usize = 8;
 
 /// How long the end waits for the index to be closed; the next start builds it anew otherwise.
 const CLOSING: Duration = Duration::from_secs(10);
@@ -297,11 +301,14 @@ impl Parts {
         let scheduler = scheduling::start(schedule, messages, outlets)?;
 
         // Sessions.
-        let (lookup, _) = {
+        let lookup = {
             let reactor = reactor.clone();
-            lookup::start(users.clone(), move |conn, ticket, reply: Reply<'static>| {
+            let is_slow = |table: &&Table| matches!(table.backend, Backend::Process { .. });
+            let slow = config.tables.iter().filter(is_slow).count().min(SLOW_LOOKUPS);
+            let answer = move |conn, ticket, reply: Reply<'static>| {
                 reactor.answer(conn, ticket, reply.into());
-            })?
+            };
+            lookup::start((users.quick(), users.clone()), slow, answer)?
         };
         let importing = Means {
             config: config.clone(),

@@ -24,10 +24,19 @@ impl Reader<'_> {
             Some((kind, parameter)) => (kind, Some(parameter)),
             None => (&*source.text, None),
         };
-        let is_path = parameter.is_none_or(|path| {
-            path.starts_with('/') || path.starts_with("./") || path.starts_with("../")
-        });
-        let needs_path = matches!(kind, "file" | "static" | "db" | "passwd");
+        // `proc:sqlite:/file` is the earlier way to write `sqlite:/file`.
+        let (kind, parameter) = match (kind, parameter) {
+            ("proc", Some(rest)) => match rest.split_once(':') {
+                Some((kind, parameter)) => (kind, Some(parameter)),
+                None => (rest, None),
+            },
+            other => other,
+        };
+        let is_path = kind == "proc-exec"
+            || parameter.is_none_or(|path| {
+                path.starts_with('/') || path.starts_with("./") || path.starts_with("../")
+            });
+        let needs_path = matches!(kind, "file" | "static" | "db" | "passwd" | "proc-exec");
         if !is_path || (needs_path && parameter.is_none()) {
             let message = format!("invalid backend parameter for table: {}", name.text);
             let diagnostic =
@@ -57,13 +66,15 @@ impl Reader<'_> {
                     .help("write file:/path/of/the/file");
                 return Err(Fault::new(source.place, diagnostic));
             }
+            _ if name.text.contains(|c: char| c.is_control() || c == '|') => {
+                let message = "the name of a table with a process must not have a | in it";
+                return Err(Fault::error(name.place, message));
+            }
             _ => {
                 table.backend = Backend::Process {
                     name: kind.to_owned(),
                     parameter: parameter.map(str::to_owned),
                 };
-                let what = format!("table processes do not work yet (backend \"{kind}\")");
-                self.inactive(source.place, &what);
             }
         }
         Ok(table)

@@ -235,7 +235,7 @@ impl Server {
             return false;
         }
         let question = questions.swap_remove(rng.below(questions.len()));
-        let reply = question.judge(&People::new(&self.whims, true));
+        let reply = question.judge(&People::new(&self.whims, true)).expect("it may wait");
         note(|| format!("{} is judged: {reply:?}", question.rcpt));
         if !self.answer(question.conn, question.ticket, reply.into(), clock) {
             note(|| "too late".to_owned());
