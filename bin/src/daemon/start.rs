@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
 use smtpd_config::Config;
-use smtpd_config::table::{Backend as Content, Table};
+use smtpd_config::table::{Backend as Source, Table};
 use smtpd_engine::limits;
 use smtpd_engine::reply::Reply;
 use smtpd_engine::server::Report;
@@ -303,7 +303,7 @@ impl Parts {
         // Sessions.
         let lookup = {
             let reactor = reactor.clone();
-            let is_slow = |table: &&Table| matches!(table.backend, Content::Process { .. });
+            let is_slow = |table: &&Table| matches!(table.backend, Source::Process { .. });
             let slow = config.tables.iter().filter(is_slow).count().min(SLOW_LOOKUPS);
             let answer = move |conn, ticket, reply: Reply<'static>| {
                 reactor.answer(conn, ticket, reply.into());

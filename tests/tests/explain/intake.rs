@@ -212,7 +212,9 @@ impl Talk {
                 let answer = intake.event(&mut own, &engine, (), event);
                 let question = intake.backstage.questions.pop();
                 let Some(ticket) = ticket else { continue };
-                let looked_up = || question.as_ref().map(|question| question.judge(&People).into());
+                let looked_up = || {
+                    question.as_ref().and_then(|question| question.judge(&People)).map(Into::into)
+                };
                 if let Some(answer) = answer.or_else(looked_up) {
                     engine.answer(ticket, answer, &mut out, NOW).expect("it was asked");
                     own.answered(ticket, true);
