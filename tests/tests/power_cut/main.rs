@@ -10,7 +10,7 @@
 //! going again during that start, with every step failing, and with disks that fill up.
 //!
 //! That is one run, written down, and every way to end it. `seeds` draws other runs: a thousand,
-//! each with all that may happen to a disk. `HERMES_LONG=1` draws many more sets
+//! each with all that may happen to a disk, damage included. `HERMES_LONG=1` draws many more sets
 //! and runs, `HERMES_SEED=N` is one of those runs alone.
 //!
 //! | file | holds |
@@ -18,8 +18,10 @@
 //! | `script` | what is asked of the queue |
 //! | `world` | a queue, its Maildirs, starts and checks |
 //! | `model` | what was told, and what must therefore be found |
-//! | `seeds` | runs from a seed: faults and power cuts |
+//! | `seeds` | runs from a seed: faults, power cuts, damage, sealed queues |
+//! | `damage` | a disk that goes bad, and what that may cost |
 
+mod damage;
 mod model;
 mod reading;
 mod script;

@@ -19,6 +19,8 @@ struct Sent {
     content: Arc<[u8]>,
     answer: Answer,
     envelopes: BTreeMap<EnvelopeId, Told>,
+    /// The disk has gone bad where it stood, or where something about it stood.
+    damaged: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +46,7 @@ impl Model {
     pub fn sends(&mut self, message: &Arc<Message>, content: &[u8]) {
         let envelopes = message.envelopes.iter().map(|one| (one.id, Told::default())).collect();
         let (message, content) = (message.clone(), content.into());
-        let sent = Sent { message, content, answer: Answer::None, envelopes };
+        let sent = Sent { message, content, answer: Answer::None, envelopes, damaged: false };
         let before = self.sent.insert(sent.message.id, sent);
         assert!(before.is_none(), "an id was given twice");
     }
@@ -81,6 +83,12 @@ impl Model {
         self.told(envelope).delivered = true;
     }
 
+    /// Octets of this message, or of a record about it, have changed on the disk: it may be
+    /// missing, its content unreadable, its state an older one.
+    pub fn damage(&mut self, id: MessageId) {
+        self.sent.get_mut(&id).expect("known").damaged = true;
+    }
+
     fn told(&mut self, envelope: EnvelopeId) -> &mut Told {
         let sent = self.sent.get_mut(&envelope.message()).expect("known");
         sent.envelopes.get_mut(&envelope).expect("known")
@@ -101,8 +109,9 @@ impl Model {
         self.sent.get(&id).map(|sent| &*sent.content)
     }
 
-    /// What is wrong with a message and its content that were found in the queue.
-    pub fn judge(&self, found: &Found, content: &[u8]) -> Result<(), String> {
+    /// What is wrong with a message and its content that were found in the queue. Content that
+    /// cannot be read is no content.
+    pub fn judge(&self, found: &Found, content: Option<&[u8]>) -> Result<(), String> {
         let id = found.message.id;
         let sent = self.sent.get(&id).ok_or_else(|| format!("{id} was never sent"))?;
         if sent.answer == Answer::Refused {
@@ -111,14 +120,17 @@ impl Model {
         let whole = &*sent.message;
         let mut there = Message::clone(&found.message);
         there.envelopes.clone_from(&whole.envelopes);
-        if there != *whole || content != &*sent.content {
+        let right = content.map_or(sent.damaged, |content| content == &*sent.content);
+        if there != *whole || !right {
             return Err(format!("{id} is not what was sent"));
         }
         for (envelope, state) in found.message.envelopes.iter().zip(&found.states) {
             if !whole.envelopes.contains(envelope) {
                 return Err(format!("{} is not what was sent", envelope.id));
             }
-            sent.envelopes[&envelope.id].judge(envelope.id, state, whole.ctime)?;
+            if !sent.damaged {
+                sent.envelopes[&envelope.id].judge(envelope.id, state, whole.ctime)?;
+            }
         }
         Ok(())
     }
@@ -134,7 +146,7 @@ impl Model {
             for (envelope, told) in &sent.envelopes {
                 let settled = told.outcomes.iter().any(|(outcome, _)| outcome.verdict.settles());
                 let lost = !there(*envelope) && !settled;
-                if lost && sent.answer == Answer::Acknowledged {
+                if lost && sent.answer == Answer::Acknowledged && !sent.damaged {
                     return Err(format!("{envelope} was acknowledged and is lost"));
                 }
                 if told.delivered && !mailbox(&sent.message, *envelope) {

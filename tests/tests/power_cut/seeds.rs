@@ -1,7 +1,7 @@
 //! Runs from a seed. Each has several lives; in each of them the disk may be small, writes, syncs
 //! and names may fail, and the system may forget what a failed sync has left in its memory. A life
 //! ends by a signal or a power cut that loses any part of what was not synced and tears sectors;
-//! the start may be cut short as well. In the end the disk is
+//! then the disk may have gone bad, and the start may be cut short as well. In the end the disk is
 //! well, all that is left is delivered, and the queue is empty and small.
 
 use std::collections::BTreeSet;
@@ -14,6 +14,7 @@ use smtpd_queue::disk::fault::{Fault, FaultDisk, Left, Step};
 use smtpd_tests::effort;
 use smtpd_tests::rng::Rng;
 
+use crate::damage::{self, Damage};
 use crate::script::random_run;
 use crate::world::{SEGMENT, World, spool};
 
@@ -82,7 +83,7 @@ fn run(seed: u64) {
     if small {
         disk.set_capacity(SEGMENT * (7 + rng.below(10) as u64));
     }
-    let mut world = World::new(disk);
+    let mut world = World::with(disk, rng.one_in(4));
     world.small = small;
     world.fill();
     let lives = 2 + rng.below(3);
@@ -97,7 +98,18 @@ fn run(seed: u64) {
         random_run(&mut world, &mut rng);
         let disk = left_over(&world.disk, &mut rng);
         let disk = if small { disk } else { failed_starts(&world, disk, &mut rng) };
-        world = world.restarted(disk, &case);
+        let damage = rng.one_in(4).then(|| {
+            let bad = disk.after_kill();
+            (Damage::draw(&bad, &mut rng), bad)
+        });
+        let whole = world.restarted(disk, &case);
+        world = match damage {
+            None => whole,
+            Some((damage, bad)) => {
+                let case = format!("{case}, {damage:?}");
+                damage::restarted(&world, &whole, bad, &damage, &case)
+            }
+        };
         // As in the daemon, before much else happens.
         world.fill();
     }
