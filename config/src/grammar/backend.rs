@@ -67,8 +67,10 @@ impl Reader<'_> {
                 return Err(Fault::new(source.place, diagnostic));
             }
             _ if name.text.contains(|c: char| c.is_control() || c == '|') => {
-                let message = "the name of a table with a process must not have a | in it";
-                return Err(Fault::error(name.place, message));
+                let message = "invalid name of a table with a process";
+                let help = "it is told to the process in a line of fields: write one without | \
+                            and without control characters, such as a tab";
+                return Err(Fault::new(name.place, Diagnostic::error(message).help(help)));
             }
             _ => {
                 table.backend = Backend::Process {

@@ -147,7 +147,9 @@ impl Modern<'_> {
             self.lists.push(used);
         } else if self.to.sometimes(4) {
             let source = self.to.pick(&["file:/aliases", "/aliases", "ldap:/x y", "sqlite"]);
-            let source = self.to.quoted(source);
+            // Its name goes to the process in a line of fields.
+            let plain = !name.contains(['|', '\t']);
+            let source = self.to.quoted(if plain { source } else { "/aliases" });
             self.to.line(&words(source));
             self.maps.push(used);
         } else {
