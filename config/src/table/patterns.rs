@@ -23,11 +23,41 @@ pub(crate) struct Patterns {
     networks: HashSet<IpNet>,
     /// Prefix lengths that occur in `networks`: IPv4, IPv6.
     prefixes: [Vec<u8>; 2],
+    forms: Forms,
+}
+
+/// Which forms of addresses there are among all keys: an address is looked up as far as one of
+/// its forms could be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Forms {
+    /// `@`
+    null: bool,
+    /// `user`
+    user: bool,
+    /// `@domain`
+    domain: bool,
+    /// `user@domain`
+    address: bool,
+    /// `user@`
+    open: bool,
+}
+
+impl Forms {
+    fn insert(&mut self, key: &str) {
+        *match (key, split(key)) {
+            ("@", _) => &mut self.null,
+            (_, (_, None)) => &mut self.user,
+            (_, ("", _)) => &mut self.domain,
+            (_, (_, Some(""))) => &mut self.open,
+            _ => &mut self.address,
+        } = true;
+    }
 }
 
 impl Patterns {
     /// Adds a lower-case key that may be a pattern, its domain in A-labels.
     pub fn insert(&mut self, key: &str) {
+        self.forms.insert(key);
         if let Some(domain) = below(key) {
             self.below.insert(domain.into());
         } else if let Some(domain) = key.strip_prefix('@').and_then(below) {
@@ -91,20 +121,23 @@ impl Patterns {
         address: &str,
         mut exact: impl FnMut(&str) -> bool,
     ) -> bool {
-        if exact("@") {
+        let forms = self.forms;
+        if forms.null && exact("@") {
             return true;
         }
         let (user, domain) = split(address);
         let bare = query.bare(user);
-        if !user.is_empty() && (exact(user) || (bare.len() < user.len() && exact(bare))) {
+        // A quoted user may hold an `@` of its own, and then be an entry that looks like an address.
+        let users = forms.user || user.contains('@');
+        if users && !user.is_empty() && (exact(user) || (bare.len() < user.len() && exact(bare))) {
             return true;
         }
         if let Some(domain) = domain.filter(|domain| !domain.is_empty()) {
             let at = address.len() - domain.len() - 1;
-            if exact(&address[at..]) || exact(address) {
+            if (forms.domain && exact(&address[at..])) || (forms.address && exact(address)) {
                 return true;
             }
-            if bare.len() < user.len() && exact(&format!("{bare}@{domain}")) {
+            if forms.address && bare.len() < user.len() && exact(&format!("{bare}@{domain}")) {
                 return true;
             }
             if is_below(&self.addresses_below, domain, query.deep) {
@@ -113,7 +146,7 @@ impl Patterns {
         }
         // An entry `user@` has no domain: it is `user`.
         for user in [user, bare] {
-            if !user.is_empty() && exact(&format!("{user}@")) {
+            if forms.open && !user.is_empty() && exact(&format!("{user}@")) {
                 return true;
             }
         }
@@ -176,6 +209,31 @@ mod tests {
         assert!(address(true, "x@a.b.example.org") && !address(true, "x@example.org"));
         assert!(address(true, "joe+t@x.y.a.net") && !address(false, "joe@x.y.a.net"));
         assert!(!address(true, "ann@x.y.a.net"));
+    }
+
+    #[test]
+    fn forms_that_are_not_there_are_not_missed() {
+        let parts = ["", "a", "b", "a+t", "\"a@b\"", "a.b", "@"];
+        let texts: Vec<String> = parts
+            .iter()
+            .flat_map(|user| parts.iter().map(move |domain| format!("{user}@{domain}")))
+            .chain(parts.iter().map(|part| (*part).to_owned()))
+            .collect();
+        let all = Forms { null: true, user: true, domain: true, address: true, open: true };
+        let mut found = 0;
+        for entry in &texts {
+            let mut patterns = Patterns::default();
+            patterns.insert(entry);
+            for key in &texts {
+                let query = Query { service: Service::MailAddr, key, delimiters: "+", deep: true };
+                let asked = |patterns: &Patterns| patterns.match_key(&query, key, |k| k == entry);
+                let is = asked(&patterns);
+                let patterns = Patterns { forms: all, ..patterns.clone() };
+                assert_eq!(is, asked(&patterns), "{key} among {entry}");
+                found += usize::from(is);
+            }
+        }
+        assert!(found > texts.len(), "{found}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! config-bench decide    a ruleset of 1,000 rules decides
+//! config-bench tables    100,000 entries are read, and looked up
 //! config-bench check     smtpd -n of an ordinary file, from exec to exit
 //! ```
 //!
@@ -20,6 +21,7 @@
 
 mod check;
 mod decide;
+mod tables;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -50,13 +52,14 @@ impl Figure {
 fn main() -> ExitCode {
     let mut points: Vec<String> = std::env::args().skip(1).collect();
     if points.is_empty() {
-        points = vec!["decide".to_owned(), "check".to_owned()];
+        points = ["decide", "tables", "check"].map(str::to_owned).to_vec();
     }
     for point in points {
         let figures = match point.as_str() {
             "decide" => decide::run(),
+            "tables" => tables::run(),
             "check" => check::run(),
-            _ => Err(format!("no point {point}; there are decide and check")),
+            _ => Err(format!("no point {point}; there are decide, tables and check")),
         };
         match figures {
             Ok(figures) => figures.into_iter().for_each(Figure::print),
