@@ -2,8 +2,9 @@
 //!
 //! A [`Batch`] goes to one worker. Whoever runs the workers looks the name of each job's action
 //! up in today's configuration, which gives a place or a reason to hold the envelope, and
-//! answers with one [`Report`] for the batch. Nothing is said of a job before what it says is
-//! durable.
+//! answers with a [`Report`] for the batch, or with several as outcomes become known: the quick
+//! ones do not wait for the slow ones. Nothing is said of a job before what it says is durable,
+//! and every job is told of in the end.
 
 use std::sync::Arc;
 
@@ -120,11 +121,11 @@ impl Failure {
     }
 }
 
-/// What came of a batch.
+/// What came of a batch, or of a part of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     /// The batch.
     pub batch: BatchId,
-    /// One for each job, in any order.
+    /// One for each job that is told of, in any order. Of several for one job the first counts.
     pub attempts: Vec<(EnvelopeId, Attempt)>,
 }

@@ -5,21 +5,26 @@
 //! what one worker does in one go, sharing its syncs. A batch is made only when a worker may
 //! begin it, so what arrives meanwhile is the next one; nothing waits for company.
 //!
-//! A batch is as slow as the slowest of its destinations. What keeps that from spreading:
+//! A batch ends envelope by envelope, and a lane has left it when the last of its own has ended.
+//! Still, who delivers a batch may be as slow as the slowest of its destinations. What keeps that
+//! from spreading:
 //!
 //! * A lane is in a bounded number of batches ([`Share::batches`]).
+//! * Of what may be tried beside all that is being tried, a lane has a part of no more than one
+//!   in [`PARTS`], so when some hang the next one still finds room.
 //! * Batches that are late ([`Limits::late`]) do not count against [`Limits::brisk`], so others
 //!   go on beside them.
-//! * The lanes of a late batch are *suspects*. They get batches of their own, so that those who
-//!   only shared it go on at once and the guilty one is alone with itself. Such batches, with
-//!   those that are late, take up half of [`Limits::batches`]; they wait for each other and
-//!   nobody waits for them.
+//! * The lanes that are still in a late batch are *suspects*. They get batches of their own, so
+//!   that those who only shared it go on at once and the guilty one is alone with itself. Such
+//!   batches, with those that are late, take up half of [`Limits::batches`]; they wait for each
+//!   other and nobody waits for them.
 //!
 //! So a lane without suspicion waits for the turns of the others, and at most as long as a batch
 //! takes to be late, however many envelopes wait in slow lanes. What is done for one batch does
 //! not depend on how many lanes there are.
 
 use std::collections::{HashMap, VecDeque};
+use std::mem;
 use std::time::Duration;
 
 use smtpd_engine::time::Time;
@@ -37,8 +42,8 @@ pub struct Limits {
     pub batch: usize,
     /// Envelopes a lane adds to a batch before the next lane has its turn.
     pub turn: usize,
-    /// A batch that takes longer than this is late.
-    pub late: Duration,
+    /// A batch that takes longer than this is late. `None` where none holds up another.
+    pub late: Option<Duration>,
     /// What a lane may have, unless it has limits of its own.
     pub lane: Share,
 }
@@ -51,6 +56,10 @@ pub struct Share {
     /// Envelopes in one batch.
     pub batch: usize,
 }
+
+/// For each envelope in the batches of a lane there is room for so many of others, so a hundred
+/// lanes that hang leave some of 5000.
+const PARTS: usize = 16;
 
 /// The lane of a destination: a keyed hash of its name. Two that collide share their turns.
 pub type LaneId = u64;
@@ -71,11 +80,17 @@ pub struct Lanes {
     /// The same of suspects.
     suspects: VecDeque<LaneId>,
     batches: HashMap<BatchId, Batch>,
+    /// How many of them are late or of a suspect.
+    slow: usize,
+    /// Some of the suspects may be none any more.
+    cleared: bool,
 }
 
 #[derive(Debug, Default)]
 struct Lane {
     due: VecDeque<EnvelopeId>,
+    /// Envelopes in batches.
+    flying: usize,
     batches: usize,
     /// How many of them are late.
     late: usize,
@@ -85,16 +100,18 @@ struct Lane {
 #[derive(Debug)]
 struct Batch {
     since: Time,
-    lanes: Vec<LaneId>,
+    /// Those that have not ended, each with its lane.
+    open: Vec<(EnvelopeId, LaneId)>,
     /// It was made of a suspect.
     is_alone: bool,
     is_late: bool,
 }
 
 /// A batch that is being made: its envelopes, and how many each lane has added.
-#[derive(Default)]
 struct Draft {
-    envelopes: Vec<EnvelopeId>,
+    envelopes: Vec<(EnvelopeId, LaneId)>,
+    /// Envelopes that may be tried beside those that are.
+    left: usize,
     lanes: Vec<(LaneId, usize)>,
     /// Those that have had a turn and may have more, in order.
     again: VecDeque<LaneId>,
@@ -110,6 +127,8 @@ impl Lanes {
             ring: VecDeque::new(),
             suspects: VecDeque::new(),
             batches: HashMap::new(),
+            slow: 0,
+            cleared: false,
         }
     }
 
@@ -150,38 +169,40 @@ impl Lanes {
         self.lanes.iter().filter(move |(_, lane)| lane.due.len() >= many).map(|(id, _)| *id)
     }
 
-    /// Makes the next batch of at most `most` envelopes and calls it `id`, if one may begin now
-    /// and something is due.
-    pub fn begin(&mut self, id: BatchId, now: Time, most: usize) -> Option<Vec<EnvelopeId>> {
+    /// Makes the next batch and calls it `id`, if one may begin now and something is due. `left`
+    /// envelopes may be tried beside those that are.
+    pub fn begin(&mut self, id: BatchId, now: Time, left: usize) -> Option<Vec<EnvelopeId>> {
         self.see_who_is_late(now);
-        let most = most.min(self.limits.batch);
+        self.let_go_the_cleared();
+        let most = left.min(self.limits.batch);
         if self.batches.len() >= self.limits.batches || most == 0 {
             return None;
         }
-        let slow = self.batches.values().filter(|batch| batch.is_alone || batch.is_late).count();
-        let mut draft = Draft::default();
-        if self.batches.len() - slow < self.limits.brisk {
+        let mut draft =
+            Draft { envelopes: Vec::new(), left, lanes: Vec::new(), again: VecDeque::new() };
+        if self.batches.len() - self.slow < self.limits.brisk {
             self.fill(most, &mut draft);
         }
         let is_alone = draft.envelopes.is_empty();
-        if is_alone && slow < (self.limits.batches / 2).max(1) {
+        if is_alone && self.slow < (self.limits.batches / 2).max(1) {
             let suspect = self.suspects.pop_front()?;
             let most = most.min(self.share(suspect).batch);
-            self.take(suspect, most, &mut draft);
             self.lane(suspect).in_ring = false;
+            self.take(suspect, most, &mut draft);
         }
-        let Draft { envelopes, lanes, again } = draft;
-        if envelopes.is_empty() {
+        let Draft { envelopes: open, lanes, again, .. } = draft;
+        if open.is_empty() {
             return None;
         }
-        let lanes: Vec<_> = lanes.into_iter().map(|(lane, _)| lane).collect();
-        for lane in &lanes {
+        for (lane, _) in &lanes {
             self.lane(*lane).batches += 1;
         }
-        for lane in again.iter().chain(&lanes) {
+        for lane in again.iter().chain(lanes.iter().map(|(lane, _)| lane)) {
             self.offer(*lane);
         }
-        self.batches.insert(id, Batch { since: now, lanes, is_alone, is_late: false });
+        let envelopes = open.iter().map(|(envelope, _)| *envelope).collect();
+        self.slow += usize::from(is_alone);
+        self.batches.insert(id, Batch { since: now, open, is_alone, is_late: false });
         Some(envelopes)
     }
 
@@ -196,50 +217,71 @@ impl Lanes {
                 self.suspects.push_back(next);
                 continue;
             }
+            self.lane(next).in_ring = false;
             let has = draft.lanes.iter().find(|(lane, _)| *lane == next).map_or(0, |(_, has)| *has);
             let may_have = self.share(next).batch - has;
             let room = most - draft.envelopes.len();
-            self.take(next, self.limits.turn.min(room).min(may_have), draft);
-            self.lane(next).in_ring = false;
-            if may_have > self.limits.turn && !self.lane(next).due.is_empty() {
+            let taken = self.take(next, self.limits.turn.min(room).min(may_have), draft);
+            if taken > 0 && may_have > self.limits.turn && !self.lane(next).due.is_empty() {
                 draft.again.push_back(next);
             }
         }
     }
 
-    /// The batch has come to its end. An unknown one is ignored.
-    pub fn end(&mut self, id: BatchId) {
-        let Some(Batch { lanes, is_late, .. }) = self.batches.remove(&id) else { return };
-        for id in lanes {
-            let lane = self.lane(id);
-            lane.batches -= 1;
-            lane.late -= usize::from(is_late);
-            if lane.batches == 0 && lane.due.is_empty() {
-                self.lanes.remove(&id);
-            } else {
-                self.offer(id);
+    /// An envelope of a batch has been tried. False if the batch has no such envelope that has
+    /// not ended.
+    pub fn end(&mut self, id: BatchId, envelope: EnvelopeId) -> bool {
+        let Some(batch) = self.batches.get_mut(&id) else { return false };
+        let Some(place) = batch.open.iter().position(|(one, _)| *one == envelope) else {
+            return false;
+        };
+        let (_, lane_id) = batch.open.swap_remove(place);
+        let has_left = batch.open.iter().all(|(_, lane)| *lane != lane_id);
+        let (is_late, is_over) = (batch.is_late, batch.open.is_empty());
+        if is_over {
+            self.slow -= usize::from(batch.is_alone || batch.is_late);
+            self.batches.remove(&id);
+        }
+        let lane = self.lane(lane_id);
+        lane.flying -= 1;
+        lane.batches -= usize::from(has_left);
+        if has_left && is_late {
+            lane.late -= 1;
+            self.cleared = true;
+        }
+        let lane = self.lane(lane_id);
+        if lane.batches == 0 && lane.due.is_empty() {
+            self.lanes.remove(&lane_id);
+        } else {
+            self.offer(lane_id);
+        }
+        true
+    }
+
+    /// Takes those that are in no late batch any more out of the suspects.
+    fn let_go_the_cleared(&mut self) {
+        if !mem::take(&mut self.cleared) {
+            return;
+        }
+        let Self { lanes, ring, suspects, .. } = self;
+        suspects.retain(|id| {
+            let is_suspect = lanes.get(id).is_some_and(|lane| lane.late > 0);
+            if !is_suspect {
+                ring.push_back(*id);
             }
-        }
-        if is_late {
-            let Self { lanes, ring, suspects, .. } = self;
-            suspects.retain(|id| {
-                let is_suspect = lanes.get(id).is_some_and(|lane| lane.late > 0);
-                if !is_suspect {
-                    ring.push_back(*id);
-                }
-                is_suspect
-            });
-        }
+            is_suspect
+        });
     }
 
     /// When [`Lanes::begin`] may have something that it has not now, if nothing else happens:
     /// the moment at which a batch becomes late and others may go on beside it.
     pub fn wakeup(&self, now: Time) -> Option<Time> {
+        let late = self.limits.late?;
         let nothing = self.ring.is_empty() && self.suspects.is_empty();
         if nothing || self.batches.len() >= self.limits.batches {
             return None;
         }
-        let late = self.batches.values().map(|batch| batch.since + self.limits.late);
+        let late = self.batches.values().map(|batch| batch.since + late);
         late.filter(|late| *late > now).min()
     }
 
@@ -255,24 +297,40 @@ impl Lanes {
         }
     }
 
-    /// Moves up to `many` envelopes of a lane that was taken out of its ring to a batch.
-    fn take(&mut self, id: LaneId, many: usize, draft: &mut Draft) {
-        let due = &mut self.lane(id).due;
-        let many = many.min(due.len());
-        draft.envelopes.extend(due.drain(..many));
+    /// Moves up to `many` envelopes of a lane that was taken out of its ring to a batch, but not
+    /// more than its part ([`PARTS`]). Says how many.
+    ///
+    /// One that gets nothing has envelopes in batches, and is offered again as each of them ends.
+    fn take(&mut self, id: LaneId, many: usize, draft: &mut Draft) -> usize {
+        let lane = self.lane(id);
+        let has = lane.flying.saturating_mul(PARTS);
+        let fair = draft.left.saturating_sub(has).div_ceil(PARTS + 1);
+        let many = many.min(lane.due.len()).min(fair);
+        if many == 0 {
+            return 0;
+        }
+        lane.flying += many;
+        draft.left -= many;
+        draft.envelopes.extend(lane.due.drain(..many).map(|envelope| (envelope, id)));
         match draft.lanes.iter_mut().find(|(lane, _)| *lane == id) {
             Some((_, has)) => *has += many,
             None => draft.lanes.push((id, many)),
         }
+        many
     }
 
     fn see_who_is_late(&mut self, now: Time) {
-        let Self { limits, lanes, batches, .. } = self;
+        let Self { limits, lanes, batches, slow, .. } = self;
+        let Some(late) = limits.late else { return };
         for batch in batches.values_mut() {
-            if !batch.is_late && now.saturating_since(batch.since) >= limits.late {
+            if !batch.is_late && now.saturating_since(batch.since) >= late {
                 batch.is_late = true;
-                for id in &batch.lanes {
-                    lanes.get_mut(id).expect("a lane with a batch is kept").late += 1;
+                *slow += usize::from(!batch.is_alone);
+                let mut of: Vec<_> = batch.open.iter().map(|(_, lane)| *lane).collect();
+                of.sort_unstable();
+                of.dedup();
+                for id in of {
+                    lanes.get_mut(&id).expect("a lane with a batch is kept").late += 1;
                 }
             }
         }
@@ -299,7 +357,7 @@ mod tests {
         brisk: 2,
         batch: 8,
         turn: 2,
-        late: Duration::from_secs(1),
+        late: Some(Duration::from_secs(1)),
         lane: Share { batches: 2, batch: 8 },
     };
 
@@ -315,6 +373,11 @@ mod tests {
         fn next(&mut self, id: BatchId, now: Time) -> Option<Vec<EnvelopeId>> {
             self.begin(id, now, usize::MAX)
         }
+
+        fn end_all(&mut self, id: BatchId) {
+            let open: Vec<_> = self.batches[&id].open.iter().map(|(one, _)| *one).collect();
+            open.into_iter().for_each(|one| assert!(self.end(id, one)));
+        }
     }
 
     fn fill(lanes: &mut Lanes, lane: LaneId, from: u32, many: u32) {
@@ -327,7 +390,7 @@ mod tests {
         lanes.push(1, envelope(7));
         assert_eq!(lanes.next(0, at(0)), Some(vec![envelope(7)]));
         assert_eq!(lanes.next(1, at(0)), None);
-        lanes.end(0);
+        lanes.end_all(0);
         assert!(lanes.lanes.is_empty(), "an idle destination costs nothing");
     }
 
@@ -375,9 +438,9 @@ mod tests {
         assert_eq!(lanes.wakeup(at(2)), Some(at(1000)));
         // Lanes 1 to 3 are in two batches, which is all they may have; lane 4 goes on.
         assert_eq!(lanes.next(2, at(1001)).unwrap(), [420, 421, 422].map(envelope));
-        lanes.end(2);
+        lanes.end_all(2);
         // The second batch was slow for nobody's fault of lanes 2 to 4, and ends.
-        lanes.end(1);
+        lanes.end_all(1);
         let mut next = 3;
         let mut served = HashSet::new();
         while let Some(batch) = lanes.next(next, at(1002)) {
@@ -385,7 +448,7 @@ mod tests {
             assert_eq!(of.len(), 1, "a suspect is not mixed with others");
             served.extend(&of);
             if of != HashSet::from([1]) {
-                lanes.end(next);
+                lanes.end_all(next);
             }
             next += 1;
         }
@@ -398,7 +461,7 @@ mod tests {
 
     #[test]
     fn many_slow_destinations_leave_half_of_the_batches_to_the_others() {
-        let late = Duration::from_millis(25);
+        let late = Some(Duration::from_millis(25));
         let mut lanes = Lanes::new(Limits { batches: 8, late, ..LIMITS });
         for lane in 1..=20 {
             fill(&mut lanes, lane, lane as u32 * 1000, 500);
@@ -417,9 +480,63 @@ mod tests {
             lanes.push(99, envelope(30_000 + round as u32));
             let batch = lanes.next(next, now);
             assert_eq!(batch, Some(vec![envelope(30_000 + round as u32)]), "it goes at once");
-            lanes.end(next);
+            lanes.end_all(next);
             next += 1;
         }
+    }
+
+    #[test]
+    fn who_has_left_a_batch_does_not_wait_for_its_end() {
+        let mut lanes = Lanes::new(Limits { lane: Share { batches: 1, batch: 8 }, ..LIMITS });
+        fill(&mut lanes, 1, 100, 2);
+        fill(&mut lanes, 2, 200, 2);
+        assert_eq!(lanes.next(0, at(0)).unwrap().len(), 4);
+        fill(&mut lanes, 1, 110, 1);
+        fill(&mut lanes, 2, 210, 1);
+        assert!(lanes.end(0, envelope(200)));
+        assert_eq!(lanes.next(1, at(1)), None, "lane 2 has another one in the batch");
+        assert!(lanes.end(0, envelope(201)));
+        assert!(!lanes.end(0, envelope(201)), "an envelope ends once");
+        assert!(!lanes.end(1, envelope(201)));
+        // The batch becomes late, and that is not lane 2's doing.
+        assert_eq!(lanes.next(1, at(1001)).unwrap(), [envelope(210)]);
+        fill(&mut lanes, 3, 310, 1);
+        assert!(lanes.end(1, envelope(210)));
+        fill(&mut lanes, 2, 220, 1);
+        assert_eq!(lanes.next(2, at(1002)).unwrap(), [310, 220].map(envelope));
+        lanes.end_all(0);
+        assert_eq!(lanes.next(3, at(1003)).unwrap(), [envelope(110)]);
+    }
+
+    #[test]
+    fn a_hundred_that_hang_leave_room() {
+        let endless = Share { batches: usize::MAX, batch: usize::MAX };
+        let limits =
+            Limits { batches: usize::MAX, brisk: usize::MAX, late: None, lane: endless, ..LIMITS };
+        let mut lanes = Lanes::new(limits);
+        let (most, mut flying, mut next) = (5000, 0, 0);
+        let mut go_on = |lanes: &mut Lanes, flying: &mut usize| {
+            let mut all = Vec::new();
+            while let Some(batch) = lanes.begin(next, at(0), most - *flying) {
+                *flying += batch.len();
+                next += 1;
+                all.extend(batch);
+            }
+            all
+        };
+        for lane in 1..=100 {
+            fill(&mut lanes, lane, lane as u32 * 2000, 1000);
+            let taken = go_on(&mut lanes, &mut flying).len();
+            assert!((1..=300).contains(&taken), "lane {lane}: {taken}");
+        }
+        lanes.push(999, envelope(999_000));
+        assert_eq!(go_on(&mut lanes, &mut flying), [envelope(999_000)]);
+        // What waits goes on when those of its own have ended.
+        for batch in 0..100 {
+            flying -= lanes.batches.get(&batch).map_or(0, |batch| batch.open.len());
+            lanes.end_all(batch);
+        }
+        assert!(go_on(&mut lanes, &mut flying).len() > 50);
     }
 
     #[test]
@@ -434,9 +551,9 @@ mod tests {
         assert_eq!((of(&first), first.len()), (3, 8));
         let second = lanes.next(1, at(0)).unwrap();
         assert_eq!((of(&second), second.len()), (0, 8), "one batch at a time");
-        lanes.end(0);
-        assert_eq!(lanes.begin(2, at(0), 2).unwrap().len(), 2, "no more are allowed now");
-        lanes.end(2);
+        lanes.end_all(0);
+        assert_eq!(lanes.begin(2, at(0), 1).unwrap().len(), 1, "no more are allowed now");
+        lanes.end_all(2);
         assert_eq!(lanes.begin(3, at(0), 0), None);
     }
 
@@ -450,7 +567,7 @@ mod tests {
         fill(&mut lanes, 1, 3, 1);
         lanes.withdraw(1, envelope(3));
         assert_eq!(lanes.next(1, at(0)), None);
-        lanes.end(0);
+        lanes.end_all(0);
         assert!(lanes.lanes.is_empty() && lanes.ring.is_empty());
     }
 
@@ -468,7 +585,7 @@ mod tests {
         let mut now = 0;
         while given.len() < 20_000 {
             now += random(400);
-            match random(3) {
+            match random(4) {
                 0 if pushed < 20_000 => {
                     for _ in 0..random(6).min(20_000 - u64::from(pushed)) {
                         pushed += 1;
@@ -477,7 +594,16 @@ mod tests {
                 }
                 1 if !open.is_empty() => {
                     let one = random(open.len() as u64) as usize;
-                    lanes.end(open.swap_remove(one));
+                    lanes.end_all(open.swap_remove(one));
+                }
+                2 if random(2) == 0 && !open.is_empty() => {
+                    // One envelope of a batch, which may be its last.
+                    let one = random(open.len() as u64) as usize;
+                    let of = lanes.batches[&open[one]].open[0].0;
+                    assert!(lanes.end(open[one], of) && !lanes.end(open[one], of));
+                    if !lanes.batches.contains_key(&open[one]) {
+                        open.swap_remove(one);
+                    }
                 }
                 _ => {
                     if let Some(batch) = lanes.next(next, at(now)) {
@@ -497,7 +623,7 @@ mod tests {
                 assert_eq!(lane.in_ring, waits, "nobody is forgotten");
             }
         }
-        open.into_iter().for_each(|one| lanes.end(one));
+        open.into_iter().for_each(|one| lanes.end_all(one));
         assert!(lanes.lanes.is_empty() && lanes.ring.is_empty() && lanes.suspects.is_empty());
     }
 }

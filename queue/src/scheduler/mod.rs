@@ -64,7 +64,7 @@ use reports::Reports;
 pub enum Input {
     /// A message was committed.
     Accepted(Arc<Message>, Stored),
-    /// A batch was tried.
+    /// A batch was tried, or a part of it.
     Finished(Report),
     /// An outcome is on disk.
     Recorded(Outcome),
@@ -83,7 +83,7 @@ pub enum Input {
 /// Something to be done.
 #[derive(Clone, Debug)]
 pub enum Output {
-    /// Try these envelopes, and answer with [`Input::Finished`].
+    /// Try these envelopes, and answer with [`Input::Finished`] until each has been told of.
     Deliver(Batch),
     /// Make this outcome durable, and answer with [`Input::Recorded`].
     Record(Outcome),
@@ -298,10 +298,11 @@ impl Scheduler {
     }
 
     fn finished(&mut self, report: Report, now: Clock, outputs: &mut Vec<Output>) {
-        for agent in &mut self.agents {
-            agent.lanes.end(report.batch);
-        }
         for (id, attempt) in report.attempts {
+            let mut agents = self.agents.iter_mut();
+            if !agents.any(|agent| agent.lanes.end(report.batch, id)) {
+                continue;
+            }
             let Some(entry) = self.memory.get(id) else { continue };
             let Phase::InFlight { .. } = entry.phase else { continue };
             self.memory.drop_content(id);
@@ -484,13 +485,17 @@ impl Scheduler {
             let lanes = &mut self.agent_mut(kind).lanes;
             let Some(envelopes) = lanes.begin(id, now.mono, most) else { break };
             self.next_batch += 1;
-            let jobs: Vec<_> = envelopes.into_iter().filter_map(|id| self.job(id, now)).collect();
-            if jobs.is_empty() {
-                // All of them have left the queue meanwhile.
-                self.agent_mut(kind).lanes.end(id);
-                continue;
+            let mut jobs = Vec::with_capacity(envelopes.len());
+            for envelope in envelopes {
+                match self.job(envelope, now) {
+                    Some(job) => jobs.push(job),
+                    // It has left the queue meanwhile.
+                    None => drop(self.agent_mut(kind).lanes.end(id, envelope)),
+                }
             }
-            outputs.push(Output::Deliver(Batch { id, kind, jobs }));
+            if !jobs.is_empty() {
+                outputs.push(Output::Deliver(Batch { id, kind, jobs }));
+            }
         }
     }
 

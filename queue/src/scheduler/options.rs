@@ -50,7 +50,7 @@ impl Default for Options {
             brisk: 2,
             batch: 32,
             turn: 8,
-            late: Duration::from_millis(25),
+            late: Some(Duration::from_millis(25)),
             lane: Share { batches: 2, batch: 32 },
         };
         Self {

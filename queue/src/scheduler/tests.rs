@@ -326,6 +326,41 @@ fn content_is_kept_for_the_first_attempt_within_its_bound() {
 }
 
 #[test]
+fn what_is_known_of_a_batch_does_not_wait_for_the_rest() {
+    let mut bench = Bench::new(Options::default());
+    let outputs = bench.accept(1, &["quick.example", "slow.example"]);
+    let Batch { id, jobs, .. } = batch(&outputs);
+    let part = |nth: usize, attempt| {
+        Input::Finished(Report { batch: *id, attempts: vec![(jobs[nth].id, attempt)] })
+    };
+    let outputs = bench.turn([part(0, Attempt::Delivered)]);
+    let [Output::Record(outcome)] = &outputs[..] else { panic!("{outputs:?}") };
+    assert_eq!((outcome.envelope, &outcome.verdict), (jobs[0].id, &Verdict::Delivered));
+    assert!(bench.turn([Input::Recorded(outcome.clone())]).is_empty());
+    assert_eq!(bench.scheduler.memory.ids(), [jobs[1].id], "the other one is under way");
+    assert!(bench.turn([part(0, later())]).is_empty(), "it has ended");
+
+    let outputs = bench.turn([part(1, later())]);
+    let [Output::Record(outcome)] = &outputs[..] else { panic!("{outputs:?}") };
+    assert!(bench.turn([Input::Recorded(outcome.clone())]).len() == 1, "to the store");
+    assert!(!bench.scheduler.is_busy());
+}
+
+#[test]
+fn a_report_of_an_earlier_attempt_says_nothing_about_this_one() {
+    let mut bench = Bench::new(Options::default());
+    let outputs = bench.accept(1, &["bob"]);
+    let first = batch(&outputs).clone();
+    bench.end(&first, later());
+    bench.pass(10);
+    let outputs = bench.turn([]);
+    assert_ne!(batch(&outputs).id, first.id);
+    let attempts = vec![(first.jobs[0].id, Attempt::Delivered)];
+    assert!(bench.turn([Input::Finished(Report { batch: first.id, attempts })]).is_empty());
+    assert!(bench.scheduler.is_busy());
+}
+
+#[test]
 fn a_message_that_was_damaged_is_not_tried_again() {
     let mut bench = Bench::new(Options::default());
     let outputs = bench.accept(1, &["bob", "carol"]);

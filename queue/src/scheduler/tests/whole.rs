@@ -143,10 +143,15 @@ impl World {
         self.inputs.push(Input::Accepted(message, content));
     }
 
-    /// A batch has been tried. Some fail for good and are held, until they are scheduled.
+    /// A batch has been tried, or a part of it. Some fail for good and are held, until they are
+    /// scheduled.
     fn report(&mut self) {
         let one = self.random(self.flying.len() as u64) as usize;
-        let Batch { id: batch, jobs, .. } = self.flying.swap_remove(one);
+        let Batch { id: batch, kind, mut jobs } = self.flying.swap_remove(one);
+        let rest = jobs.split_off(1 + self.random(jobs.len() as u64) as usize);
+        if !rest.is_empty() {
+            self.flying.push(Batch { id: batch, kind, jobs: rest });
+        }
         let mut attempts = Vec::new();
         for job in jobs {
             let attempt = match self.random(9) {
