@@ -17,6 +17,7 @@ pub mod bounce;
 pub mod delivery;
 pub mod life;
 mod queue;
+pub mod relay;
 pub mod session;
 pub mod span;
 pub mod topic;

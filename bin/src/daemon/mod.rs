@@ -37,6 +37,7 @@ mod orders;
 pub(crate) mod outside;
 mod pool;
 mod reading;
+pub mod relay;
 pub mod replies;
 mod scheduling;
 mod sessions;

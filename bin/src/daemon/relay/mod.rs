@@ -1,0 +1,257 @@
+//! Relaying: which connections are opened to which servers, which message goes over which of
+//! them, and what an attempt comes to.
+//!
+//! [`Relay`] is a value. Tasks, answers of the DNS and what connections tell go in; what is to be
+//! connected, asked and reported comes out of [`Relay::turn`]. It neither reads nor waits: what may
+//! take time, as looking up a table or reading content, is done before by the preparers
+//! (`prepare`), or beside it.
+//!
+//! ```text
+//!  scheduler --batch--> preparers --tasks--> Relay --connect, ask--> reactor
+//!      ^                                      | ^                       |
+//!      +------------- reports ----------------+ +--- ready, told, closed, answers
+//! ```
+//!
+//! What it promises:
+//!
+//! * Every envelope of a task is reported once, as soon as its outcome is known.
+//! * A task that meets an address which does not serve it goes to the next one at once, and to no
+//!   address twice; what it comes to in the end is what the last one said.
+//! * A message is handed to a connection that waits, before one is opened.
+//! * After the final dot nothing is sent again in the same attempt: it may have been taken.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `task` | messages and next hops |
+//! | `names` | from a hop to addresses |
+//! | `route` | the tasks and connections of one hop |
+//! | `session` | one connection |
+//! | `blocks` | addresses that do not answer |
+//! | `pace` | how many connections, how fast |
+
+pub mod blocks;
+pub mod names;
+pub mod pace;
+mod route;
+mod session;
+pub mod task;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use smtpd_config::route::HopTls;
+use smtpd_engine::time::Time;
+use smtpd_queue::delivery::{Attempt, Failure, Report};
+use smtpd_queue::id::EnvelopeId;
+use smtpd_queue::lanes::BatchId;
+use smtpd_queue::scheduler::Clock;
+
+use blocks::Blocks;
+use names::{About, Answer, Question};
+use route::{Route, RouteId};
+use session::Session;
+use task::{Attempts, Hop, Key, Server, Task, Way};
+
+pub use session::{Again, End, Next, Offers, Told, Trouble, Whom};
+
+/// The number of an outgoing session, as it stands in the log.
+pub type SessionId = u64;
+
+/// The number of a question.
+pub type QuestionId = u64;
+
+/// Next hops remembered while nothing is to be done for them.
+const ROUTES: usize = 10_000;
+
+/// Something to be done.
+#[derive(Debug)]
+pub enum Output {
+    /// Open a connection; it ends with [`Relay::closed`].
+    Connect(Connect),
+    /// Ask the DNS, and answer with [`Relay::answered`].
+    Ask(QuestionId, Question),
+    /// Ask [`Relay::ready`] for this idle session.
+    Resume(SessionId),
+    /// Tell the scheduler.
+    Report(Report),
+    /// These failed because nobody answered, and now somebody has: they are to be tried at once.
+    Schedule(Vec<EnvelopeId>),
+}
+
+/// A connection to be opened.
+#[derive(Debug)]
+pub struct Connect {
+    /// Its number.
+    pub session: SessionId,
+    /// Where to.
+    pub address: SocketAddr,
+    /// From which address of this machine, if that matters.
+    pub source: Option<IpAddr>,
+    /// The name of the server.
+    pub host: String,
+    /// The name given with EHLO.
+    pub helo: String,
+    /// TLS towards it.
+    pub tls: HopTls,
+    /// Which server of the hop it is, if those are named.
+    pub server: Option<usize>,
+    /// The hop.
+    pub hop: Arc<Hop>,
+}
+
+impl Connect {
+    /// The server, if the configuration names it.
+    #[must_use]
+    pub fn named(&self) -> Option<&Server> {
+        match (&self.hop.way, self.server) {
+            (Way::Servers(servers), Some(nth)) => servers.get(nth),
+            _ => None,
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Relay {
+    routes: HashMap<RouteId, Route>,
+    by_key: HashMap<Key, RouteId>,
+    next_route: RouteId,
+    sessions: HashMap<SessionId, Session>,
+    next_session: SessionId,
+    /// Connections to each address.
+    connections: HashMap<IpAddr, usize>,
+    blocks: Blocks,
+    /// Which route asks, in which of its rounds, and what about.
+    questions: HashMap<QuestionId, (RouteId, u64, About)>,
+    next_question: QuestionId,
+    /// Routes that something has happened to.
+    touched: BTreeSet<RouteId>,
+    /// Routes that may go on at a time.
+    alarms: BTreeSet<(Time, RouteId)>,
+    reports: BTreeMap<BatchId, Attempts>,
+    outputs: Vec<Output>,
+    random: u64,
+    max_deferred: usize,
+    statuses: route::Statuses,
+}
+
+impl Relay {
+    /// A relay without anything to do. `seed` makes session numbers and the order of equal hosts
+    /// differ from those of other processes. So many envelopes of a hop that does not answer are
+    /// tried again as soon as it does.
+    #[must_use]
+    pub fn new(seed: u64, max_deferred: usize) -> Relay {
+        Relay {
+            routes: HashMap::new(),
+            by_key: HashMap::new(),
+            next_route: 0,
+            sessions: HashMap::new(),
+            next_session: seed,
+            connections: HashMap::new(),
+            blocks: Blocks::default(),
+            questions: HashMap::new(),
+            next_question: 0,
+            touched: BTreeSet::new(),
+            alarms: BTreeSet::new(),
+            reports: BTreeMap::new(),
+            outputs: Vec::new(),
+            random: seed | 1,
+            max_deferred,
+            statuses: route::Statuses::default(),
+        }
+    }
+
+    /// A message is to be relayed. It counts by the hop of today: what the last task says of the
+    /// hop holds for all of its key.
+    pub fn take(&mut self, task: Task) {
+        let id = match self.by_key.get(&task.hop.key) {
+            Some(id) => *id,
+            None => self.add_route(&task.hop),
+        };
+        if let Some(route) = self.routes.get_mut(&id) {
+            route.push(task);
+            self.touched.insert(id);
+        }
+    }
+
+    fn add_route(&mut self, hop: &Arc<Hop>) -> RouteId {
+        if self.routes.len() >= ROUTES {
+            let idle = self.routes.iter().filter(|(_, route)| route.is_idle());
+            let idle: Vec<_> = idle.map(|(id, route)| (*id, route.hop.key.clone())).collect();
+            for (id, key) in idle {
+                self.routes.remove(&id);
+                self.by_key.remove(&key);
+            }
+        }
+        let id = self.next_route;
+        self.next_route += 1;
+        self.by_key.insert(hop.key.clone(), id);
+        self.routes.insert(id, Route::new(Arc::clone(hop)));
+        id
+    }
+
+    /// The DNS has answered.
+    pub fn answered(&mut self, question: QuestionId, answer: &Answer) {
+        let Some((id, round, about)) = self.questions.remove(&question) else { return };
+        let Some(route) = self.routes.get_mut(&id) else { return };
+        let mut ask = Vec::new();
+        let random = &mut self.random;
+        route.answered(round, about, answer, &mut || next_random(random), &mut ask);
+        self.ask(id, ask);
+        self.touched.insert(id);
+    }
+
+    fn ask(&mut self, id: RouteId, ask: Vec<(About, Question)>) {
+        let Some(round) = self.routes.get(&id).map(|route| route.round) else { return };
+        for (about, question) in ask {
+            let number = self.next_question;
+            self.next_question += 1;
+            self.questions.insert(number, (id, round, about));
+            self.outputs.push(Output::Ask(number, question));
+        }
+    }
+
+    /// Adds to `outputs` what is to be done now.
+    pub fn turn(&mut self, now: Clock, outputs: &mut Vec<Output>) {
+        while let Some((at, id)) = self.alarms.first().copied()
+            && at <= now.mono
+        {
+            self.alarms.remove(&(at, id));
+            self.touched.insert(id);
+        }
+        while let Some(id) = self.touched.pop_first() {
+            self.advance(id, now);
+        }
+        outputs.append(&mut self.outputs);
+        let reports = std::mem::take(&mut self.reports);
+        let report = |(batch, attempts)| Output::Report(Report { batch, attempts });
+        outputs.extend(reports.into_iter().map(report));
+    }
+
+    /// When [`Relay::turn`] is to be called if nothing happens before.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Time> {
+        self.alarms.first().map(|(at, _)| *at)
+    }
+
+    /// The outcome of one envelope.
+    fn report(&mut self, batch: BatchId, id: EnvelopeId, attempt: Attempt) {
+        self.reports.entry(batch).or_default().push((id, attempt));
+    }
+}
+
+/// The next number of a xorshift sequence.
+fn next_random(state: &mut u64) -> u64 {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    *state
+}
+
+/// A failure for now of something that is neither a recipient nor a server.
+fn later(text: &str) -> Failure {
+    names::failure((4, 3, 0), text)
+}

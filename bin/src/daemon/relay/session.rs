@@ -1,0 +1,381 @@
+//! One outgoing connection: what it is asked, what it tells, and its end.
+
+use std::mem;
+use std::net::IpAddr;
+
+use smtpd_config::route::HopTls;
+use smtpd_engine::time::Time;
+use smtpd_queue::delivery::{Attempt, Failure};
+use smtpd_queue::scheduler::Clock;
+
+use super::blocks::Path;
+use super::route::{RouteId, Try};
+use super::task::{Recipient, Task};
+use super::{Relay, SessionId, later};
+use crate::log::relay as line;
+
+/// How often a task that met connections which had died while idle is tried again for that.
+const STALE: u32 = 5;
+
+/// What a session does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Begin the transaction of [`Relay::current`].
+    Mail,
+    /// Nothing before this time, unless it is resumed.
+    Wait(Time),
+    /// Say QUIT.
+    Quit,
+}
+
+/// What the server of a session can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offers {
+    /// SMTPUTF8 (RFC 6531).
+    pub smtputf8: bool,
+}
+
+/// Whom something told is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whom {
+    /// The recipient of the task in this place.
+    One(usize),
+    /// All that have no outcome; the session itself when it has no task.
+    Rest,
+}
+
+/// What a server did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// It has taken the message, with these words.
+    Delivered(String),
+    /// It has not.
+    Failed(Trouble),
+}
+
+/// Why something failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// Status and words.
+    pub failure: Failure,
+    /// It fails whenever it is tried.
+    pub permanent: bool,
+    /// The server has too much to do: 421 or 4.7.x.
+    pub pressed: bool,
+    /// Whether another address may do better.
+    pub again: Again,
+}
+
+/// Whether to try again at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// No: that was the answer.
+    No,
+    /// At another address.
+    Elsewhere,
+    /// Over another connection: this one had died while it was idle.
+    Stale,
+}
+
+/// Why a session is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// We said QUIT.
+    Quit,
+    /// For the trouble it has told.
+    Failed,
+    /// It could not be begun, for a reason on this machine.
+    Local(String),
+    /// Nobody answered.
+    Unreachable(String),
+    /// TLS could not be begun.
+    Tls(String),
+    /// The content could not be read.
+    Content,
+    /// A defect of ours.
+    Defect,
+    /// The process ends.
+    Stopped,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) route: RouteId,
+    /// The name of the server.
+    pub(super) host: String,
+    pub(super) path: Path,
+    pub(super) tls: HopTls,
+    pub(super) state: State,
+    pub(super) task: Option<Try>,
+    /// Messages it has taken on.
+    mails: u32,
+    /// It has been ready.
+    pub(super) is_proven: bool,
+    /// The address of this end.
+    local: Option<IpAddr>,
+    /// Why it ends.
+    trouble: Option<Trouble>,
+}
+
+/// Where a session stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// It will be ready, and take a task then.
+    Coming,
+    /// It has a task.
+    Busy,
+    /// It waits for one until then.
+    Idle(Time),
+    /// It takes nothing more.
+    Ending,
+}
+
+impl Session {
+    pub(super) fn new(route: RouteId, host: String, path: Path, tls: HopTls) -> Session {
+        Session {
+            route,
+            host,
+            path,
+            tls,
+            state: State::Coming,
+            task: None,
+            mails: 0,
+            is_proven: false,
+            local: None,
+            trouble: None,
+        }
+    }
+}
+
+impl Relay {
+    /// A session can begin a transaction; its own address is `local`. The first time this says
+    /// that greeting, TLS and AUTH are over.
+    pub fn ready(
+        &mut self,
+        id: SessionId,
+        local: Option<IpAddr>,
+        offers: Offers,
+        now: Clock,
+    ) -> Next {
+        let Some(session) = self.sessions.get_mut(&id) else { return Next::Quit };
+        let Some(route) = self.routes.get_mut(&session.route) else { return Next::Quit };
+        self.touched.insert(session.route);
+        if !mem::replace(&mut session.is_proven, true) {
+            session.local = local;
+            route.is_proven = true;
+            if self.blocks.free(&session.path) {
+                line::enabled(&session.path, &session.host);
+            }
+        }
+        let pace = route.hop.pace;
+        if session.state == State::Ending || session.mails >= pace.mails {
+            session.state = State::Ending;
+            return Next::Quit;
+        }
+        // All recipients have an outcome, or it would not be ready.
+        debug_assert!(session.task.as_ref().is_none_or(Try::is_over));
+        session.task = None;
+        let last = mem::replace(&mut session.state, State::Coming);
+        if session.mails > 0 && !pace.mail_delay.is_zero() && last == State::Busy {
+            return Next::Wait(now.mono + pace.mail_delay);
+        }
+        if let Some(mut one) = route.next_for(&session.path) {
+            if !offers.smtputf8
+                && let Some(others) = one.split_off_international()
+            {
+                route.push_front(others);
+            }
+            session.state = State::Busy;
+            session.mails += 1;
+            session.task = Some(one);
+            return Next::Mail;
+        }
+        let keep_until = match last {
+            State::Idle(until) => until,
+            _ => now.mono + pace.keep_alive,
+        };
+        // One idle connection is enough for servers that may be anybody's.
+        let is_enough = pace.careful && route.idle > 0 && !matches!(last, State::Idle(_));
+        if now.mono >= keep_until || is_enough {
+            if let State::Idle(_) = last {
+                route.idle -= 1;
+            }
+            session.state = State::Ending;
+            return Next::Quit;
+        }
+        if !matches!(last, State::Idle(_)) {
+            route.idle += 1;
+        }
+        session.state = State::Idle(keep_until);
+        Next::Wait(keep_until)
+    }
+
+    /// The task whose transaction a session is to begin, or has open.
+    #[must_use]
+    pub fn current(&self, id: SessionId) -> Option<&Task> {
+        self.sessions.get(&id)?.task.as_ref().map(|one| &one.task)
+    }
+
+    /// How many messages a session has begun.
+    #[must_use]
+    pub fn mails(&self, id: SessionId) -> u32 {
+        self.sessions.get(&id).map_or(0, |session| session.mails)
+    }
+
+    /// A session tells of its task, or of itself.
+    pub fn told(&mut self, id: SessionId, whom: Whom, told: Told, now: Clock) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let route_id = session.route;
+        self.touched.insert(route_id);
+        if let (Some(route), Told::Failed(trouble)) = (self.routes.get_mut(&route_id), &told)
+            && (trouble.pressed || trouble.again == Again::Elsewhere)
+        {
+            route.slow_down();
+        }
+        let Some(mut one) = session.task.take() else {
+            if let Told::Failed(trouble) = told {
+                session.trouble = Some(trouble);
+            }
+            return;
+        };
+        let is_stale = match &told {
+            Told::Failed(trouble) if whom == Whom::Rest && trouble.again != Again::No => {
+                session.trouble = Some(trouble.clone());
+                trouble.again == Again::Stale && one.stale < STALE
+            }
+            told => {
+                if let (Whom::Rest, Told::Failed(trouble)) = (whom, told) {
+                    session.trouble = Some(trouble.clone());
+                }
+                self.settle(id, &mut one, whom, told, now);
+                if let Some(session) = self.sessions.get_mut(&id) {
+                    session.task = Some(one);
+                }
+                return;
+            }
+        };
+        // The connection is lost, and the rest of the task with it.
+        session.state = State::Ending;
+        let Some(trouble) = &session.trouble else { return };
+        match is_stale {
+            true => one.stale += 1,
+            false => one.tried.push(session.path.1),
+        }
+        one.why = Some(trouble.failure.clone());
+        self.put_back(route_id, one);
+    }
+
+    /// What is left of a task goes to another connection.
+    fn put_back(&mut self, route: RouteId, one: Try) {
+        if !one.is_over()
+            && let Some(route) = self.routes.get_mut(&route)
+        {
+            route.push_front(one);
+        }
+    }
+
+    /// Reports outcomes.
+    fn settle(&mut self, id: SessionId, one: &mut Try, whom: Whom, told: &Told, now: Clock) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        let attempt = match told {
+            Told::Delivered(_) => Attempt::Delivered,
+            Told::Failed(Trouble { failure, permanent: true, .. }) => {
+                Attempt::Failed(failure.clone())
+            }
+            Told::Failed(Trouble { failure, .. }) => Attempt::Later(failure.clone()),
+        };
+        let stat = match told {
+            Told::Delivered(text) => text,
+            Told::Failed(trouble) => &trouble.failure.text,
+        };
+        let (local, relay) = (session.local, (session.path.1.ip(), session.host.as_str()));
+        let route_id = session.route;
+        for Recipient { batch, id: envelope, .. } in one.settle(whom) {
+            let delivery = line::Delivery {
+                session: id,
+                message: &one.task.message,
+                envelope,
+                source: local,
+                relay: Some(relay),
+                attempt: &attempt,
+                stat,
+            };
+            line::delivery(&delivery, now.unix);
+            self.reports.entry(batch).or_default().push((envelope, attempt.clone()));
+        }
+        self.statuses.note(one.task.hop.name(), stat, now.unix);
+        if attempt == Attempt::Delivered
+            && let Some(route) = self.routes.get_mut(&route_id)
+        {
+            let deferred = route.speed_up();
+            if !deferred.is_empty() {
+                self.outputs.push(super::Output::Schedule(deferred));
+            }
+        }
+    }
+
+    /// A session is over.
+    pub fn closed(&mut self, id: SessionId, end: &End, now: Clock) {
+        let Some(session) = self.sessions.remove(&id) else { return };
+        let Session { route: route_id, path, host, mails, is_proven, task, .. } = session;
+        self.touched.insert(route_id);
+        if let Some(many) = self.connections.get_mut(&path.1.ip()) {
+            *many -= 1;
+            if *many == 0 {
+                self.connections.remove(&path.1.ip());
+            }
+        }
+        if let Some(route) = self.routes.get_mut(&route_id) {
+            route.sessions.retain(|one| *one != id);
+            if let State::Idle(_) = session.state {
+                route.idle -= 1;
+            }
+        }
+        let told = session.trouble.as_ref().map(|trouble| &trouble.failure);
+        let failure = match end {
+            End::Quit | End::Stopped => None,
+            End::Failed => {
+                Some(told.cloned().unwrap_or_else(|| later("the connection was closed")))
+            }
+            End::Local(text) => Some(later(text)),
+            End::Unreachable(text) => Some(super::names::failure((4, 4, 1), text)),
+            End::Tls(text) => Some(super::names::failure((4, 7, 5), text)),
+            End::Content => Some(later("the message cannot be read now")),
+            End::Defect => Some(later("a defect of ours: see the log")),
+        };
+        let is_stale = session.trouble.as_ref().is_some_and(|one| one.again == Again::Stale);
+        match &failure {
+            Some(_) if is_stale => line::disconnected(id, "idle", mails),
+            Some(failure) => line::error(id, &failure.text),
+            None => line::disconnected(id, "quit", mails),
+        }
+        if let (false, Some(failure)) = (is_proven, &failure) {
+            let was_optional = session.tls == HopTls::Opportunistic;
+            match end {
+                End::Tls(_) if was_optional => {
+                    line::downgrade(id);
+                    self.blocks.speak_in_clear(path.1, now.mono);
+                }
+                End::Local(_) => self.give_up(route_id, failure, now),
+                _ => {
+                    let wait = self.blocks.block(path, failure.clone(), now.mono);
+                    line::disabled(&path, &host, wait);
+                    if let Some(route) = self.routes.get_mut(&route_id) {
+                        route.slow_down();
+                    }
+                }
+            }
+        }
+        let Some(mut one) = task.filter(|_| *end != End::Stopped) else { return };
+        let failure = failure.unwrap_or_else(|| later("the connection was closed"));
+        match end {
+            End::Content | End::Defect => self.fail(one, &Attempt::Later(failure), now),
+            _ => {
+                one.tried.push(path.1);
+                one.why = Some(failure);
+                self.put_back(route_id, one);
+            }
+        }
+    }
+}

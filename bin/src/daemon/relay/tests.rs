@@ -1,0 +1,732 @@
+//! The relay in a world of paper: a zone, and servers that do as each test says.
+
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use smtpd_config::route::HopTls;
+use smtpd_engine::address::{Mailbox, ReversePath};
+use smtpd_engine::time::Time;
+use smtpd_queue::delivery::{Attempt, Failure};
+use smtpd_queue::envelope::{Agent, Envelope, Message, Source};
+use smtpd_queue::id::{EnvelopeId, MessageId};
+use smtpd_queue::request::Stored;
+use smtpd_queue::scheduler::Clock;
+
+use super::names::{Answer, Question};
+use super::pace::Pace;
+use super::task::{BetterThan, Content, Hop, Key, Recipient, Server, Task, Way};
+use super::{Again, Connect, End, Next, Offers, Output, Relay, SessionId, Told, Trouble, Whom};
+
+const PACE: Pace = Pace {
+    connections: 20,
+    per_address: 20,
+    mails: 1000,
+    careful: false,
+    keep_alive: Duration::from_secs(10),
+    connect_delay: Duration::ZERO,
+    mail_delay: Duration::ZERO,
+    failures: 25,
+};
+const CAREFUL: Pace = Pace { careful: true, connections: 5, per_address: 10, mails: 100, ..PACE };
+
+struct World {
+    relay: Relay,
+    now: Clock,
+    zone: HashMap<String, Answer>,
+    /// The answers to these are given by hand.
+    slow: HashSet<String>,
+    asked: Vec<(u64, String)>,
+    opened: Vec<Connect>,
+    resumed: Vec<SessionId>,
+    outcomes: Vec<(u64, EnvelopeId, Attempt)>,
+    scheduled: Vec<EnvelopeId>,
+    messages: u32,
+}
+
+impl World {
+    fn new(seed: u64) -> World {
+        World {
+            relay: Relay::new(seed, 100),
+            now: Clock { unix: 1_700_000_000_000_000, mono: Time::from_micros(5_000_000) },
+            zone: HashMap::new(),
+            slow: HashSet::new(),
+            asked: Vec::new(),
+            opened: Vec::new(),
+            resumed: Vec::new(),
+            outcomes: Vec::new(),
+            scheduled: Vec::new(),
+            messages: 0,
+        }
+    }
+
+    fn mx(&mut self, domain: &str, hosts: &[(u16, &str)]) {
+        let hosts = hosts.iter().map(|(rank, host)| (*rank, (*host).to_owned())).collect();
+        self.zone.insert(format!("MX {domain}"), Answer::Mx(hosts));
+    }
+
+    fn host(&mut self, name: &str, addresses: &[&str]) {
+        let addresses = addresses.iter().map(|one| one.parse().unwrap()).collect();
+        self.zone.insert(name.to_owned(), Answer::Addresses(addresses));
+    }
+
+    fn pass(&mut self, seconds: u64) {
+        self.now.mono = self.now.mono + Duration::from_secs(seconds);
+        self.now.unix += seconds * 1_000_000;
+    }
+
+    fn turn(&mut self) {
+        loop {
+            let mut outputs = Vec::new();
+            self.relay.turn(self.now, &mut outputs);
+            if outputs.is_empty() {
+                return;
+            }
+            for output in outputs {
+                match output {
+                    Output::Ask(id, question) => {
+                        let name = match question {
+                            Question::Mx(domain) => format!("MX {domain}"),
+                            Question::Addresses(host) => host,
+                        };
+                        if self.slow.contains(&name) {
+                            self.asked.push((id, name));
+                            continue;
+                        }
+                        let answer = self.zone.get(&name).cloned().unwrap_or(Answer::NoName);
+                        self.relay.answered(id, &answer);
+                    }
+                    Output::Connect(connect) => self.opened.push(connect),
+                    Output::Resume(session) => self.resumed.push(session),
+                    Output::Report(report) => {
+                        let all = report.attempts.into_iter();
+                        self.outcomes.extend(all.map(|(id, what)| (report.batch, id, what)));
+                    }
+                    Output::Schedule(ids) => self.scheduled.extend(ids),
+                }
+            }
+        }
+    }
+
+    /// A message for these recipients by this hop, in a batch of its own.
+    fn send(&mut self, hop: &Arc<Hop>, to: &[&str]) -> Vec<EnvelopeId> {
+        self.messages += 1;
+        let id = MessageId::from_u32(self.messages).unwrap();
+        let envelope = |(nth, to): (u32, &&str)| Envelope {
+            id: EnvelopeId::new(id, nth),
+            rcpt: Mailbox::parse(to).unwrap(),
+            dest: Mailbox::parse(to).unwrap(),
+            internal: false,
+            action: "out".into(),
+            agent: Agent::Mta,
+            ttl: 4 * 24 * 3600,
+            notify: None,
+            orcpt: None,
+        };
+        let message = Message {
+            id,
+            ctime: self.now.unix,
+            sender: ReversePath::Mailbox(Mailbox::parse("alice@example.net").unwrap()),
+            source: Source::Local,
+            helo: "localhost".into(),
+            hostname: "localhost".into(),
+            smtpname: "mail.example.net".into(),
+            tag: String::new(),
+            username: None,
+            tls: false,
+            smtputf8: false,
+            ret: None,
+            envid: None,
+            envelopes: (0..).zip(to).map(envelope).collect(),
+        };
+        let recipient = |envelope: &Envelope| Recipient {
+            batch: u64::from(self.messages),
+            id: envelope.id,
+            to: envelope.dest.clone(),
+        };
+        let recipients: Vec<_> = message.envelopes.iter().map(recipient).collect();
+        let ids = recipients.iter().map(|one| one.id).collect();
+        let stored = Stored { message: id, octets: 100, dot_lines: false, memory: None };
+        self.relay.take(Task {
+            hop: Arc::clone(hop),
+            from: message.sender.clone(),
+            message: Arc::new(message),
+            recipients,
+            content: Content { stored, eight_bit: false, utf8_header: false },
+        });
+        self.turn();
+        ids
+    }
+
+    /// The one connection that was opened since.
+    fn one(&mut self) -> Connect {
+        assert_eq!(self.opened.len(), 1, "{:?}", self.opened);
+        self.opened.remove(0)
+    }
+
+    fn ready(&mut self, session: SessionId) -> Next {
+        let local = Some(IpAddr::from([192, 0, 2, 25]));
+        let next = self.relay.ready(session, local, Offers { smtputf8: false }, self.now);
+        self.turn();
+        next
+    }
+
+    fn told(&mut self, session: SessionId, whom: Whom, told: Told) {
+        self.relay.told(session, whom, told, self.now);
+        self.turn();
+    }
+
+    fn closed(&mut self, session: SessionId, end: &End) {
+        self.relay.closed(session, end, self.now);
+        self.turn();
+    }
+
+    /// The session takes the message it has.
+    fn takes(&mut self, session: SessionId) {
+        self.told(session, Whom::Rest, Told::Delivered("250 2.0.0 Ok".into()));
+    }
+
+    /// The server does not answer.
+    fn refuses(&mut self, connect: &Connect) {
+        self.closed(connect.session, &End::Unreachable("Connection refused".into()));
+    }
+
+    fn outcome(&mut self) -> Attempt {
+        assert_eq!(self.outcomes.len(), 1, "{:?}", self.outcomes);
+        self.outcomes.remove(0).2
+    }
+}
+
+fn key(place: &str) -> Key {
+    Key { action: "out".into(), place: place.into() }
+}
+
+fn hop(way: Way, place: &str, pace: Pace) -> Arc<Hop> {
+    let (helo, sources) = ("mail.example.net".into(), Vec::new());
+    Arc::new(Hop { key: key(place), way, helo, sources, family: None, pace })
+}
+
+fn mx(domain: &str) -> Arc<Hop> {
+    let better_than = BetterThan::Own("mail.example.net".into());
+    let tls = HopTls::Opportunistic;
+    hop(Way::Mx { domain: domain.into(), better_than, tls }, domain, CAREFUL)
+}
+
+fn server(host: &str, tls: HopTls) -> Server {
+    Server { host: host.into(), port: 2525, tls, lmtp: false, login: None }
+}
+
+fn servers(hosts: &[&str]) -> Arc<Hop> {
+    let all = hosts.iter().map(|host| server(host, HopTls::Opportunistic)).collect();
+    hop(Way::Servers(all), &hosts.join(" "), PACE)
+}
+
+fn trouble(status: (u8, u16, u16), text: &str, again: Again) -> Told {
+    let permanent = status.0 == 5;
+    let failure = Failure::new(status, text);
+    Told::Failed(Trouble { failure, permanent, pressed: false, again })
+}
+
+fn address(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+fn text(attempt: &Attempt) -> (char, &str, String) {
+    let (letter, failure) = match attempt {
+        Attempt::Later(failure) => ('l', failure),
+        Attempt::Failed(failure) => ('f', failure),
+        other => panic!("{other:?}"),
+    };
+    (letter, &failure.text, failure.status.to_string())
+}
+
+#[test]
+fn a_message_goes_over_a_new_connection_and_the_next_over_the_same() {
+    let mut world = World::new(7);
+    let hop = servers(&["192.0.2.1"]);
+    let ids = world.send(&hop, &["bob@example.org"]);
+    let connect = world.one();
+    assert_eq!(connect.address, address("192.0.2.1:2525"));
+    assert_eq!(world.ready(connect.session), Next::Mail);
+    assert_eq!(world.relay.current(connect.session).unwrap().recipients[0].id, ids[0]);
+    world.takes(connect.session);
+    assert_eq!(world.outcome(), Attempt::Delivered);
+
+    let Next::Wait(until) = world.ready(connect.session) else { panic!() };
+    assert_eq!(until, world.now.mono + Duration::from_secs(10));
+    world.pass(3);
+    world.send(&hop, &["carol@example.org"]);
+    assert_eq!(world.resumed, [connect.session]);
+    // While that one has not asked, the next message does not count on it.
+    world.send(&hop, &["dave@example.org"]);
+    assert_eq!(world.resumed, [connect.session]);
+    let second = world.one();
+    assert_eq!(world.ready(connect.session), Next::Mail);
+    world.takes(connect.session);
+    assert_eq!(world.ready(connect.session), Next::Mail, "the other one is not there yet");
+    world.takes(connect.session);
+    assert!(matches!(world.ready(second.session), Next::Wait(_)));
+
+    // Nobody needs them for the time of the keep-alive.
+    assert!(matches!(world.ready(connect.session), Next::Wait(_)));
+    world.pass(10);
+    assert_eq!(world.ready(connect.session), Next::Quit);
+    world.closed(connect.session, &End::Quit);
+    assert_eq!(world.ready(second.session), Next::Quit);
+}
+
+#[test]
+fn outcomes_are_told_one_by_one_as_they_become_known() {
+    let mut world = World::new(7);
+    let ids =
+        world.send(&servers(&["192.0.2.1"]), &["a@example.org", "b@example.org", "c@example.org"]);
+    let session = world.one().session;
+    assert_eq!(world.ready(session), Next::Mail);
+    world.told(session, Whom::One(1), trouble((5, 1, 1), "550 5.1.1 no such user", Again::No));
+    let (batch, id, attempt) = world.outcomes.remove(0);
+    assert_eq!((batch, id), (1, ids[1]));
+    assert_eq!(text(&attempt), ('f', "550 5.1.1 no such user", "5.1.1".into()));
+    world.takes(session);
+    let rest: Vec<_> = world.outcomes.iter().map(|(_, id, _)| *id).collect();
+    assert_eq!(rest, [ids[0], ids[2]]);
+    world.takes(session);
+    assert_eq!(world.outcomes.len(), 2, "each is told of once");
+}
+
+#[test]
+fn mx_hosts_come_in_the_order_of_their_preference() {
+    let mut world = World::new(7);
+    world.mx("example.org", &[(20, "second.example.org"), (10, "first.example.org")]);
+    world.host("first.example.org", &["192.0.2.1", "2001:db8::1"]);
+    world.host("second.example.org", &["192.0.2.2"]);
+    world.send(&mx("example.org"), &["bob@example.org"]);
+    for expected in ["192.0.2.1:25", "[2001:db8::1]:25", "192.0.2.2:25"] {
+        let connect = world.one();
+        assert_eq!(connect.address, address(expected));
+        assert!(world.outcomes.is_empty(), "the next address is tried at once");
+        world.refuses(&connect);
+    }
+    let attempt = world.outcome();
+    assert_eq!(
+        text(&attempt),
+        ('l', "Network error on destination MXs: Connection refused", "4.4.1".into())
+    );
+}
+
+#[test]
+fn equal_hosts_are_shuffled_and_a_better_one_is_waited_for() {
+    let mut firsts = HashSet::new();
+    for seed in 1..40 {
+        let mut world = World::new(seed << 40 | seed);
+        world.mx("example.org", &[(10, "a.example.org"), (10, "b.example.org")]);
+        world.host("a.example.org", &["192.0.2.1"]);
+        world.host("b.example.org", &["192.0.2.2"]);
+        world.send(&mx("example.org"), &["bob@example.org"]);
+        firsts.insert(world.one().address);
+    }
+    assert_eq!(firsts.len(), 2);
+
+    let mut world = World::new(7);
+    world.mx("example.org", &[(10, "slow.example.org"), (20, "quick.example.org")]);
+    world.host("quick.example.org", &["192.0.2.2"]);
+    world.slow.insert("slow.example.org".into());
+    world.send(&mx("example.org"), &["bob@example.org"]);
+    assert!(world.opened.is_empty());
+    let (id, _) = world.asked.remove(0);
+    world.relay.answered(id, &Answer::Later);
+    world.turn();
+    assert_eq!(world.one().address, address("192.0.2.2:25"));
+}
+
+#[test]
+fn what_the_dns_says_decides_between_now_and_never() {
+    type Case = (Answer, Option<Answer>, (char, &'static str, &'static str));
+    let cases: &[Case] = &[
+        (Answer::NoName, None, ('f', "Domain does not exist", "5.4.4")),
+        (Answer::NullMx, None, ('f', "Domain does not accept mail", "5.1.10")),
+        (
+            Answer::Mx(vec![(0, "localhost".into())]),
+            None,
+            ('f', "Domain does not accept mail", "5.1.10"),
+        ),
+        (Answer::Later, None, ('l', "Temporary failure in MX lookup", "4.4.3")),
+        (Answer::NoData, Some(Answer::NoData), ('f', "No MX found for domain", "5.4.4")),
+        (Answer::NoData, Some(Answer::Later), ('l', "Temporary failure in MX lookup", "4.4.3")),
+        (
+            Answer::Mx(vec![(0, "gone.example".into())]),
+            None,
+            ('l', "No MX found for destination", "4.4.4"),
+        ),
+        (
+            Answer::Mx(vec![(5, "MAIL.example.net".into()), (5, "other.example".into())]),
+            None,
+            ('f', "Mail for this domain loops back to this server", "5.4.6"),
+        ),
+    ];
+    for (mx_answer, addresses, (letter, words, status)) in cases {
+        let mut world = World::new(7);
+        world.zone.insert("MX example.org".into(), mx_answer.clone());
+        if let Some(addresses) = addresses {
+            world.zone.insert("example.org".into(), addresses.clone());
+        }
+        world.send(&mx("example.org"), &["bob@example.org"]);
+        let attempt = world.outcome();
+        assert_eq!(text(&attempt), (*letter, *words, (*status).to_owned()));
+        assert!(world.opened.is_empty());
+    }
+    // A server that the administrator names is never the sender's mistake.
+    let mut world = World::new(7);
+    world.send(&servers(&["smarthost.example"]), &["bob@example.org"]);
+    assert_eq!(text(&world.outcome()), ('l', "Host not found", "4.4.4".into()));
+}
+
+#[test]
+fn a_backup_relays_to_better_hosts_only_and_literals_need_no_dns() {
+    let mut world = World::new(7);
+    let hosts = [
+        (10, "first.example.org"),
+        (20, "backup.example.net"),
+        (20, "x.example.org"),
+        (30, "y.example.org"),
+    ];
+    world.mx("example.org", &hosts);
+    for (nth, (_, host)) in hosts.iter().enumerate() {
+        world.host(host, &[&format!("192.0.2.{}", nth + 1)]);
+    }
+    let better_than = BetterThan::Primary("backup.example.net".into());
+    let tls = HopTls::Opportunistic;
+    let way = Way::Mx { domain: "example.org".into(), better_than, tls };
+    world.send(&hop(way, "example.org", CAREFUL), &["bob@example.org"]);
+    let connect = world.one();
+    assert_eq!(connect.address, address("192.0.2.1:25"));
+    world.refuses(&connect);
+    assert!(world.opened.is_empty());
+    world.outcome();
+
+    for (domain, expected) in
+        [("[192.0.2.9]", "192.0.2.9:25"), ("[ipv6:2001:db8::9]", "[2001:db8::9]:25")]
+    {
+        world.send(&mx(domain), &["bob@example.org"]);
+        assert_eq!(world.one().address, address(expected));
+    }
+    world.send(&mx("[x-tag:what]"), &["bob@example.org"]);
+    assert_eq!(text(&world.outcome()), ('f', "Invalid domain name", "5.1.2".into()));
+}
+
+#[test]
+fn smarthosts_are_tried_in_their_order_and_one_that_fails_is_left_alone() {
+    let mut world = World::new(7);
+    let hop = servers(&["192.0.2.1", "192.0.2.2"]);
+    world.send(&hop, &["bob@example.org"]);
+    let first = world.one();
+    assert_eq!(first.address, address("192.0.2.1:2525"));
+    world.refuses(&first);
+    let second = world.one();
+    assert_eq!(second.address, address("192.0.2.2:2525"));
+    world.ready(second.session);
+    world.takes(second.session);
+    world.ready(second.session);
+    world.pass(10);
+    assert_eq!(world.ready(second.session), Next::Quit);
+    world.closed(second.session, &End::Quit);
+    world.send(&hop, &["bob@example.org"]);
+    assert_eq!(world.one().address, second.address, "15 seconds have not passed");
+    world.pass(5);
+    world.send(&servers(&["192.0.2.1"]), &["bob@example.org"]);
+    let again = world.one();
+    assert_eq!(again.address, first.address);
+    // The second time in a row it is left alone for as long; after a success, not at all.
+    world.refuses(&again);
+    world.pass(14);
+    world.send(&servers(&["192.0.2.1"]), &["bob@example.org"]);
+    assert!(world.opened.is_empty());
+    world.pass(1);
+    world.send(&servers(&["192.0.2.1"]), &["bob@example.org"]);
+    assert_eq!(world.opened.len(), 1);
+}
+
+#[test]
+fn what_failed_because_nobody_answered_is_tried_when_somebody_does() {
+    let mut world = World::new(7);
+    let hop = servers(&["192.0.2.1"]);
+    let ids = world.send(&hop, &["bob@example.org"]);
+    let connect = world.one();
+    world.refuses(&connect);
+    world.outcome();
+    world.pass(20);
+    world.send(&hop, &["carol@example.org"]);
+    let connect = world.one();
+    world.ready(connect.session);
+    assert!(world.scheduled.is_empty());
+    world.takes(connect.session);
+    assert_eq!(world.scheduled, ids);
+}
+
+#[test]
+fn a_server_that_hangs_up_in_a_transaction_gets_the_message_once() {
+    let mut world = World::new(7);
+    let hop = servers(&["192.0.2.1", "192.0.2.2"]);
+    world.send(&hop, &["a@example.org", "b@example.org"]);
+    let first = world.one();
+    world.ready(first.session);
+    world.told(first.session, Whom::One(0), trouble((4, 2, 1), "451 4.2.1 later", Again::No));
+    assert!(matches!(world.outcomes.remove(0), (1, _, Attempt::Later(_))));
+    let lost = || trouble((4, 4, 2), "Connection closed unexpectedly", Again::Elsewhere);
+    world.told(first.session, Whom::Rest, lost());
+    let second = world.one();
+    assert_eq!(second.address, address("192.0.2.2:2525"), "at once, while the first is closing");
+    world.closed(first.session, &End::Failed);
+    world.ready(second.session);
+    let left = &world.relay.current(second.session).unwrap().recipients;
+    assert_eq!(left.len(), 1, "the one that has an outcome is not sent again");
+    assert_eq!(left[0].to.as_str(), "b@example.org");
+    world.told(second.session, Whom::Rest, lost());
+    world.closed(second.session, &End::Failed);
+    assert_eq!(text(&world.outcome()), ('l', "Connection closed unexpectedly", "4.4.2".into()));
+    assert!(world.opened.is_empty());
+}
+
+#[test]
+fn a_connection_that_died_while_idle_is_replaced_silently() {
+    let mut world = World::new(7);
+    let hop = servers(&["192.0.2.1"]);
+    world.send(&hop, &["a@example.org"]);
+    let first = world.one();
+    world.ready(first.session);
+    world.takes(first.session);
+    world.outcome();
+    world.ready(first.session);
+    world.send(&hop, &["b@example.org"]);
+    assert_eq!(world.ready(first.session), Next::Mail);
+    let died = trouble((4, 4, 2), "Connection closed unexpectedly", Again::Stale);
+    world.told(first.session, Whom::Rest, died);
+    let second = world.one();
+    assert_eq!(second.address, first.address);
+    world.closed(first.session, &End::Failed);
+    world.ready(second.session);
+    world.takes(second.session);
+    assert_eq!(world.outcome(), Attempt::Delivered);
+}
+
+#[test]
+fn tls_that_does_not_work_is_done_without_for_an_hour_where_it_may_be() {
+    let mut world = World::new(7);
+    let hop = servers(&["192.0.2.1"]);
+    world.send(&hop, &["a@example.org"]);
+    let first = world.one();
+    assert_eq!(first.tls, HopTls::Opportunistic);
+    world.closed(first.session, &End::Tls("no protocol in common".into()));
+    let second = world.one();
+    assert_eq!((second.address, second.tls), (first.address, HopTls::Never));
+    world.ready(second.session);
+    world.takes(second.session);
+    world.ready(second.session);
+    world.closed(second.session, &End::Quit);
+    world.pass(3500);
+    world.send(&hop, &["a@example.org"]);
+    let third = world.one();
+    assert_eq!(third.tls, HopTls::Never);
+    world.closed(third.session, &End::Unreachable("x".into()));
+    world.pass(101);
+    world.send(&hop, &["a@example.org"]);
+    assert_eq!(world.one().tls, HopTls::Opportunistic);
+
+    let mut world = World::new(7);
+    let required = server("192.0.2.1", HopTls::Required { verify: true });
+    world.send(&self::hop(Way::Servers(vec![required]), "tls", PACE), &["a@example.org"]);
+    let only = world.one();
+    world.closed(only.session, &End::Tls("certificate has expired".into()));
+    assert!(world.opened.is_empty(), "never in clear");
+    let attempt = world.outcome();
+    assert!(text(&attempt).1.ends_with("certificate has expired"), "{attempt:?}");
+}
+
+#[test]
+fn mx_routes_begin_carefully_and_back_off() {
+    let mut world = World::new(7);
+    world.mx("example.org", &[(10, "mx.example.org")]);
+    world.host("mx.example.org", &["192.0.2.1"]);
+    let hop = mx("example.org");
+    for _ in 0..30 {
+        world.send(&hop, &["a@example.org"]);
+    }
+    assert_eq!(world.opened.len(), 2);
+    let first = world.opened[0].session;
+    for more in [3, 4, 5, 5, 5] {
+        assert_eq!(world.ready(first), Next::Mail);
+        world.takes(first);
+        assert_eq!(world.opened.len(), more, "five is the limit of a route");
+    }
+    let busy: Vec<_> = world.opened.iter().map(|one| one.session).skip(1).collect();
+    for session in &busy {
+        assert_eq!(world.ready(*session), Next::Mail);
+    }
+    let pressed = |status, again| {
+        let failure = Failure::new(status, "421 4.7.0 too many connections");
+        Told::Failed(Trouble { failure, permanent: false, pressed: true, again })
+    };
+    world.told(busy[0], Whom::Rest, pressed((4, 7, 0), Again::No));
+    world.closed(busy[0], &End::Failed);
+    assert_eq!(world.opened.len(), 5, "half of five, and four are there");
+    for session in [busy[1], busy[2], busy[3]] {
+        world.closed(session, &End::Quit);
+    }
+    assert!(world.opened.len() <= 6, "{}", world.opened.len());
+}
+
+#[test]
+fn session_mail_max_and_delays_that_are_written_are_kept() {
+    let mut world = World::new(7);
+    let pace = Pace { mails: 2, connect_delay: Duration::from_secs(5), ..PACE };
+    let hop = hop(Way::Servers(vec![server("192.0.2.1", HopTls::Never)]), "x", pace);
+    for _ in 0..3 {
+        world.send(&hop, &["a@example.org"]);
+    }
+    let first = world.one().session;
+    let alarm = world.relay.deadline().expect("there is to be a second one");
+    assert_eq!(alarm, world.now.mono + Duration::from_secs(5));
+    for _ in 0..2 {
+        assert_eq!(world.ready(first), Next::Mail);
+        world.takes(first);
+    }
+    assert_eq!(world.ready(first), Next::Quit);
+    world.pass(5);
+    world.turn();
+    let second = world.one().session;
+    assert_eq!(world.ready(second), Next::Mail);
+}
+
+#[test]
+fn without_smtputf8_only_those_who_need_it_fail() {
+    let mut world = World::new(7);
+    world.send(&servers(&["192.0.2.1"]), &["a@example.org", "gr\u{fc}n@example.org"]);
+    let session = world.one().session;
+    assert_eq!(world.ready(session), Next::Mail);
+    let task = world.relay.current(session).unwrap();
+    assert_eq!(task.recipients.len(), 1);
+    assert_eq!(task.recipients[0].to.as_str(), "a@example.org");
+    world.takes(session);
+    assert_eq!(world.ready(session), Next::Mail);
+    let task = world.relay.current(session).unwrap();
+    assert_eq!(task.recipients[0].to.as_str(), "gr\u{fc}n@example.org");
+}
+
+#[test]
+fn a_machine_without_descriptors_blames_no_server() {
+    let mut world = World::new(7);
+    let hop = servers(&["192.0.2.1"]);
+    world.send(&hop, &["a@example.org"]);
+    let session = world.one().session;
+    world.closed(session, &End::Local("Too many open files".into()));
+    assert_eq!(text(&world.outcome()), ('l', "Too many open files", "4.3.0".into()));
+    world.send(&hop, &["a@example.org"]);
+    assert_eq!(world.opened.len(), 1, "it is tried again with the next message");
+}
+
+/// Servers and names that do anything in any order: every envelope is told of once, nothing waits
+/// for ever, and no bound is passed.
+#[test]
+fn whatever_happens_every_envelope_has_one_outcome() {
+    let long = std::env::var("HERMES_LONG").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
+    for seed in 1..=200 * long {
+        random_world(seed);
+    }
+}
+
+fn random_world(seed: u64) {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut random = move |below: u64| super::next_random(&mut state) % below;
+    let mut world = World::new(seed);
+    world.mx("example.org", &[(10, "a.example"), (10, "b.example"), (20, "c.example")]);
+    world.host("a.example", &["192.0.2.1", "2001:db8::1"]);
+    world.host("b.example", &["192.0.2.2"]);
+    world.zone.insert("c.example".into(), Answer::Later);
+    world.host("smart.example", &["192.0.2.3", "192.0.2.4"]);
+    let hops = [mx("example.org"), servers(&["smart.example", "192.0.2.5"]), mx("nowhere.example")];
+    let mut sent: HashSet<EnvelopeId> = HashSet::new();
+    // What each open session waits for: whether it has been ready, and until when it is idle.
+    let mut open: Vec<(SessionId, bool)> = Vec::new();
+    for round in 0..400 {
+        match random(6) {
+            0 if round < 250 => {
+                let hop = &hops[random(3) as usize];
+                let to = ["a@example.org", "b@example.org", "\u{e4}@example.org"];
+                sent.extend(world.send(hop, &to[..1 + random(3) as usize]));
+            }
+            1 => world.pass(random(20)),
+            _ if !open.is_empty() => {
+                let place = random(open.len() as u64) as usize;
+                let (session, is_busy) = open[place];
+                if !is_busy && random(4) > 0 {
+                    let next = world.ready(session);
+                    open[place].1 = next == Next::Mail;
+                    if next == Next::Quit {
+                        world.closed(session, &End::Quit);
+                        open.swap_remove(place);
+                    }
+                } else if is_busy && random(4) > 0 {
+                    let many = world.relay.current(session).unwrap().recipients.len() as u64;
+                    let one = Whom::One(random(many) as usize);
+                    match random(4) {
+                        0 => world.told(session, one, trouble((5, 1, 1), "550 no", Again::No)),
+                        1 => {
+                            world.told(
+                                session,
+                                Whom::Rest,
+                                trouble((4, 0, 0), "450 no", Again::No),
+                            );
+                            open[place].1 = false;
+                        }
+                        _ => {
+                            world.takes(session);
+                            open[place].1 = false;
+                        }
+                    }
+                } else {
+                    if is_busy {
+                        let again = [Again::No, Again::Elsewhere, Again::Stale][random(3) as usize];
+                        world.told(session, Whom::Rest, trouble((4, 4, 2), "lost", again));
+                    }
+                    let ends = [
+                        End::Failed,
+                        End::Unreachable("refused".into()),
+                        End::Tls("bad".into()),
+                        End::Local("no files".into()),
+                    ];
+                    world.closed(session, &ends[random(4) as usize]);
+                    open.swap_remove(place);
+                }
+            }
+            _ => {}
+        }
+        world.turn();
+        open.extend(world.opened.drain(..).map(|connect| (connect.session, false)));
+        assert!(open.len() <= 25);
+    }
+    // From here on all servers are good.
+    for _ in 0..2000 {
+        let Some((session, is_busy)) = open.pop() else { break };
+        match is_busy {
+            true => {
+                world.takes(session);
+                open.insert(0, (session, false));
+            }
+            false => match world.ready(session) {
+                Next::Mail => open.push((session, true)),
+                Next::Wait(_) => {
+                    world.pass(1);
+                    open.insert(0, (session, false));
+                }
+                Next::Quit => world.closed(session, &End::Quit),
+            },
+        }
+        open.extend(world.opened.drain(..).map(|connect| (connect.session, false)));
+    }
+    let told: Vec<_> = world.outcomes.iter().map(|(_, id, _)| *id).collect();
+    let once: HashSet<_> = told.iter().copied().collect();
+    assert_eq!(told.len(), once.len(), "seed {seed}: told of twice");
+    let lost: Vec<_> = sent.difference(&once).collect();
+    assert!(lost.is_empty(), "seed {seed}: {lost:?}: {:?}", world.relay);
+    assert!(world.relay.sessions.is_empty() && world.relay.connections.is_empty());
+}
