@@ -13,11 +13,13 @@
 //! | module | holds |
 //! |---|---|
 //! | [`server`] | the receiving side: sessions, events, answers |
+//! | [`client`] | the sending side: sessions, events, failures |
 //! | [`address`] | mailboxes, paths, HELO names |
 //! | [`reply`] | replies and their texts |
 //! | [`dsn`] | the values of RFC 3461: NOTIFY, ORCPT, RET, ENVID |
 //! | [`trace`], [`date`] | the Received field and its date |
 //! | [`header`] | the header of a message while it streams by |
+//! | [`tls`] | what is known of a connection's TLS |
 //! | [`limits`] | every bound, with its reason |
 //! | [`time`] | the caller's clock |
 
@@ -25,6 +27,7 @@
 
 pub mod address;
 pub mod auth;
+pub mod client;
 mod command;
 mod data;
 pub mod date;
@@ -35,4 +38,5 @@ pub mod limits;
 pub mod reply;
 pub mod server;
 pub mod time;
+pub mod tls;
 pub mod trace;

@@ -3,7 +3,8 @@
 //! The other crates read theirs from here too, so that one page answers "how much can
 //! somebody outside make us hold, and for how long?". Sections without a number are
 //! those of RFC 5321. What an administrator may set is a field of
-//! [`Params`](crate::server::Params); its default is here.
+//! [`server::Params`](crate::server::Params) or [`client::Params`](crate::client::Params);
+//! its default is here.
 
 use core::time::Duration;
 
@@ -82,3 +83,39 @@ pub const CONDEMNED_TIME: Duration = Duration::from_secs(10);
 /// For the answer to a question, below the two minutes that a client waits for the
 /// reply to DATA (section 4.5.3.2.4). The end of the data has no such clock.
 pub const ANSWER_TIME: Duration = Duration::from_secs(100);
+
+// What a next hop may send, and make us hold.
+
+/// Octets of one line of a next hop's reply without its end. Section 4.5.3.1.5 asks for
+/// 512; upstream's bound.
+pub const HOP_LINE: usize = 2047;
+/// Octets of a whole reply of a next hop, which stay in the input buffer until it is
+/// complete. EHLO's is the longest there is: some tens of short lines.
+pub const HOP_REPLY: usize = 16 * 1024;
+const _: () = assert!(INPUT_BUFFER >= 2 * HOP_REPLY && HOP_REPLY > 2 * (HOP_LINE + 2));
+/// Octets of a next hop's reply as one line, for log lines and reports; upstream's bound.
+pub const HOP_STATUS: usize = 2047;
+const _: () = assert!(HOP_STATUS >= HOP_LINE);
+/// Octets not yet sent, from which on no more content is taken: a large message goes out
+/// in few writes, a small one with its final dot in one.
+pub const BODY_OUTPUT: usize = 64 * 1024;
+/// Recipients refused in a row by one session, after which it says no more than QUIT;
+/// upstream's `max-failures-per-session`. A next hop must not take us for somebody who
+/// tries names.
+pub const REFUSALS: u32 = 25;
+
+// How long a next hop may take (section 4.5.3.2), from the end of what it answers, or from
+// the reply before it, to the end of its own reply. One octet does not set a clock anew.
+
+/// For the banner, and the replies to EHLO, STARTTLS, AUTH, RSET, MAIL and RCPT (sections
+/// 4.5.3.2.1 to 4.5.3.2.3).
+pub const HOP_TIME: Duration = Duration::from_secs(300);
+/// For the reply to DATA (section 4.5.3.2.4).
+pub const HOP_DATA_TIME: Duration = Duration::from_secs(120);
+/// Between two runs of content that the next hop takes (section 4.5.3.2.5).
+pub const HOP_BLOCK_TIME: Duration = Duration::from_secs(180);
+/// For the reply to the final dot, and for each one of LMTP (section 4.5.3.2.6): who hangs
+/// up before it gets the message twice.
+pub const HOP_END_TIME: Duration = Duration::from_secs(600);
+/// For the reply to QUIT. Nothing depends on it.
+pub const HOP_QUIT_TIME: Duration = Duration::from_secs(10);

@@ -216,7 +216,8 @@ fn printable(mut text: Cow<'_, str>) -> Cow<'_, str> {
     text
 }
 
-fn split_enhanced(code: u16, text: &str) -> Option<(Enhanced, &str)> {
+/// The enhanced code that `text` begins with, if it fits `code`, and what follows it.
+pub(crate) fn split_enhanced(code: u16, text: &str) -> Option<(Enhanced, &str)> {
     let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
     let mut numbers = word.split('.').map(|n| {
         let short = (1..=3).contains(&n.len()) && n.bytes().all(|c| c.is_ascii_digit());

@@ -50,19 +50,6 @@ impl fmt::Display for Bracketed {
     }
 }
 
-/// What is known of a connection's TLS.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct TlsInfo {
-    /// `TLSv1.3`
-    pub version: String,
-    /// `TLS_AES_256_GCM_SHA384`
-    pub cipher: String,
-    /// Of the cipher's key.
-    pub bits: u16,
-    /// Whether the client's certificate was asked for and verified.
-    pub verified: bool,
-}
-
 /// What [`Session::step`](super::Session::step) came to.
 #[derive(PartialEq, Eq, Debug)]
 #[must_use]

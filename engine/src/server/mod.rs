@@ -47,7 +47,8 @@ use std::sync::Arc;
 pub use crate::address::HeloName;
 pub use crate::auth::Credentials;
 pub use crate::extension::{Body, MailParams, RcptParams};
-pub use event::{Answer, AnswerError, Asked, Event, Peer, Step, Ticket, TlsInfo, Wait};
+pub use crate::tls::TlsInfo;
+pub use event::{Answer, AnswerError, Asked, Event, Peer, Step, Ticket, Wait};
 pub use params::{Ask, Demand, Params, Report, StrayNewline};
 
 use crate::data::Content;
