@@ -132,7 +132,11 @@ impl Commit {
         let mut prepared = prepare(&*disk, &layout, options.codec.keys())?;
         let spares = Spares::find(disk.clone(), &layout.journal, options.segment)?;
         let spares = Arc::new(spares);
+        // Of all files there are: the number and the ids of one that is forgotten below may have
+        // been used, too.
+        let (last, unreserved) = (prepared.outlines.last(), prepared.outlines.ids());
         let unused = std::mem::take(&mut prepared.unused);
+        let closed = prepared.closed.filter(|_| unused.is_empty());
         let mut left = prepared.left;
         for number in unused {
             // They may have been of the reserve.
@@ -147,7 +151,7 @@ impl Commit {
         }
         let outlines = &prepared.outlines;
         let (key, first) = match outlines.key() {
-            Some(key) => (key, prepared.closed.unwrap_or_else(|| outlines.ids())),
+            Some(key) => (key, closed.unwrap_or(unreserved)),
             None => (options.random as u64, (options.random >> 96) as u64),
         };
         let ids = Ids::new(first, first);
@@ -167,7 +171,7 @@ impl Commit {
             key,
             sealed: options.codec.key_id(),
             capacity: options.segment,
-            last: outlines.last(),
+            last,
             standing,
             left: left.filter(|left| left.segment.sealed == key_id),
             next: prepared.next,

@@ -250,6 +250,24 @@ fn the_last_header_may_be_damaged_too() {
 }
 
 #[test]
+fn neither_the_ids_nor_the_number_of_a_blank_last_segment_are_used_again() {
+    for orderly in [false, true] {
+        let Queue { disk, opened, .. } = segments_of_one(1);
+        if orderly {
+            opened.commit.close().unwrap();
+        }
+        let queue = Queue::on(disk.after_crash(|| true));
+        let (last, next) = (queue.opened.commit.journal.active(), queue.opened.ids.take());
+        let file = queue.disk.reuse(&path(last.unwrap())).unwrap();
+        file.write_at(&[0xff; 512], 0).unwrap();
+        let queue = queue.crash(true);
+        assert_eq!(queue.opened.recovered.live, [id(1)]);
+        assert_ne!(queue.opened.ids.take(), next, "{orderly}");
+        assert!(queue.opened.commit.journal.active() > last, "{orderly}");
+    }
+}
+
+#[test]
 fn a_segment_that_is_gone_is_missed() {
     for number in 2..=3 {
         for how in ["removed", "empty", "truncated"] {
