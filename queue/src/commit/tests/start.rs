@@ -1,7 +1,9 @@
 //! Starts: in two stages, with damage of every kind, and what comes of it.
 
 use super::*;
+use crate::disk::fault::Step;
 use crate::disk::read_exact_at;
+use crate::wire::tests::Noise;
 
 /// Where a message's record is, and its segment file.
 fn record(queue: &Queue, number: u32) -> (PathBuf, usize, usize) {
@@ -265,6 +267,54 @@ fn neither_the_ids_nor_the_number_of_a_blank_last_segment_are_used_again() {
         assert_ne!(queue.opened.ids.take(), next, "{orderly}");
         assert!(queue.opened.commit.journal.active() > last, "{orderly}");
     }
+}
+
+/// What is said about the envelopes of the first messages.
+fn states(queue: &Queue, messages: u32) -> Vec<Option<Vec<State>>> {
+    (1..=messages).map(|number| Some(queue.found(number)?.states)).collect()
+}
+
+#[test]
+fn what_a_failed_group_left_behind_the_place_where_a_full_disk_is_written_on_never_counts() {
+    const LARGE: u64 = 4 * SEGMENT;
+    let later = |number, nth, tries| {
+        let error = "x".repeat(600);
+        let verdict = Verdict::Later { tries, due: 900, error };
+        Request::Outcome(outcome(number, nth, verdict))
+    };
+    let (queue, all) = full_queue(LARGE);
+    // The last segment of a life: a group that is on disk, and one whose sync fails, and so does
+    // the header of the next segment.
+    let mut queue = Queue::with(queue.disk.after_kill(), LARGE);
+    queue.turn(vec![later(all, 0, 1)]);
+    let last = queue.opened.commit.journal.active().unwrap();
+    queue.disk.fail_some(0..u64::MAX, Step::Sync, Fault::Io);
+    queue.turn((1..=4).map(|number| later(number, 0, 2)).collect());
+    queue.tidy(1);
+    let (mut resumed, mut behind) = (0, 0);
+    for seed in 0..300 {
+        let mut noise = Noise::new(seed);
+        let disk = queue.disk.after_crash(|| noise.below(3) > 0);
+        let mut next = Queue::with(disk, LARGE);
+        let before = states(&next, all);
+        let is_torn = |finding: &Finding| matches!(finding, Finding::Torn { .. });
+        let torn = findings(&next).iter().any(is_torn);
+        // As long as the first record of the group: what follows begins where the second did.
+        next.turn(vec![later(5, 0, 3)]);
+        if next.opened.commit.journal.active() != Some(last) {
+            continue;
+        }
+        resumed += 1;
+        behind += u32::from(torn);
+        let mut expected = before;
+        expected[4] = states(&next, 5).pop().unwrap();
+        assert_eq!(expected[4].as_ref().unwrap()[0].tries, 3, "{seed}");
+        for keep in [false, true] {
+            let again = Queue::with(next.disk.after_crash(|| keep), LARGE);
+            assert_eq!(states(&again, all), expected, "{seed}");
+        }
+    }
+    assert!(resumed > 20 && behind > 5, "{resumed} resumed, {behind} over torn octets");
 }
 
 #[test]
