@@ -24,19 +24,39 @@ pub struct Blocks<M> {
     map: M,
 }
 
+/// Changes on their way into a set, key by key in their order. A block is looked up once, written
+/// once, and known to the looks between the changes.
+pub struct Batch<'a, M> {
+    map: &'a M,
+    writes: Changes,
+    open: Option<Block>,
+}
+
 /// A block that is being changed.
 struct Block {
     name: Vec<u8>,
     keys: Vec<Vec<u8>>,
+    /// Keys up to this one have their place here, if they are behind the name.
+    known: Vec<u8>,
     end: End,
 }
 
 /// What is known of where the next block begins. Most blocks get one key, for which nothing need
-/// be known.
+/// be known; finding the block of the next one is then no work in vain.
 enum End {
     Unknown,
+    /// A key behind all that were known had its place here, too.
+    Later,
     Never,
     At(Vec<u8>),
+}
+
+/// Where a key has its place.
+enum Home {
+    /// In the block that is open.
+    Here,
+    /// In another one, which may have been looked for already.
+    Elsewhere(Option<Block>),
 }
 
 impl<M: Ordered> Blocks<M> {
@@ -52,26 +72,27 @@ impl<M: Ordered> Blocks<M> {
 
     /// Puts keys in (true) or takes them out.
     pub fn apply(&mut self, changes: BTreeMap<Vec<u8>, bool>) -> io::Result<()> {
-        let mut writes = Changes::new();
-        let mut open: Option<Block> = None;
+        let mut batch = self.batch();
         for (key, here) in changes {
-            let has_place = match &mut open {
-                Some(block) => block.has_place_for(&key, &self.map)?,
-                None => false,
-            };
-            if !has_place {
-                let before = open.replace(Block::open(&key, &self.map)?);
-                before.into_iter().for_each(|block| block.write(&mut writes));
-            }
-            let block = open.as_mut().expect("opened just now at the latest");
-            match (block.keys.binary_search(&key), here) {
-                (Err(at), true) => block.keys.insert(at, key),
-                (Ok(at), false) => drop(block.keys.remove(at)),
-                _ => {}
-            }
+            batch.set(key, here)?;
         }
-        open.into_iter().for_each(|block| block.write(&mut writes));
+        let writes = batch.finish();
+        self.write(writes)
+    }
+
+    /// Begins changes.
+    pub fn batch(&self) -> Batch<'_, M> {
+        Batch { map: &self.map, writes: Changes::new(), open: None }
+    }
+
+    /// Makes the changes of a batch.
+    pub fn write(&mut self, writes: Changes) -> io::Result<()> {
         self.map.apply(writes)
+    }
+
+    /// The first key that begins with `prefix`; no key has the octet 255 behind it.
+    pub fn first(&self, prefix: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        self.batch().first(prefix)
     }
 
     /// Shows the keys from `from` to before `to`, in order, until `each` says false.
@@ -81,50 +102,164 @@ impl<M: Ordered> Blocks<M> {
         to: &[u8],
         each: &mut dyn FnMut(&[u8]) -> bool,
     ) -> io::Result<()> {
-        let first = self.map.floor(from)?.map_or_else(|| from.to_owned(), |(name, _)| name);
-        let mut damaged = None;
-        self.map.walk(&first, to, &mut |_, octets| {
-            let mut keys = Keys::of(octets);
-            loop {
-                match keys.next() {
-                    Ok(Some(key)) if key < from => {}
-                    Ok(Some(key)) if key < to && each(key) => {}
-                    Ok(Some(_)) => return false,
-                    Ok(None) => return true,
-                    Err(error) => {
-                        damaged = Some(error);
-                        return false;
-                    }
-                }
-            }
-        })?;
-        damaged.map_or(Ok(()), Err)
+        walk(&self.map, from, to, each)
     }
 }
 
-impl Block {
-    /// The block in which `key` has its place.
-    fn open(key: &[u8], map: &impl Ordered) -> io::Result<Self> {
-        let (name, keys) = match map.floor(key)? {
-            Some((name, octets)) => (name, decode(&octets)?),
-            None => (key.to_vec(), Vec::new()),
+fn walk(
+    map: &impl Ordered,
+    from: &[u8],
+    to: &[u8],
+    each: &mut dyn FnMut(&[u8]) -> bool,
+) -> io::Result<()> {
+    let first = map.floor(from)?.map_or_else(|| from.to_owned(), |(name, _)| name);
+    let mut damaged = None;
+    map.walk(&first, to, &mut |_, octets| {
+        show(octets, from, to, each).unwrap_or_else(|error| {
+            damaged = Some(error);
+            false
+        })
+    })?;
+    damaged.map_or(Ok(()), Err)
+}
+
+/// Shows the keys of a block from `from` to before `to`, and says whether to go on behind it.
+fn show(
+    octets: &[u8],
+    from: &[u8],
+    to: &[u8],
+    each: &mut dyn FnMut(&[u8]) -> bool,
+) -> io::Result<bool> {
+    let mut keys = Keys::of(octets);
+    while let Some(key) = keys.next()? {
+        if key >= to || key >= from && !each(key) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+impl<M: Ordered> Batch<'_, M> {
+    /// Puts a key in (true) or takes it out. It is behind those of earlier calls.
+    pub fn set(&mut self, key: Vec<u8>, here: bool) -> io::Result<()> {
+        let home = self.home_of(&key)?;
+        let block = match home {
+            Home::Here => self.open.as_mut(),
+            Home::Elsewhere(found) => {
+                let block = found.map_or_else(|| Block::open(&key, &key, self.map), Ok)?;
+                Some(self.turn_to(block))
+            }
         };
-        Ok(Self { name, keys, end: End::Unknown })
+        let block = block.expect("a key is here only when a block is open");
+        match (block.keys.binary_search(&key), here) {
+            (Err(at), true) => block.keys.insert(at, key),
+            (Ok(at), false) => drop(block.keys.remove(at)),
+            _ => {}
+        }
+        Ok(())
     }
 
-    /// Whether a key behind all those before it has its place here, too.
-    fn has_place_for(&mut self, key: &[u8], map: &impl Ordered) -> io::Result<bool> {
-        if let End::Unknown = self.end {
-            self.end = End::Never;
-            let behind = [&self.name, &[0][..]].concat();
-            map.walk(&behind, &[u8::MAX], &mut |name, _| {
-                self.end = End::At(name.to_vec());
-                false
-            })?;
+    /// The first key that begins with `prefix`, which is behind all that was changed before; no
+    /// key has the octet 255 behind it.
+    pub fn first(&mut self, prefix: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        let behind = [prefix, &[u8::MAX]].concat();
+        let block = match self.home_of(&behind)? {
+            Home::Here => self.open.as_mut(),
+            Home::Elsewhere(found) => {
+                let block = found.map_or_else(|| Block::open(&behind, prefix, self.map), Ok)?;
+                if block.name.starts_with(prefix) {
+                    // There may be one in the block before.
+                    return first_of_map(self.map, prefix, &behind);
+                }
+                Some(self.turn_to(block))
+            }
+        };
+        let block = block.expect("a key is here only when a block is open");
+        let at = block.keys.partition_point(|key| key.as_slice() < prefix);
+        Ok(block.keys.get(at).filter(|key| key.starts_with(prefix)).cloned())
+    }
+
+    /// What is to be written.
+    pub fn finish(mut self) -> Changes {
+        self.close();
+        self.writes
+    }
+
+    fn home_of(&mut self, key: &[u8]) -> io::Result<Home> {
+        match &mut self.open {
+            Some(block) => block.home_of(key, self.map),
+            None => Ok(Home::Elsewhere(None)),
+        }
+    }
+
+    fn turn_to(&mut self, block: Block) -> &mut Block {
+        self.close();
+        self.open.insert(block)
+    }
+
+    fn close(&mut self) {
+        if let Some(block) = self.open.take() {
+            block.write(&mut self.writes);
+        }
+    }
+}
+
+/// The first key from `from` to before `to`.
+fn first_of_map(map: &impl Ordered, from: &[u8], to: &[u8]) -> io::Result<Option<Vec<u8>>> {
+    let mut first = None;
+    walk(map, from, to, &mut |key| {
+        first = Some(key.to_vec());
+        false
+    })?;
+    Ok(first)
+}
+
+impl Block {
+    /// The block in which `key` has its place, or a new one of that name.
+    fn open(key: &[u8], name: &[u8], map: &impl Ordered) -> io::Result<Self> {
+        match map.floor(key)? {
+            Some((name, octets)) => Self::of(name, &octets, key),
+            None => Self::of(name.to_vec(), &[], key),
+        }
+    }
+
+    /// A block of the map in which `key` has its place.
+    fn of(name: Vec<u8>, octets: &[u8], key: &[u8]) -> io::Result<Self> {
+        let keys = decode(octets)?;
+        let known = keys.last().map_or(key, |last| key.max(last)).to_vec();
+        Ok(Self { name, keys, known, end: End::Unknown })
+    }
+
+    /// Where a key has its place that is not before the block.
+    fn home_of(&mut self, key: &[u8], map: &impl Ordered) -> io::Result<Home> {
+        if key <= self.known.as_slice() {
+            return Ok(Home::Here);
+        }
+        match self.end {
+            End::Unknown => match map.floor(key)? {
+                Some((name, octets)) if name > self.name => {
+                    return Ok(Home::Elsewhere(Some(Self::of(name, &octets, key)?)));
+                }
+                // This one may not be in the map yet.
+                _ => {
+                    self.known = key.to_vec();
+                    self.end = End::Later;
+                    return Ok(Home::Here);
+                }
+            },
+            End::Later => {
+                self.end = End::Never;
+                let behind = [&self.name, &[0][..]].concat();
+                map.walk(&behind, &[u8::MAX], &mut |name, _| {
+                    self.end = End::At(name.to_vec());
+                    false
+                })?;
+            }
+            End::Never | End::At(_) => {}
         }
         Ok(match &self.end {
-            End::At(end) => key < end.as_slice(),
-            _ => true,
+            End::At(end) if key >= end.as_slice() => Home::Elsewhere(None),
+            _ => Home::Here,
         })
     }
 
@@ -251,11 +386,52 @@ mod tests {
                     false
                 };
                 blocks.walk(&from, b"2", &mut each).unwrap();
-                assert_eq!(first.as_ref(), model.range(from..b"2".to_vec()).next());
+                assert_eq!(first.as_ref(), model.range(from.clone()..b"2".to_vec()).next());
+                let behind = [&from[..], &[u8::MAX]].concat();
+                let first = blocks.first(&from).unwrap();
+                assert_eq!(first.as_ref(), model.range(from..behind).next());
             }
             assert!(blocks.map.len() <= 1 + model.len());
         }
         assert!(blocks.map.is_empty(), "empty blocks are removed");
+    }
+
+    /// A map kept as keys: what it maps to stands behind a prefix.
+    #[test]
+    fn a_batch_looks_before_it_changes() {
+        let mut seed = 5_u64;
+        let mut random = move |below: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (seed >> 33) % below
+        };
+        let mut blocks = Blocks::new(Memory::new());
+        let mut model = BTreeMap::new();
+        for round in 0..20_000 {
+            // Sometimes few enough for one block, sometimes for several.
+            let many = if round % 2000 < 1000 { 6 } else { 250 };
+            let mut changes = BTreeMap::new();
+            for _ in 0..random(5) {
+                let new = random(3) as u8;
+                changes.insert(random(many) as u8, (new > 0).then_some(new));
+            }
+            let mut batch = blocks.batch();
+            for (id, new) in changes {
+                let key = |value| vec![b'e', id, value];
+                let old = batch.first(&[b'e', id]).unwrap();
+                assert_eq!(old, model.get(&id).copied().map(key), "round {round}");
+                let old = old.map(|key| (key, false));
+                let mut keys: Vec<_> = old.into_iter().chain(new.map(|v| (key(v), true))).collect();
+                keys.sort();
+                keys.into_iter().for_each(|(key, here)| batch.set(key, here).unwrap());
+                match new {
+                    Some(new) => model.insert(id, new),
+                    None => model.remove(&id),
+                };
+            }
+            let writes = batch.finish();
+            blocks.write(writes).unwrap();
+        }
+        assert!(blocks.map.len() > 2, "{}", blocks.map.len());
     }
 
     #[test]
@@ -265,5 +441,6 @@ mod tests {
         let blocks = Blocks::new(map);
         let error = blocks.walk(b"", b"z", &mut |_| true).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidData);
+        assert_eq!(blocks.first(b"b").unwrap_err().kind(), ErrorKind::InvalidData);
     }
 }

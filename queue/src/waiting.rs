@@ -162,7 +162,7 @@ impl<M: Ordered> Room<M> {
 
     /// Whether the envelope waits or is held here.
     pub fn has(&self, id: EnvelopeId) -> io::Result<bool> {
-        Ok(self.slot(id)?.is_some())
+        Ok(self.keys.first(&prefix(id))?.is_some())
     }
 
     /// Moves up to `most` envelopes of a lane with due times in `from..=to` to `lent`.
@@ -203,22 +203,32 @@ impl<M: Ordered> Room<M> {
 
     /// Gives envelopes their new slots (or none).
     fn write(&mut self, slots: BTreeMap<EnvelopeId, Option<Slot>>) -> io::Result<()> {
+        let mut by_envelope = self.keys.batch();
         let mut changes = BTreeMap::new();
         let mut lanes = BTreeSet::new();
         for (id, new) in slots {
-            let old = self.slot(id)?;
+            let prefix = prefix(id);
+            let old = by_envelope.first(&prefix)?;
+            let old = old.and_then(|key| Slot::decode(&key[prefix.len()..]));
             if old == new {
                 continue;
             }
-            for (slot, here) in [(old, false), (new, true)] {
-                let Some(slot) = slot else { continue };
-                changes.insert(slot.key(id), here);
+            let slots = [(old, false), (new, true)];
+            let slots = slots.into_iter().filter_map(|(slot, here)| Some((slot?, here)));
+            for (slot, here) in slots.clone() {
                 if let Some(key) = slot.lane_key(id) {
                     changes.insert(key, here);
                     lanes.insert((slot.kind, slot.lane));
                 }
             }
+            let mut keys: Vec<_> = slots.map(|(slot, here)| (slot.key(id), here)).collect();
+            keys.sort_unstable();
+            for (key, here) in keys {
+                by_envelope.set(key, here)?;
+            }
         }
+        let writes = by_envelope.finish();
+        self.keys.write(writes)?;
         self.change(changes, lanes)
     }
 
@@ -243,16 +253,6 @@ impl<M: Ordered> Room<M> {
             }
         }
         self.keys.apply(changes)
-    }
-
-    fn slot(&self, id: EnvelopeId) -> io::Result<Option<Slot>> {
-        let from = join(&[ENVELOPE], &[id.as_u64()]);
-        let mut slot = None;
-        self.keys.walk(&from, &[&from[..], &[u8::MAX]].concat(), &mut |key| {
-            slot = Slot::decode(&key[from.len()..]);
-            false
-        })?;
-        Ok(slot)
     }
 
     fn earliest(&self, kind: Kind, lane: LaneId) -> io::Result<Option<u64>> {
@@ -297,7 +297,7 @@ impl Slot {
             Standing::Held => (b'h', 0),
         };
         let slot = join(&[self.kind as u8, tag], &[self.lane, due]);
-        [join(&[ENVELOPE], &[id.as_u64()]), slot].concat()
+        [prefix(id), slot].concat()
     }
 
     /// The key by its lane, if it waits.
@@ -322,6 +322,11 @@ impl Slot {
 const ENVELOPE: u8 = b'e';
 const LANE: u8 = b'l';
 const HEAD: u8 = b'd';
+
+/// What the key by an envelope's id begins with.
+fn prefix(id: EnvelopeId) -> Vec<u8> {
+    join(&[ENVELOPE], &[id.as_u64()])
+}
 
 fn lane_key(kind: Kind, lane: LaneId, due: u64, id: u64) -> Vec<u8> {
     join(&[LANE, kind as u8], &[lane, due, id])

@@ -12,8 +12,9 @@ use super::renewal::Renewal;
 use super::{CLOSED, Index, guarded, octets};
 use crate::ordered::Seal;
 
-/// Octets of memory for pages. Each turn of the store touches few of them.
-const CACHE: u64 = 16 << 20;
+/// Octets of memory for pages. New envelopes touch pages all over the index, as ids are spread, and
+/// reading one back costs more than all else: this is room for those of a million.
+const CACHE: u64 = 64 << 20;
 
 /// How an index was found.
 #[derive(Debug)]
