@@ -7,6 +7,10 @@
 //!
 //! A start begins a new segment, too. On a full disk that would take one of the reserve each
 //! time, so there the last segment of the run before is written on, behind its last whole record.
+//! Reading counts every record that is whole, also behind broken ones (`scan.rs`), so what is left
+//! behind that place is pieces of records, and no piece becomes a record by what is written before
+//! it. If a sync of that segment had failed, some of what was read may not be on disk: nobody has been
+//! told of it, and reading goes on behind what is broken.
 
 use std::io;
 use std::path::{Path, PathBuf};
