@@ -20,7 +20,10 @@ mod verify;
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
+use std::panic::resume_unwind;
 use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
 use std::time::SystemTime;
 
 use getopts::ParsingStyle;
@@ -245,22 +248,36 @@ fn order(
     }
 }
 
-/// Prints page by page, so that a long queue costs neither side memory.
+/// Prints page by page, so that a long queue costs neither side memory. The next page is asked
+/// for while one is printed.
 fn show_queue(
     message: Option<MessageId>,
     queue: &mut dyn Queue,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let mut after = None;
-    loop {
-        let entries = queue.page(after, message)?;
-        let Some(last) = entries.last() else { return Ok(()) };
-        after = Some(last.id);
-        let now = queue.is_running().then(unix_seconds);
-        for entry in &entries {
-            show::queue_entry(out, entry, now)?;
+    let is_running = queue.is_running();
+    let (pages, to_print) = mpsc::sync_channel(1);
+    thread::scope(|scope| {
+        let asking = scope.spawn(move || {
+            let mut after = None;
+            loop {
+                let entries = queue.page(after, message)?;
+                let Some(last) = entries.last() else { return Ok(()) };
+                after = Some(last.id);
+                // Whoever prints no more says why.
+                if pages.send(entries).is_err() {
+                    return Ok(());
+                }
+            }
+        });
+        for entries in to_print {
+            let now = is_running.then(unix_seconds);
+            for entry in &entries {
+                show::queue_entry(out, entry, now)?;
+            }
         }
-    }
+        asking.join().unwrap_or_else(|defect| resume_unwind(defect))
+    })
 }
 
 /// What of a message is in the queue, with all of it scheduled by a daemon.

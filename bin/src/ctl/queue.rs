@@ -11,7 +11,7 @@ use crate::control::entry::QueueEntry;
 use crate::transfer::document::Document;
 
 /// See the module.
-pub trait Queue {
+pub trait Queue: Send {
     /// The next envelopes in the order of their ids, of all messages or of one, behind `after`;
     /// none at the end.
     fn page(
