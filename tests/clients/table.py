@@ -5,8 +5,8 @@ table.py MODE LOG: writes each question to LOG and answers as MODE says. Whateve
 does to keys that begin with its name; all other keys are answered well.
 """
 
+import subprocess
 import sys
-import time
 
 ALIASES = {"team": "ann, bob", "bad": "a b"}
 
@@ -20,7 +20,10 @@ def misbehave(operation, ident):
     result = f"{operation}-result|{ident}|"
     mode = sys.argv[1]
     if mode == "silent":
-        time.sleep(600)
+        child = subprocess.Popen(["sleep", "600"])
+        with open(sys.argv[2] + ".children", "a") as log:
+            log.write(f"{child.pid}\n")
+        child.wait()
     elif mode == "dies":
         sys.exit(0)
     elif mode == "garbage":

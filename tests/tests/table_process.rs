@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use smtpd_tests::program::{Options, Server, TempDir, eventually, repository};
@@ -146,4 +147,34 @@ fn a_program_that_is_not_there_puts_mail_off() {
     let server = Server::start(Options { config, dir: own, ..Options::default() });
     assert!(rcpt(&server, "x@a.example").starts_with("451"));
     server.wait_for_log("there is no table-nonsense");
+}
+
+/// Whether all processes that the hanging program has started have ended; there are that many.
+fn children_have_ended(dir: &Path, many: usize) -> bool {
+    let pids = fs::read_to_string(dir.join("questions.children")).unwrap_or_default();
+    let has_ended = |pid: &str| {
+        let ps = Command::new("ps").args(["-o", "stat=", "-p", pid]).output().expect("ps");
+        // Whoever should wait for it is not ours to wait for.
+        ps.stdout.is_empty() || ps.stdout.starts_with(b"Z")
+    };
+    pids.lines().count() == many && pids.lines().all(has_ended)
+}
+
+#[test]
+fn what_a_program_has_started_ends_with_it_and_with_the_daemon() {
+    let dir = TempDir::new();
+    let mut server = start("silent", dir.path());
+    assert!(rcpt(&server, "silent@a.example").starts_with("424"));
+    eventually("it was ended", || children_have_ended(dir.path(), 1));
+    eventually("it is started again", || rcpt(&server, "team@a.example").starts_with("250"));
+    let mut client = server.connect();
+    client.expect("EHLO client.example", "250");
+    client.expect("MAIL FROM:<x@else.example>", "250");
+    client.send(b"RCPT TO:<silent@a.example>\r\n").expect("sent");
+    eventually("it hangs", || {
+        let pids = fs::read_to_string(dir.path().join("questions.children"));
+        pids.is_ok_and(|pids| pids.lines().count() == 2)
+    });
+    assert!(server.stop().success());
+    assert!(children_have_ended(dir.path(), 2));
 }

@@ -59,6 +59,11 @@ impl Lookups {
         }
     }
 
+    /// Ends all table processes.
+    pub fn end(&self) {
+        self.processes.end();
+    }
+
     /// The same without table processes: what needs one is [`LookupError::Later`].
     #[must_use]
     pub fn quick(&self) -> Lookups {

@@ -235,6 +235,8 @@ struct Running {
     scheduler: (mpsc::Sender<Message>, JoinHandle<()>),
     commit: (mpsc::Sender<Order>, JoinHandle<()>),
     store: (mpsc::Sender<Errand>, JoinHandle<()>),
+    /// Which have programs of their own.
+    lookups: Lookups,
 }
 
 impl Parts {
@@ -360,13 +362,14 @@ impl Parts {
             scheduler: (to_scheduler, scheduler),
             commit: (to_commit, commit),
             store: (to_store, store),
+            lookups: users,
         })
     }
 }
 
 impl Running {
     fn stop(self) {
-        let Running { control, reactor, scheduler, commit, store, failed: _ } = self;
+        let Running { control, reactor, scheduler, commit, store, lookups, failed: _ } = self;
         drop(control);
         reactor.0.stop();
         let _ = reactor.1.join();
@@ -381,6 +384,7 @@ impl Running {
         // would be closed without it and trusted by the next start.
         let _ = scheduler.0.send(Message::End);
         let _ = scheduler.1.join();
+        lookups.end();
         let Ok(sequence) = synced.try_recv() else { return };
         let _ = store.0.send(Errand::Close(sequence));
         let end = Instant::now() + CLOSING;

@@ -3,22 +3,23 @@
 //! Whoever asks waits for [`PATIENCE`] at most, and never on a reactor. A program that ends, says
 //! what it should not or does not answer in time is killed and started again, after a pause that
 //! grows from [`FIRST_PAUSE`] to [`LONGEST_PAUSE`]; until then every question is a temporary failure
-//! at once, so that one bad program holds nobody up. A program is started when it is first asked.
+//! at once. Behind one question that a program does not answer, [`WAITING`] others wait at most, for
+//! no longer than that. A program is started when it is first asked, and ends with the daemon.
 
 mod line;
 mod program;
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Mutex, PoisonError};
+use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use smtpd_config::table::{Backend, LookupError, Service, Table};
 
 use super::threads;
 use line::Operation;
-use program::Program;
+use program::{Groups, Program};
 
 /// How long an answer may take, and a handshake.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -29,12 +30,15 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// What that grows to while it goes on failing.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// Questions that wait for one program; more of them fail at once.
+/// Questions that wait for one program, beside the one it has; more of them fail at once.
 const WAITING: usize = 64;
 
 /// The table processes of a daemon.
 #[derive(Default)]
-pub struct Processes(Mutex<HashMap<Box<str>, Sender<Question>>>);
+pub struct Processes {
+    ways: Mutex<HashMap<Box<str>, SyncSender<Question>>>,
+    groups: Arc<Groups>,
+}
 
 /// A question on its way to the thread of a table.
 struct Question {
@@ -66,6 +70,11 @@ impl Processes {
         self.ask(table, Operation::Lookup, service, key)
     }
 
+    /// Ends all programs: what they are asked from now on fails.
+    pub fn end(&self) {
+        self.groups.end();
+    }
+
     fn ask(&self, table: &Table, operation: Operation, service: Service, key: &str) -> Answer {
         // It comes from a peer, and must not end the line or begin a field.
         if !line::is_safe(key) {
@@ -75,25 +84,26 @@ impl Processes {
         let (answer, answers) = mpsc::channel();
         let until = Instant::now() + PATIENCE;
         let question = Question { operation, service, key: key.into(), until, answer };
-        self.way(table)?.send(question).map_err(|_| LookupError::Failed)?;
+        self.way(table)?.try_send(question).map_err(|_| LookupError::Failed)?;
         // The thread answers in time, but for what it takes to end a program.
         answers.recv_timeout(PATIENCE + FIRST_PAUSE).unwrap_or(Err(LookupError::Failed))
     }
 
     /// The way to the table's thread, which is started if there is none.
-    fn way(&self, table: &Table) -> Result<Sender<Question>, LookupError> {
-        let mut ways = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    fn way(&self, table: &Table) -> Result<SyncSender<Question>, LookupError> {
+        let mut ways = self.ways.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(way) = ways.get(&table.name) {
             return Ok(way.clone());
         }
         let Backend::Process { name, parameter } = &table.backend else {
             return Err(LookupError::NoService);
         };
-        let (way, questions) = mpsc::channel();
+        let (way, questions) = mpsc::sync_channel(WAITING);
         let mut keeper = Keeper {
             table: table.name.clone(),
             backend: name.as_str().into(),
             parameter: parameter.as_deref().map(Into::into),
+            groups: self.groups.clone(),
             program: None,
             pause: FIRST_PAUSE,
             not_before: None,
@@ -112,6 +122,7 @@ struct Keeper {
     table: Box<str>,
     backend: Box<str>,
     parameter: Option<Box<str>>,
+    groups: Arc<Groups>,
     program: Option<Program>,
     pause: Duration,
     not_before: Option<Instant>,
@@ -120,14 +131,8 @@ struct Keeper {
 impl Keeper {
     /// Answers until nobody can ask any more.
     fn serve(&mut self, questions: &Receiver<Question>) {
-        let mut waiting = std::collections::VecDeque::new();
-        loop {
-            waiting.extend(questions.try_iter());
-            let Some(question) = waiting.pop_front().or_else(|| questions.recv().ok()) else {
-                return;
-            };
-            let too_many = waiting.len() >= WAITING;
-            let answer = if too_many || question.until <= Instant::now() {
+        for question in questions {
+            let answer = if question.until <= Instant::now() {
                 Err(LookupError::Failed)
             } else {
                 self.answer(&question)
@@ -169,7 +174,8 @@ impl Keeper {
         if self.not_before.is_some_and(|time| Instant::now() < time) {
             return Err(LookupError::Failed);
         }
-        let started = Program::start(&self.table, &self.backend, self.parameter.as_deref(), until);
+        let parameter = self.parameter.as_deref();
+        let started = Program::start(&self.table, &self.backend, parameter, &self.groups, until);
         match started {
             Ok(program) => {
                 log::info!("info: table-proc: {}: started", self.table);

@@ -7,8 +7,10 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use smtpd_config::table::Service;
 
 use super::line::{self, Operation, Said};
@@ -27,9 +29,56 @@ const LINE: usize = 16 << 10;
 /// Lines of a handshake; there are thirteen services.
 const REGISTRATIONS: usize = 64;
 
+/// The programs that run, each the leader of a group of processes: what it starts ends with it.
+#[derive(Default)]
+pub struct Groups(Mutex<Running>);
+
+#[derive(Default)]
+struct Running {
+    leaders: Vec<Pid>,
+    /// The daemon ends, and nothing is started any more.
+    over: bool,
+}
+
+impl Groups {
+    /// Ends all of them, for good.
+    pub fn end(&self) {
+        let mut running = self.lock();
+        running.over = true;
+        // Their keepers wait for them, or the process ends.
+        for leader in &running.leaders {
+            let _ = kill_process_group(*leader, Signal::KILL);
+        }
+    }
+
+    fn start(&self, command: &mut Command) -> io::Result<Child> {
+        let mut running = self.lock();
+        if running.over {
+            return Err(bad("the daemon ends"));
+        }
+        let child = command.process_group(0).spawn()?;
+        running.leaders.push(Pid::from_child(&child));
+        Ok(child)
+    }
+
+    /// Ends one that nobody has waited for yet, so that its number is nobody else's.
+    fn end_one(&self, child: &mut Child) {
+        let leader = Pid::from_child(child);
+        let mut running = self.lock();
+        let _ = kill_process_group(leader, Signal::KILL);
+        let _ = child.wait();
+        running.leaders.retain(|other| *other != leader);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Running> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// A running program. Ends with it.
 pub struct Program {
     child: Child,
+    groups: Arc<Groups>,
     stream: UnixStream,
     /// What has been read of lines that are not whole yet.
     read: Vec<u8>,
@@ -46,6 +95,7 @@ impl Program {
         table: &str,
         backend: &str,
         parameter: Option<&str>,
+        groups: &Arc<Groups>,
         until: Instant,
     ) -> io::Result<Program> {
         let mut command = match (backend, parameter) {
@@ -62,11 +112,12 @@ impl Program {
         };
         let (stream, theirs) = UnixStream::pair()?;
         let output = theirs.try_clone()?;
-        let child = command.stdin(OwnedFd::from(theirs)).stdout(OwnedFd::from(output)).spawn()?;
+        command.stdin(OwnedFd::from(theirs)).stdout(OwnedFd::from(output));
+        let child = groups.start(&mut command)?;
         // It holds their end of the stream; with it open here, no end would ever be seen.
         drop(command);
-        let services = Vec::new();
-        let mut program = Program { child, stream, read: Vec::new(), services, next_id: 0 };
+        let (read, services, groups) = (Vec::new(), Vec::new(), groups.clone());
+        let mut program = Program { child, groups, stream, read, services, next_id: 0 };
         program.handshake(table, until)?;
         Ok(program)
     }
@@ -76,7 +127,7 @@ impl Program {
             "config|smtpd-version|{}\nconfig|protocol|0.1\nconfig|tablename|{table}\nconfig|ready\n",
             crate::VERSION
         );
-        self.write(&hello, until)?;
+        self.write(hello.as_bytes(), until)?;
         for _ in 0..REGISTRATIONS {
             let said = self.line(until)?;
             let name = said.strip_prefix("register|").ok_or_else(|| bad("no handshake"))?;
@@ -97,9 +148,19 @@ impl Program {
         self.services.contains(&service)
     }
 
-    /// Whether it has ended by itself.
+    /// Whether it has ended by itself, or at least closed its side.
     pub fn has_ended(&mut self) -> bool {
-        !matches!(self.child.try_wait(), Ok(None))
+        let mut octets = [0; 64];
+        let read = self.stream.set_nonblocking(true).and_then(|()| self.stream.read(&mut octets));
+        let ended = match read {
+            Ok(0) => true,
+            Ok(read) => {
+                self.read.extend_from_slice(&octets[..read]);
+                false
+            }
+            Err(error) => again(error).is_err(),
+        };
+        ended || self.stream.set_nonblocking(false).is_err()
     }
 
     /// Asks about a key, which must be safe ([`line::is_safe`]).
@@ -124,16 +185,16 @@ impl Program {
         if !self.read.is_empty() {
             return Err(bad("it speaks without being asked"));
         }
-        self.write(&question, until)?;
+        self.write(question.as_bytes(), until)?;
         let answer = self.line(until)?;
         line::answer(&answer, operation, &id).map_err(bad)
     }
 
-    fn write(&mut self, mut text: &str, until: Instant) -> io::Result<()> {
-        while !text.is_empty() {
+    fn write(&mut self, mut octets: &[u8], until: Instant) -> io::Result<()> {
+        while !octets.is_empty() {
             self.stream.set_write_timeout(Some(left(until)?))?;
-            match self.stream.write(text.as_bytes()) {
-                Ok(octets) => text = text.get(octets..).ok_or_else(|| bad("a cut character"))?,
+            match self.stream.write(octets) {
+                Ok(written) => octets = &octets[written..],
                 Err(error) => again(error)?,
             }
         }
@@ -165,9 +226,7 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // What has ended already is only to be waited for.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.groups.end_one(&mut self.child);
     }
 }
 
