@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used)] // helpers of tests, which may
 
 use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 /// A file that is removed in the end.
 struct Temporary(PathBuf);
@@ -51,4 +53,23 @@ fn nothing_is_printed_of_what_is_not_converted() {
     let (status, out, err) = convert("wrong", "accept for locl deliver to maildir\n", &[]);
     assert_eq!((status, out.as_str()), (1, ""));
     assert!(err.contains("wrong:1: ") && err.contains("did you mean \"local\"?"), "{err}");
+}
+
+#[test]
+fn a_dash_stands_for_standard_input() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_smtpctl"))
+        .args(["convert", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let text = b"curve auto\naccept for local deliver to maildir\n";
+    child.stdin.take().unwrap().write_all(text).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let (out, err) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{err}");
+    assert!(out.contains("action \"act1\" maildir\nmatch from local for local action"), "{out}");
+    assert!(err.contains("-:1: warning: curve has no effect any more\n"), "{err}");
 }

@@ -145,18 +145,21 @@ fn what_fails_for_good_goes_back_to_who_wants_to_know() {
     assert_eq!(recipients.count(), 1, "carol has hers: {facts:#?}");
 }
 
+/// Rules that know only those users, who have their homes in `dir`.
+fn only_users(dir: &TempDir, names: &[&str]) -> String {
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let user = |name| format!("{name} = \"{uid}:{gid}:{}/{name}\"", dir.path().display());
+    let table = names.iter().map(user).collect::<Vec<_>>().join(", ");
+    format!(
+        "table users {{ {table} }}\naction \"local\" maildir userbase <users>\n\
+         match from any for local action \"local\"\n"
+    )
+}
+
 #[test]
 fn a_user_who_is_removed_after_the_250_sends_the_mail_back() {
     let dir = TempDir::new();
-    let users = |names: &[&str]| {
-        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-        let user = |name| format!("{name} = \"{uid}:{gid}:{}/{name}\"", dir.path().display());
-        let table = names.iter().map(user).collect::<Vec<_>>().join(", ");
-        format!(
-            "table users {{ {table} }}\naction \"local\" maildir userbase <users>\n\
-             match from any for local action \"local\"\n"
-        )
-    };
+    let users = |names: &[&str]| only_users(&dir, names);
     let both = configuration(&dir, "both.conf", &users(&["alice", "bob", "carol"]));
     let paused = Options { arguments: vec!["-P".into(), "mda".into()], ..both };
     let mut server = Server::start(paused);
@@ -186,15 +189,7 @@ fn a_user_who_is_removed_after_the_250_sends_the_mail_back() {
 #[test]
 fn a_report_that_cannot_be_delivered_ends_with_a_line_of_the_log() {
     let dir = TempDir::new();
-    let users = |names: &[&str]| {
-        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-        let user = |name| format!("{name} = \"{uid}:{gid}:{}/{name}\"", dir.path().display());
-        let table = names.iter().map(user).collect::<Vec<_>>().join(", ");
-        format!(
-            "table users {{ {table} }}\naction \"local\" maildir userbase <users>\n\
-             match from any for local action \"local\"\n"
-        )
-    };
+    let users = |names: &[&str]| only_users(&dir, names);
     // Alice cannot be delivered to for now, so that the report about bob waits.
     fs::create_dir(dir.path().join("alice")).expect("a folder");
     fs::write(dir.path().join("alice/Maildir"), "").expect("a file in its place");
