@@ -245,6 +245,7 @@ impl Reader<'_> {
                         true => RelayTls::Require,
                         false => RelayTls::RequireUnverified,
                     };
+                    self.warn_unverified(relay.tls, token.place);
                 }
                 "auth" if via.is_none() => {
                     let message = "auth may not be specified without via";
@@ -275,15 +276,19 @@ impl Reader<'_> {
                 if let Some(note) = note {
                     self.report(via.place, Diagnostic::warning(note));
                 }
-                if tls == RelayTls::RequireUnverified {
-                    let warning = Diagnostic::warning("the relay's certificate is not verified");
-                    self.report(via.place, warning.help("add verify"));
-                }
                 relay.route = Route::Hosts(self.one_key(via.place, &url.to_string()));
                 relay.tls = tls;
             }
         }
+        self.warn_unverified(relay.tls, via.place);
         Ok(relay)
+    }
+
+    fn warn_unverified(&mut self, tls: RelayTls, place: Place) {
+        if tls == RelayTls::RequireUnverified {
+            let warning = Diagnostic::warning("the relay's certificate is not verified");
+            self.report(place, warning.help("add verify"));
+        }
     }
 
     fn one_key(&mut self, place: Place, key: &str) -> TableId {
