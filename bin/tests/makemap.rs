@@ -78,6 +78,19 @@ fn a_map_is_made_and_shown() {
     assert_eq!(directory.names(), ["-.db", "names.db", "secrets", "secrets.db"]);
 }
 
+/// Logins that differ only by case are different; where there is one, case does not matter.
+#[test]
+fn logins_may_differ_by_case() {
+    let directory = Directory::new("logins");
+    directory.write("secrets", "Bob bob:1\nANN ann:2\nbob other:3\n");
+    assert_eq!(directory.run("makemap secrets", ""), done(""));
+    let shown = "Bob\tbob:1\nann\tann:2\nbob\tother:3\n";
+    assert_eq!(directory.run("makemap -U secrets.db", ""), done(shown));
+    directory.write("secrets", "Bob bob:1\nbob other:3\nBob again:4\n");
+    let told = "secrets:3: duplicate entry for Bob\n".to_owned();
+    assert_eq!(directory.run("makemap secrets", ""), (1, String::new(), told));
+}
+
 /// The map may be read by whom the source may be read by.
 #[test]
 fn the_mode_is_that_of_the_source() {
@@ -111,7 +124,7 @@ fn a_mistake_changes_nothing() {
     for (arguments, text, expected) in [
         (
             "map",
-            "a: b\n\nlonely\nA c\n",
+            "a: b\n\nlonely\na c\n",
             "map:3: invalid map entry: it has no value\nmap:4: duplicate entry for a\n",
         ),
         (
@@ -120,7 +133,8 @@ fn a_mistake_changes_nothing() {
             "map:2: invalid entry: alias list: an alias value has an element with nothing in it\n\
              map:3: invalid entry: alias bad: \"a b\" is no user, address, |command, /file or error:4xx text\n",
         ),
-        ("-t set map", "a\na\n", "map:2: duplicate entry for a\n"),
+        ("-t aliases map", "a: b\nA: c\n", "map:2: duplicate entry for a\n"),
+        ("-t set map", "a\nA\n", "map:2: duplicate entry for a\n"),
         ("-o none/map.db map", "a b\n", "none/map.db: No such file or directory (os error 2)\n"),
         ("absent", "", "absent: No such file or directory (os error 2)\n"),
     ] {

@@ -57,14 +57,18 @@ impl Map {
         // One read instead of one for each number in it.
         let records = records.into_memory()?;
         let mut entries = Entries::default();
-        records.walk(|key, value| {
-            let (key, value) = (text(key)?, text(value)?);
-            // The first value of a key is the one that is found.
-            if entries.get(&lower(key)).is_none() {
-                entries.insert(key, value, 0);
-            }
-            Ok::<(), Unusable>(())
-        })?;
+        // As in a map on disk, the first value of a key is the one that is found, and a key in
+        // lower case is what others than logins are compared with: the last one counts here.
+        for capitals in [true, false] {
+            records.walk(|key, value| {
+                let (key, value) = (text(key)?, text(value)?);
+                let has_capitals = key.bytes().any(|octet| octet.is_ascii_uppercase());
+                if has_capitals == capitals && !entries.is_written(key) {
+                    entries.insert(key, value, 0);
+                }
+                Ok::<(), Unusable>(())
+            })?;
+        }
         Ok(Map::Memory(entries))
     }
 
@@ -127,7 +131,7 @@ fn text(octets: &[u8]) -> Result<&str, Unusable> {
 fn gather(records: &cdb::Reader<Box<dyn ReadAt>>) -> Result<impl FnOnce() -> Patterns, Unusable> {
     let mut patterns = Patterns::default();
     records.walk(|key, _| {
-        patterns.insert(text(key)?);
+        patterns.insert(&lower(text(key)?));
         Ok::<(), Unusable>(())
     })?;
     Ok(|| patterns)

@@ -10,6 +10,9 @@ use super::patterns::Patterns;
 use super::regexes::Regexes;
 use super::{Query, Service, lower};
 
+/// So many keys are sooner compared than one is hashed. Most tables are a word or two of a rule.
+pub(super) const FEW: usize = 2;
+
 /// A value and where it is written.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Entry {
@@ -78,8 +81,16 @@ impl Entries {
         all
     }
 
+    /// Whether the key is there in that spelling.
+    pub(super) fn is_written(&self, key: &str) -> bool {
+        self.written.contains_key(key) || self.map.get(key).is_some_and(|entry| !entry.capitals)
+    }
+
     /// The entry of a lower-case key.
     pub(crate) fn get(&self, key: &str) -> Option<&Entry> {
+        if self.map.len() <= FEW && self.spelled.is_empty() {
+            return self.map.iter().find(|(known, _)| ***known == *key).map(|(_, entry)| entry);
+        }
         self.map.get(key).or_else(|| self.map.get(self.spelled.get(key)?))
     }
 

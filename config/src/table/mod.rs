@@ -110,7 +110,7 @@ impl Query<'_> {
 
 /// The user without a sub-address, which begins at the first of the delimiters.
 pub(crate) fn bare<'u>(user: &'u str, delimiters: &str) -> &'u str {
-    user.split(|c| delimiters.contains(c)).next().unwrap_or(user)
+    user.split(|c| delimiters.chars().any(|delimiter| delimiter == c)).next().unwrap_or(user)
 }
 
 /// What a table holds, as far as it is known before the first look-up.

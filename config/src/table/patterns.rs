@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::entries::FEW;
 use super::matching::{glob, network, split};
 use super::{Query, Service};
 
@@ -126,9 +127,10 @@ impl Patterns {
             return true;
         }
         let (user, domain) = split(address);
-        let bare = query.bare(user);
         // A quoted user may hold an `@` of its own, and then be an entry that looks like an address.
         let users = forms.user || user.contains('@');
+        let needs_bare = users || forms.address || forms.open || !self.others.is_empty();
+        let bare = if needs_bare { query.bare(user) } else { user };
         if users && !user.is_empty() && (exact(user) || (bare.len() < user.len() && exact(bare))) {
             return true;
         }
@@ -171,7 +173,13 @@ fn is_below(domains: &HashSet<Box<str>>, domain: &str, deep: bool) -> bool {
         return false;
     }
     let depth = if deep { usize::MAX } else { 1 };
-    domain.match_indices('.').take(depth).any(|(dot, _)| domains.contains(&domain[dot + 1..]))
+    domain.match_indices('.').map(|(dot, _)| &domain[dot + 1..]).take(depth).any(|parent| {
+        if domains.len() <= FEW {
+            domains.iter().any(|known| **known == *parent)
+        } else {
+            domains.contains(parent)
+        }
+    })
 }
 
 /// [`glob`], or with `deep` a `*.` at the beginning for any number of labels.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::machine::{Memory, Patient, People, facts, mailbox};
 use smtpd_config::cdb::Writer;
+use smtpd_config::table::Service;
 use smtpd_config::{
     Client, Config, Decision, Diagnostic, Expansion, Facts, Files, Host, Maps, ReadAt, Stamp, load,
 };
@@ -27,6 +28,17 @@ fn map(records: &[(&str, &str)]) -> Vec<u8> {
         writer.add(key.as_bytes(), value.as_bytes()).unwrap();
     }
     writer.finish().unwrap().into_inner()
+}
+
+/// Perhaps with values that nobody asks for and that make a map too large for memory.
+fn ballasted(large: bool, records: &[(&str, &str)]) -> Vec<u8> {
+    let ballast = "x".repeat(1 << 20);
+    let names: Vec<String> = (0..17).map(|n| format!("ballast{n}.example")).collect();
+    let mut all = records.to_vec();
+    if large {
+        all.extend(names.iter().map(|name| (name.as_str(), ballast.as_str())));
+    }
+    map(&all)
 }
 
 /// A directory that is removed at the end, as the root of a file system.
@@ -101,16 +113,7 @@ fn to(config: &Config, patient: &Patient, rcpt: &str) -> String {
 fn small_and_large_maps_answer_alike() {
     for large in [false, true] {
         let root = Clean(Root::new(if large { "large" } else { "small" }));
-        // Values that nobody asks for make a map large.
-        let ballast = "x".repeat(1 << 20);
-        let with_ballast = |records: &[(&str, &str)]| {
-            let names: Vec<String> = (0..17).map(|n| format!("ballast{n}.example")).collect();
-            let mut all = records.to_vec();
-            if large {
-                all.extend(names.iter().map(|name| (name.as_str(), ballast.as_str())));
-            }
-            map(&all)
-        };
+        let with_ballast = |records: &[(&str, &str)]| ballasted(large, records);
         root.0.write("/smtpd.conf", RULES.as_bytes());
         root.0.write("/t.db", &with_ballast(&[("root", "joe, ann"), ("bad", "a b")]));
         root.0.write("/n.db", &with_ballast(&[("192.0.2.0/24", ""), ("local", "")]));
@@ -153,6 +156,28 @@ fn small_and_large_maps_answer_alike() {
         assert_eq!(decides(ip("192.0.3.9"), "x@a.example.com", "a@vip.example"), "b");
         assert_eq!(decides(ip("192.0.3.9"), "Ann+x@b.example.com", "a@vip.example"), "b");
         assert_eq!(decides(ip("192.0.3.9"), "x@a.b.example.com", "a@vip.example"), "no");
+    }
+}
+
+/// Logins keep their case, in memory and on disk; all others are given the key in lower case.
+#[test]
+fn logins_of_a_map_may_differ_by_case() {
+    for large in [false, true] {
+        let root = Clean(Root::new(if large { "logins-large" } else { "logins" }));
+        let records = [("bob", "bob:1"), ("Bob", "bob:2"), ("ann", "ann:3")];
+        root.0.write("/s.db", &ballasted(large, &records));
+        let maps = root.0.patient().maps;
+        let value = |service, key: &str| maps.value(Path::new("/s.db"), service, key).unwrap();
+        for (service, key, expected) in [
+            (Service::Credentials, "bob", Some("bob:1")),
+            (Service::Credentials, "Bob", Some("bob:2")),
+            (Service::Credentials, "Ann", Some("ann:3")),
+            (Service::Credentials, "eve", None),
+            (Service::Alias, "Bob", Some("bob:1")),
+        ] {
+            let found = value(service, key);
+            assert_eq!(found.as_deref(), expected, "{service:?} {key}, large: {large}");
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 //! changes nothing.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, BufWriter, Read, Write};
@@ -94,8 +94,10 @@ impl Source {
         let mut keys = HashSet::new();
         let mut failure = None;
         let shape = if kind == Kind::Set { Shape::List } else { Shape::Map };
+        let twins = if kind == Kind::Text { self.twins() } else { HashSet::new() };
         let (_, bad) = scan(&self.octets, shape, |key, value, _| {
-            let key = key.to_ascii_lowercase();
+            let lower = key.to_ascii_lowercase();
+            let key = if twins.contains(&lower) { key.to_owned() } else { lower };
             check(kind, &key, value)?;
             if keys.contains(&key) {
                 return Err(format!("duplicate entry for {key}").into());
@@ -119,6 +121,22 @@ impl Source {
         let file = writer.finish().map_err(writing)?;
         let file = file.into_inner().map_err(|error| writing(error.into_error()))?;
         Ok((keys.len(), file))
+    }
+
+    /// Lower-case forms of keys that are there in several spellings: logins may differ by case.
+    fn twins(&self) -> HashSet<String> {
+        let mut spellings = HashMap::new();
+        let mut twins = HashSet::new();
+        let _ = scan(&self.octets, Shape::Map, |key, _, _| {
+            let lower = key.to_ascii_lowercase();
+            match spellings.get(&lower) {
+                Some(known) if *known != key => _ = twins.insert(lower),
+                Some(_) => {}
+                None => _ = spellings.insert(lower, key.to_owned()),
+            }
+            Ok(())
+        });
+        twins
     }
 
     /// Whoever may read the source may read the map, and nobody else: it may hold secrets. What
