@@ -1,6 +1,6 @@
 //! Helpers of the tests.
 //!
-//! `transcript` reads and plays the conversations of `fixtures/smtp/server` (their format is
+//! `transcript` reads and plays the conversations of `fixtures/smtp` (their format is
 //! described in `fixtures/README.md`), `rng` is the one source of randomness of all tests,
 //! `noise` makes input that nobody should send, `configuration` files that are right. `program` runs the real programs, `load` sends
 //! them mail and keeps books of it, `mount` makes disks that may fill up or lose their power,

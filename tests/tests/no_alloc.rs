@@ -7,6 +7,8 @@
 use std::sync::Arc;
 
 use allocation_counter::measure;
+use smtpd_engine::address::{Mailbox, ReversePath};
+use smtpd_engine::client;
 use smtpd_engine::limits;
 use smtpd_engine::reply::{self, Reply};
 use smtpd_engine::server::{Event, Params, Peer, Session, Step, StrayNewline, Wait};
@@ -158,5 +160,125 @@ fn mail_data_allocates_nothing() {
         assert_eq!(info.count_total, 0, "{stray_newline:?}: {info:?}");
         assert_eq!(warm.body - before, (line.len() - 1) * (20 * 200 + 1), "octets of content");
         warm.say(b".\r\n");
+    }
+}
+
+/// A session with a next hop that is greeted and sent one message: its buffers are warm.
+struct WarmHop {
+    session: client::Session,
+    out: Vec<u8>,
+    from: ReversePath,
+    to: Vec<client::Recipient>,
+    told: usize,
+}
+
+impl WarmHop {
+    fn new(offered: &str, chunking: bool) -> Self {
+        let name = client::Name::parse("client.example.com").expect("a name");
+        let params = client::Params { chunking, ..client::Params::new(name) };
+        let mailbox = |text: &str| Mailbox::parse(text).expect("an address");
+        let to = ["a@example.org", "\"b b\"@example.org"].map(|to| client::Recipient {
+            to: mailbox(to),
+            notify: None,
+            orcpt: Some("rfc822;x@example.org".into()),
+        });
+        let mut warm = Self {
+            session: client::Session::new(Arc::new(params), None, NOW),
+            out: Vec::with_capacity(4 * limits::BODY_OUTPUT),
+            from: ReversePath::Mailbox(mailbox("a@example.com")),
+            to: to.into(),
+            told: 0,
+        };
+        warm.hear(b"220-mx\r\n220 ESMTP\r\n", client::Wait::Input);
+        warm.hear(format!("250-mx\r\n{offered}250 DSN\r\n").as_bytes(), client::Wait::Caller);
+        warm
+    }
+
+    /// The next hop says something, and the session then waits for this.
+    fn hear(&mut self, octets: &[u8], then: client::Wait) {
+        let mut input = octets;
+        loop {
+            match self.session.step(&mut input, &mut self.out, NOW) {
+                client::Step::Event(_) => self.told += 1,
+                client::Step::Wait(wait) => {
+                    assert_eq!(wait, then);
+                    break;
+                }
+                client::Step::Close => panic!("closed"),
+            }
+        }
+        assert!(input.is_empty(), "everything was taken");
+    }
+
+    /// A reply to each command of a transaction, together where they may be.
+    fn begin(&mut self, replies: &[u8], pipelined: bool) {
+        let mail = client::Mail {
+            from: &self.from,
+            size: Some(1000),
+            eight_bit: true,
+            utf8_header: false,
+            ret: None,
+            envid: Some("x"),
+            recipients: &self.to,
+        };
+        self.session.mail(&mail, &mut self.out, NOW).expect("it is idle");
+        if pipelined {
+            self.hear(replies, client::Wait::Content);
+            return;
+        }
+        let mut replies = replies.split_inclusive(|c| *c == b'\n').peekable();
+        while let Some(reply) = replies.next() {
+            let last = replies.peek().is_none();
+            self.hear(reply, if last { client::Wait::Content } else { client::Wait::Input });
+        }
+    }
+
+    fn content(&mut self, content: &[u8]) {
+        let mut rest = content;
+        while !rest.is_empty() {
+            self.session.body(&mut rest, &mut self.out, NOW).expect("content is due");
+            self.out.clear();
+        }
+    }
+
+    fn end(&mut self, replies: &[u8]) {
+        self.session.end_of_data(&mut self.out, NOW).expect("content is due");
+        self.hear(replies, client::Wait::Caller);
+        self.out.clear();
+    }
+}
+
+/// A next hop costs the allocator nothing for a reply, a refusal, a line of content or a message.
+#[test]
+fn sending_allocates_nothing() {
+    let line = b"A line of some length, and\r\n.another one that begins with a dot\r\n\r\n";
+    let lines = line.repeat(2000);
+    let all = "250-PIPELINING\r\n250-SIZE\r\n250-8BITMIME\r\n250-CHUNKING\r\n";
+    for (offered, chunking) in [(all, false), ("250-SIZE\r\n", false), (all, true)] {
+        let mut warm = WarmHop::new(offered, chunking);
+        let pipelined = offered == all;
+        let replies: &[u8] = match (chunking, pipelined) {
+            (true, _) => b"250 a\r\n550-5.1.1 no\r\n550 5.1.1 no\r\n250 c\r\n",
+            (_, true) => b"250 a\r\n550-5.1.1 no\r\n550 5.1.1 no\r\n250 c\r\n354 d\r\n",
+            (_, false) => b"250 a\r\n550 5.1.1 no\r\n250 c\r\n354 d\r\n",
+        };
+        let round = |warm: &mut WarmHop| {
+            warm.begin(replies, pipelined);
+            warm.content(&lines);
+            let chunks = if chunking { lines.len().div_ceil(limits::BODY_OUTPUT) } else { 0 };
+            for _ in 0..chunks {
+                warm.hear(b"250 chunk\r\n", client::Wait::Content);
+            }
+            warm.end(b"250-taken\r\n250 taken\r\n");
+        };
+        round(&mut warm);
+        let before = warm.told;
+        let info = measure(|| {
+            for _ in 0..4 {
+                round(&mut warm);
+            }
+        });
+        assert_eq!(info.count_total, 0, "{offered:?} {chunking}: {info:?}");
+        assert_eq!(warm.told - before, 2 * 4, "a refusal and an outcome for each");
     }
 }

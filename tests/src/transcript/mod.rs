@@ -2,11 +2,12 @@
 //!
 //! `parse` reads the format that `fixtures/README.md` describes, `driver` turns one session's
 //! events and octets into a log, `player` compares that log with what the transcript expects,
-//! `compare` says when two reply lines are the same.
+//! `compare` says when two reply lines are the same. `client` has the same for the sending side.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub mod client;
 pub mod compare;
 pub mod driver;
 mod escape;
@@ -22,7 +23,12 @@ pub mod words;
 /// When the folder of fixtures cannot be read.
 #[must_use]
 pub fn server_transcripts() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/smtp/server");
+    in_folder("server")
+}
+
+/// The transcripts in a folder of `fixtures/smtp`.
+fn in_folder(name: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/smtp").join(name);
     let folder = folder.canonicalize().expect("the fixtures are there");
     let entries = std::fs::read_dir(folder).expect("the fixtures are there");
     let mut files: Vec<PathBuf> = entries
@@ -33,7 +39,7 @@ pub fn server_transcripts() -> Vec<PathBuf> {
     files
 }
 
-/// One file of `fixtures/smtp`.
+/// One file of `fixtures/smtp/server`.
 #[derive(Debug)]
 pub struct Transcript {
     /// Where it stands; failures name it.

@@ -14,7 +14,7 @@ use super::{
     Scripted, Transcript, Wanted, What, escape,
 };
 
-/// Most repetitions that `C*N:` and `S*N:` may ask for.
+/// Most repetitions that `C*N:` and the like may ask for.
 const MOST_TIMES: usize = 100_000;
 
 /// Reads the transcript in `file`.
@@ -140,14 +140,7 @@ impl Parser<'_> {
         form: u8,
         rest: &str,
     ) -> Result<Last, String> {
-        let (key, times) = match key.split_once('*') {
-            None => (key, 1),
-            Some((key @ ("C" | "S"), times)) => {
-                let times = times.parse().ok().filter(|n| (1..=MOST_TIMES).contains(n));
-                (key, times.ok_or("not a number of times")?)
-            }
-            Some(_) => return Err("only `C` and `S` lines can be repeated".into()),
-        };
+        let (key, times) = times(key, &["C", "S"])?;
         match (key, form) {
             ("C", b':') => {
                 (0..times).for_each(|_| self.send(at, Piece::Line(rest.into())));
@@ -279,7 +272,19 @@ fn scripted(text: &str) -> Result<Scripted, String> {
     Ok(Scripted::Now { reply: reply.into(), close })
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+/// The key of a line, and how many times the line counts: `C*N`, for keys that may be repeated.
+pub(super) fn times<'k>(key: &'k str, repeated: &[&str]) -> Result<(&'k str, usize), String> {
+    match key.split_once('*') {
+        None => Ok((key, 1)),
+        Some((key, times)) if repeated.contains(&key) => {
+            let times = times.parse().ok().filter(|n| (1..=MOST_TIMES).contains(n));
+            Ok((key, times.ok_or("not a number of times")?))
+        }
+        Some(_) => Err(format!("only {} lines can be repeated", repeated.join(" and "))),
+    }
+}
+
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let number: u64 = text[..digits].parse().map_err(|_| "not a time: as in 500ms, 10s, 5m")?;
     match &text[digits..] {
