@@ -7,7 +7,8 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | `turn` | the loop |
+//! | `turn`, `side` | the loop, and what it asks of the side that it is used for |
+//! | `receiving` | the receiving side |
 //! | `accept` | from a waiting connection to a session or a refusal |
 //! | `connection` | one connection and what is done over it |
 //! | `server`, `parting` | what is done: a receiving session, the end of one |
@@ -18,7 +19,7 @@
 //! | `timers` | deadlines |
 //! | `listener` | sockets that connections come from |
 //! | `sources` | how many sessions one source has |
-//! | `inbox` | messages from other threads |
+//! | `inbox`, `post` | messages from other threads, and their way |
 //! | `handler` | the caller's side |
 //! | `limits`, `stats` | every bound with its reason; what is counted |
 //!
@@ -48,7 +49,10 @@ mod inbox;
 mod limits;
 mod listener;
 mod parting;
+mod post;
+mod receiving;
 mod server;
+mod side;
 mod sources;
 mod stats;
 #[cfg(test)]
@@ -62,6 +66,6 @@ pub use handler::{About, Accept, Closed, Flow, Handler, Link, Replied};
 pub use inbox::{Inbox, Sender};
 pub use limits::{Limits, PARTING};
 pub use listener::Listener;
+pub use receiving::Reactor;
 pub use stats::Stats;
 pub use token::ConnId;
-pub use turn::Reactor;

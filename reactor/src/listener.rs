@@ -114,7 +114,7 @@ impl Listeners {
             result = result.and(if paused {
                 registry.deregister(source)
             } else {
-                registry.register(source, token::listener(nth), Interest::READABLE)
+                registry.register(source, token::own(nth), Interest::READABLE)
             });
         }
         result

@@ -26,16 +26,20 @@ impl Parting {
     }
 
     /// Sends, closes our side, reads what there is; until the peer has closed its side.
-    pub(crate) fn go_on<H>(&mut self, channel: &mut Channel, tools: &mut Tools<'_, H>) -> Next {
+    pub(crate) fn go_on<H, E>(
+        &mut self,
+        channel: &mut Channel,
+        tools: &mut Tools<'_, H>,
+    ) -> Next<E> {
         // An error means that there is nobody to part from.
         self.try_go_on(channel, tools).unwrap_or(Next::Gone)
     }
 
-    fn try_go_on<H>(
+    fn try_go_on<H, E>(
         &mut self,
         channel: &mut Channel,
         tools: &mut Tools<'_, H>,
-    ) -> io::Result<Next> {
+    ) -> io::Result<Next<E>> {
         channel.send(tools.out, tools.registry)?;
         if tools.out.is_empty() && !self.said {
             channel.shut_down_write()?;

@@ -5,6 +5,8 @@ use crate::channel::{Channel, Received};
 use crate::connection::{Cause, Next, Tools};
 use crate::handler::{About, Closed, Flow, Handler, Replied};
 use crate::limits;
+use crate::side::{self, End};
+use crate::sources::Source;
 use crate::token::ConnId;
 use smtpd_engine::server::{Answer, AnswerError, Event, Session, Step, Ticket, Wait};
 use smtpd_engine::time::Time;
@@ -27,9 +29,21 @@ pub(crate) enum Pause {
     Close,
 }
 
-pub(crate) struct Server<S> {
+/// What a receiving session is told.
+pub(crate) enum News {
+    /// It is new.
+    Accepted,
+    /// The answer to its question is there.
+    Answer(Ticket, Answer),
+    /// It need not be held any longer.
+    Resume,
+}
+
+pub(crate) struct Server<H: Handler> {
     session: Session,
-    pub(crate) own: S,
+    pub(crate) own: H::Session,
+    /// Whose share of the sessions this one is part of.
+    pub(crate) source: Option<Source>,
     pause: Pause,
     /// The last thing that happened was mail data, and more of it is likely to come.
     in_data: bool,
@@ -37,23 +51,53 @@ pub(crate) struct Server<S> {
     bye: bool,
 }
 
-impl<S> Server<S> {
-    pub(crate) fn new(session: Session, own: S) -> Server<S> {
-        Server { session, own, pause: Pause::Input, in_data: false, bye: false }
-    }
+impl<H: Handler> side::Session for Server<H> {
+    type Handler = H;
+    type News = News;
+    type End = Closed;
 
-    /// The session's id, for log lines.
-    pub(crate) fn id(&self) -> u64 {
+    fn id(&self) -> u64 {
         self.session.id()
     }
 
     /// When the session is to be told that its time is over. While it is held the peer waits
     /// for us, and its clock stands still.
-    pub(crate) fn deadline(&self) -> Time {
+    fn deadline(&self) -> Time {
         match self.pause {
             Pause::Held => Time::NEVER,
             _ => self.session.deadline(),
         }
+    }
+
+    /// Goes on until the session waits: at most one read, then steps, and what there is to say
+    /// is sent as soon as the session waits for anything. An ordinary command so costs a wait
+    /// for events, a read and a write.
+    fn go_on(
+        &mut self,
+        channel: &mut Channel,
+        cause: Cause<News>,
+        tools: &mut Tools<'_, H>,
+    ) -> Next<Closed> {
+        match self.converse(channel, cause, tools) {
+            Ok(next) => next,
+            Err(why) => Next::Over(why),
+        }
+    }
+}
+
+impl End for Closed {
+    fn panicked() -> Closed {
+        Closed::Panicked
+    }
+
+    fn stopped() -> Closed {
+        Closed::Stopped
+    }
+}
+
+impl<H: Handler> Server<H> {
+    pub(crate) fn new(session: Session, own: H::Session, source: Option<Source>) -> Server<H> {
+        Server { session, own, source, pause: Pause::Input, in_data: false, bye: false }
     }
 
     /// Tells the session that places are short, or no longer.
@@ -61,27 +105,12 @@ impl<S> Server<S> {
         self.session.set_pressed(pressed);
     }
 
-    /// Goes on until the session waits: at most one read, then steps, and what there is to say
-    /// is sent as soon as the session waits for anything. An ordinary command so costs a wait
-    /// for events, a read and a write.
-    pub(crate) fn go_on<H: Handler<Session = S>>(
+    fn converse(
         &mut self,
         channel: &mut Channel,
-        cause: Cause,
+        cause: Cause<News>,
         tools: &mut Tools<'_, H>,
-    ) -> Next {
-        match self.converse(channel, cause, tools) {
-            Ok(next) => next,
-            Err(why) => Next::Over(why),
-        }
-    }
-
-    fn converse<H: Handler<Session = S>>(
-        &mut self,
-        channel: &mut Channel,
-        cause: Cause,
-        tools: &mut Tools<'_, H>,
-    ) -> Result<Next, Closed> {
+    ) -> Result<Next<Closed>, Closed> {
         let now = tools.now;
         let mut steps = limits::STEPS;
         let mut may_read = true;
@@ -89,20 +118,20 @@ impl<S> Server<S> {
         let mut ending = Closed::Ended;
         match cause {
             Cause::Ready => {}
-            Cause::Accepted => {
+            Cause::News(News::Accepted) => {
                 // What has come by now was sent before the banner, and the session is to know.
                 may_read = false;
                 fresh = self.receive(channel, tools.scratch)?;
                 self.pause = Pause::Turn;
             }
-            Cause::Answer(ticket, answer) => {
+            Cause::News(News::Answer(ticket, answer)) => {
                 let in_time = self.answer(ticket, answer, tools.out, now);
                 tools.handler.answered(&mut self.own, ticket, in_time);
                 if in_time {
                     self.pause = Pause::Turn;
                 }
             }
-            Cause::Resume => {
+            Cause::News(News::Resume) => {
                 if self.pause == Pause::Held && self.may_go(tools.handler) {
                     self.session.resumed(now);
                     self.pause = Pause::Turn;
@@ -164,7 +193,7 @@ impl<S> Server<S> {
 
     /// Lets the session take octets: the `fresh` first ones of the scratch buffer if there are
     /// any, with those it left before in front of them, else those it left before.
-    fn step_on<H: Handler<Session = S>>(
+    fn step_on(
         &mut self,
         channel: &mut Channel,
         fresh: usize,
@@ -187,7 +216,7 @@ impl<S> Server<S> {
     }
 
     /// Asks the handler whether to go on.
-    fn may_go<H: Handler<Session = S>>(&mut self, handler: &mut H) -> bool {
+    fn may_go(&mut self, handler: &mut H) -> bool {
         match handler.flow(&self.own) {
             Flow::Go => true,
             Flow::Hold => {
@@ -199,7 +228,7 @@ impl<S> Server<S> {
 
     /// Takes octets off the front of `input` until the session waits, or has had its share of
     /// this turn.
-    fn step<H: Handler<Session = S>>(
+    fn step(
         &mut self,
         conn: ConnId,
         input: &mut &[u8],

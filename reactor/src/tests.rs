@@ -3,6 +3,7 @@
 
 use crate::connection::{Cause, Role};
 use crate::limits::{READ_COMMANDS, READ_DATA, STEPS};
+use crate::server::News;
 use crate::transport::Stream;
 use crate::{About, Accept, Closed, ConnId, Flow, Handler, Inbox, Limits, Link, Reactor};
 use mio::Events;
@@ -72,7 +73,7 @@ fn reactor(limits: Limits) -> Reactor<Host> {
 /// A connection that looks as if it came from `remote`; the other end of it.
 fn connect(reactor: &mut Reactor<Host>, remote: &str) -> UnixStream {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    reactor.admit(0, Stream::Unix(ours), Some(remote.parse().unwrap()));
+    reactor.turns.admit(0, Stream::Unix(ours), Some(remote.parse().unwrap()));
     theirs
 }
 
@@ -85,8 +86,8 @@ fn said(peer: &mut UnixStream) -> String {
 /// One turn in which `peers` are heard.
 fn turn(reactor: &mut Reactor<Host>) {
     let mut events = Events::with_capacity(64);
-    reactor.inbox.poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
-    reactor.turn(&events, &mut Vec::new());
+    reactor.turns.core.postbox.poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
+    reactor.turns.turn(&events, &mut Vec::new());
 }
 
 /// A peer that may send content now.
@@ -125,7 +126,7 @@ fn a_source_has_its_share_and_others_theirs() {
     })
     .into();
     assert_eq!(reactor.stats().refused_source(), 2);
-    assert_eq!(reactor.handler.peers.len(), 9, "the refused are not shown");
+    assert_eq!(reactor.turns.side.handler.peers.len(), 9, "the refused are not shown");
     // One leaves: there is a place for its source, and for no other.
     drop(peers.remove(5));
     turn(&mut reactor);
@@ -145,20 +146,20 @@ fn who_is_turned_away_takes_no_place() {
     }
     assert_eq!(reactor.stats().sessions(), 0);
     assert!(said(&mut connect(&mut reactor, "192.0.2.1:9")).starts_with("220"));
-    assert_eq!(reactor.handler.closed, []);
+    assert_eq!(reactor.turns.side.handler.closed, []);
 }
 
 #[test]
 fn a_panic_at_the_end_of_a_session_costs_no_place() {
     let mut reactor = reactor(Limits { sessions_per_source: 1, ..Limits::default() });
-    reactor.handler.panics_when_closed = true;
+    reactor.turns.side.handler.panics_when_closed = true;
     for nth in 1..=3 {
         let mut peer = connect(&mut reactor, "192.0.2.1:9");
         assert!(said(&mut peer).starts_with("220"));
         drop(peer);
         turn(&mut reactor);
-        assert_eq!(reactor.handler.closed.len(), nth);
-        assert!(reactor.connections.is_empty());
+        assert_eq!(reactor.turns.side.handler.closed.len(), nth);
+        assert!(reactor.turns.core.connections.is_empty());
     }
     assert_eq!(reactor.stats().sessions(), 0);
 }
@@ -167,9 +168,9 @@ fn a_panic_at_the_end_of_a_session_costs_no_place() {
 fn peers_get_less_time_while_places_are_short() {
     let mut reactor = reactor(Limits { sessions: 10, ..Limits::default() });
     let time = |reactor: &Reactor<Host>| -> Vec<Duration> {
-        let connections = reactor.connections.iter().map(|(_, connection)| connection);
-        let sessions = connections.filter(|it| matches!(it.role, Role::Server(_)));
-        sessions.map(|it| it.deadline().saturating_since(reactor.now)).collect()
+        let connections = reactor.turns.core.connections.iter().map(|(_, connection)| connection);
+        let sessions = connections.filter(|it| matches!(it.role, Role::Session(_)));
+        sessions.map(|it| it.deadline().saturating_since(reactor.turns.core.now)).collect()
     };
     let mut peers: Vec<_> = (0..8).map(|_| connect(&mut reactor, "127.0.0.1:9")).collect();
     turn(&mut reactor);
@@ -177,7 +178,14 @@ fn peers_get_less_time_while_places_are_short() {
     peers.push(connect(&mut reactor, "127.0.0.1:9"));
     turn(&mut reactor);
     assert_eq!(time(&reactor), [PRESSED_TIME; 9]);
-    assert!(reactor.timers.next().is_some_and(|at| at <= reactor.now + PRESSED_TIME));
+    assert!(
+        reactor
+            .turns
+            .core
+            .timers
+            .next()
+            .is_some_and(|at| at <= reactor.turns.core.now + PRESSED_TIME)
+    );
     peers.push(connect(&mut reactor, "127.0.0.1:9"));
     assert_eq!(time(&reactor), [PRESSED_TIME; 10], "a new one as well");
     peers.truncate(8);
@@ -193,19 +201,19 @@ fn a_session_that_says_nothing_is_told_that_its_time_is_over() {
     let mut reactor = reactor(Limits::default());
     let mut peer = connect(&mut reactor, "127.0.0.1:9");
     assert!(said(&mut peer).starts_with("220"));
-    reactor.now = reactor.now + (COMMAND_TIME - Duration::from_micros(1));
+    reactor.turns.core.now = reactor.turns.core.now + (COMMAND_TIME - Duration::from_micros(1));
     turn(&mut reactor);
-    assert!(reactor.handler.closed.is_empty());
-    reactor.now = reactor.now + Duration::from_micros(1);
+    assert!(reactor.turns.side.handler.closed.is_empty());
+    reactor.turns.core.now = reactor.turns.core.now + Duration::from_micros(1);
     turn(&mut reactor);
     assert!(said(&mut peer).starts_with("421 4.4.2 "));
-    assert_eq!(reactor.handler.closed.len(), 1);
+    assert_eq!(reactor.turns.side.handler.closed.len(), 1);
     // The peer says no more and does not close: it is given up.
-    assert_eq!(reactor.connections.len(), 1);
-    reactor.now = reactor.now + crate::limits::PARTING_TIME;
+    assert_eq!(reactor.turns.core.connections.len(), 1);
+    reactor.turns.core.now = reactor.turns.core.now + crate::limits::PARTING_TIME;
     turn(&mut reactor);
-    assert!(reactor.connections.is_empty());
-    assert_eq!(reactor.timers.next(), None);
+    assert!(reactor.turns.core.connections.is_empty());
+    assert_eq!(reactor.turns.core.timers.next(), None);
 }
 
 /// A peer that sends on and on after the last reply gets no more than its bound.
@@ -220,7 +228,7 @@ fn parting_ends() {
         turn(&mut reactor);
         assert!(sent < 2 * crate::limits::PARTING_OCTETS);
     }
-    assert!(reactor.connections.is_empty());
+    assert!(reactor.turns.core.connections.is_empty());
 }
 
 /// However much one peer sends, the others' turn comes.
@@ -238,7 +246,7 @@ fn a_turn_takes_one_buffer_from_a_peer() {
     // A last CR waits for what follows it.
     while taken + 1 < sent {
         turn(&mut reactor);
-        let now = reactor.handler.octets;
+        let now = reactor.turns.side.handler.octets;
         assert!(now > taken && now - taken <= READ_DATA, "{}", now - taken);
         taken = now;
     }
@@ -254,11 +262,11 @@ fn a_turn_takes_a_bounded_number_of_runs_from_a_peer() {
     let mut taken = 0;
     while taken < LINES {
         turn(&mut reactor);
-        let now = reactor.handler.runs;
+        let now = reactor.turns.side.handler.runs;
         assert!(now > taken && now - taken <= STEPS as usize, "{}", now - taken);
         taken = now;
     }
-    assert_eq!(reactor.handler.octets, 3 * LINES);
+    assert_eq!(reactor.turns.side.handler.octets, 3 * LINES);
 }
 
 /// What is behind an open question stays with the peer, but for one read.
@@ -274,7 +282,7 @@ fn a_peer_that_pipelines_makes_us_hold_one_read() {
     for _ in 0..10 {
         turn(&mut reactor);
     }
-    let (_, connection) = reactor.connections.iter().next().unwrap();
+    let (_, connection) = reactor.turns.core.connections.iter().next().unwrap();
     assert_eq!(connection.channel.input.len(), READ_COMMANDS);
 }
 
@@ -283,23 +291,23 @@ fn a_peer_that_pipelines_makes_us_hold_one_read() {
 fn the_clock_of_a_held_session_stands_still() {
     let mut reactor = reactor(Limits::default());
     let mut peer = connect_and_begin(&mut reactor);
-    reactor.handler.holds = true;
+    reactor.turns.side.handler.holds = true;
     peer.write_all(b"a line\r\n").unwrap();
     turn(&mut reactor);
-    reactor.now = reactor.now + 10 * DATA_TIME;
+    reactor.turns.core.now = reactor.turns.core.now + 10 * DATA_TIME;
     turn(&mut reactor);
-    assert_eq!(reactor.handler.octets, 0);
-    assert!(reactor.handler.closed.is_empty());
+    assert_eq!(reactor.turns.side.handler.octets, 0);
+    assert!(reactor.turns.side.handler.closed.is_empty());
 
-    reactor.handler.holds = false;
-    let (index, _) = reactor.connections.iter().next().unwrap();
-    reactor.look_at(index, Cause::Resume);
-    assert_eq!(reactor.handler.octets, 8);
-    reactor.now = reactor.now + (DATA_TIME - Duration::from_micros(1));
+    reactor.turns.side.handler.holds = false;
+    let (index, _) = reactor.turns.core.connections.iter().next().unwrap();
+    reactor.turns.look_at(index, Cause::News(News::Resume));
+    assert_eq!(reactor.turns.side.handler.octets, 8);
+    reactor.turns.core.now = reactor.turns.core.now + (DATA_TIME - Duration::from_micros(1));
     turn(&mut reactor);
-    assert!(reactor.handler.closed.is_empty());
-    reactor.now = reactor.now + Duration::from_micros(1);
+    assert!(reactor.turns.side.handler.closed.is_empty());
+    reactor.turns.core.now = reactor.turns.core.now + Duration::from_micros(1);
     turn(&mut reactor);
     assert!(said(&mut peer).starts_with("421 4.4.2 "));
-    assert_eq!(reactor.handler.closed.len(), 1);
+    assert_eq!(reactor.turns.side.handler.closed.len(), 1);
 }

@@ -65,15 +65,16 @@ impl Generation {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Whose {
     Waker,
-    Listener(usize),
+    /// The nth socket that is no connection: a listener.
+    Own(usize),
     Connection(ConnId),
 }
 
 /// The waker's own token.
 pub(crate) const WAKER: Token = Token(0);
 
-/// The token of the nth listener.
-pub(crate) fn listener(nth: usize) -> Token {
+/// The token of the nth socket that is no connection.
+pub(crate) fn own(nth: usize) -> Token {
     Token(nth + 1)
 }
 
@@ -83,7 +84,7 @@ pub(crate) fn whose(token: Token) -> Whose {
     let index = (token.0 & MAX_INDEX) as u32;
     match (generation, index) {
         (0, 0) => Whose::Waker,
-        (0, n) => Whose::Listener(n as usize - 1),
+        (0, n) => Whose::Own(n as usize - 1),
         _ => Whose::Connection(ConnId { index, generation }),
     }
 }
@@ -101,8 +102,8 @@ mod tests {
             assert_eq!(whose(conn.token()), Whose::Connection(conn));
         }
         assert_eq!(whose(WAKER), Whose::Waker);
-        assert_eq!(whose(listener(0)), Whose::Listener(0));
-        assert_eq!(whose(listener(9)), Whose::Listener(9));
+        assert_eq!(whose(own(0)), Whose::Own(0));
+        assert_eq!(whose(own(9)), Whose::Own(9));
     }
 
     #[test]
