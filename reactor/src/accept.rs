@@ -99,7 +99,7 @@ impl<H: Handler> Turns<Receiving<H>> {
     }
 
     fn begin(&mut self, conn: ConnId, stream: Stream, role: Role<Server<H>>) {
-        self.core.begin(Channel::new(Transport::Plain(stream), conn), role);
+        self.core.begin(Channel::new(Transport::plain(stream), conn), role);
     }
 
     /// A connection of that source is no session, or no more.

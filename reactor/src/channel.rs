@@ -9,12 +9,14 @@
 //! next segment, which harms nobody else.
 
 use crate::buffer::Rest;
+use crate::tls::{Failure, Layer};
 use crate::token::ConnId;
-use crate::transport::Transport;
-use mio::Registry;
+use crate::transport::{Stream, Transport};
 use mio::event::Event;
+use mio::{Interest, Registry};
 use smtpd_engine::reply::Reply;
-use std::io::{self, ErrorKind, Read, Write};
+use smtpd_engine::tls::TlsInfo;
+use std::io::{self, ErrorKind};
 
 pub(crate) struct Channel {
     transport: Transport,
@@ -66,6 +68,16 @@ impl Channel {
         }
     }
 
+    /// A socket that is being connected: there is room when it is.
+    pub(crate) fn connecting(transport: Transport, id: ConnId) -> Channel {
+        let channel = Channel::new(transport, id);
+        Channel { readable: false, blocked: true, ..channel }
+    }
+
+    pub(crate) fn stream(&self) -> &Stream {
+        self.transport.stream()
+    }
+
     pub(crate) fn id(&self) -> ConnId {
         self.id
     }
@@ -102,9 +114,9 @@ impl Channel {
     pub(crate) fn read(&mut self, room: &mut [u8]) -> io::Result<Received> {
         loop {
             return match self.transport.read(room) {
-                Ok(0) => Ok(Received::End),
-                Ok(n) => {
-                    self.readable = n == room.len();
+                Ok((0, _)) => Ok(Received::End),
+                Ok((n, drained)) => {
+                    self.readable = !drained;
                     Ok(Received::Octets(n))
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
@@ -146,6 +158,12 @@ impl Channel {
                 Err(error) => return Err(error),
             }
         }
+        if !self.blocked {
+            match self.transport.flush() {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.block(registry)?,
+                result => result?,
+            }
+        }
         if sent == out.len() {
             out.clear();
         } else {
@@ -177,12 +195,65 @@ impl Channel {
     /// # Errors
     /// The system has no room for another.
     pub(crate) fn register(&mut self, registry: &Registry) -> io::Result<()> {
-        self.transport.register(registry, self.id.token())?;
-        self.interest = Registered::Readable;
+        let interest = if self.blocked {
+            self.interest = Registered::Both;
+            Interest::READABLE | Interest::WRITABLE
+        } else {
+            self.interest = Registered::Readable;
+            Interest::READABLE
+        };
+        self.transport.register(registry, self.id.token(), interest)
+    }
+
+    /// Whether the socket is connected by now.
+    ///
+    /// # Errors
+    /// Why it never will be.
+    pub(crate) fn is_connected(&mut self) -> io::Result<bool> {
         if self.blocked {
-            self.block(registry)?;
+            return Ok(false);
         }
-        Ok(())
+        let connected = self.stream().is_connected()?;
+        match (connected, self.broken) {
+            (false, true) => Err(ErrorKind::ConnectionReset.into()),
+            (connected, _) => {
+                self.blocked = !connected;
+                Ok(connected)
+            }
+        }
+    }
+
+    /// From now on all octets go through TLS. Nothing that came in the clear is left.
+    pub(crate) fn start_tls(&mut self, layer: Layer) {
+        self.input.replace(&[]);
+        self.transport.start_tls(layer);
+    }
+
+    /// Goes on with the handshake. None: when the system tells more of the socket.
+    ///
+    /// # Errors
+    /// Why TLS did not come about.
+    pub(crate) fn shake_hands(&mut self, registry: &Registry) -> Result<Option<TlsInfo>, Failure> {
+        let info = self.transport.shake_hands()?;
+        if info.is_none() {
+            (self.readable, self.closing) = (false, false);
+            // What is told is told of a socket that had room; one that has none says so.
+            if let Err(error) = self.transport.flush() {
+                match error.kind() {
+                    ErrorKind::WouldBlock => self.block(registry).map_err(Failure::Broken)?,
+                    _ => return Err(Failure::Broken(error)),
+                }
+            }
+        } else {
+            // The layer may hold octets already.
+            self.readable = true;
+        }
+        Ok(info)
+    }
+
+    /// Ends TLS in order, as far as the peer has room.
+    pub(crate) fn end_tls(&mut self) {
+        self.transport.end_tls();
     }
 
     /// Tells the peer that nothing more will come.

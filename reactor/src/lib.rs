@@ -9,11 +9,13 @@
 //! |---|---|
 //! | `turn`, `side` | the loop, and what it asks of the side that it is used for |
 //! | `receiving` | the receiving side |
+//! | [`calls`] | the sending side: outgoing connections |
 //! | `accept` | from a waiting connection to a session or a refusal |
 //! | `connection` | one connection and what is done over it |
 //! | `server`, `parting` | what is done: a receiving session, the end of one |
 //! | `channel` | the octets and the state of a socket |
 //! | `transport` | the socket, and what is spoken over it |
+//! | [`tls`] | TLS towards next hops |
 //! | `buffer` | octets kept between two turns |
 //! | `token` | names of connections that are never used again |
 //! | `timers` | deadlines |
@@ -42,6 +44,7 @@
 
 mod accept;
 mod buffer;
+pub mod calls;
 mod channel;
 mod connection;
 mod handler;
@@ -58,6 +61,7 @@ mod stats;
 #[cfg(test)]
 mod tests;
 mod timers;
+pub mod tls;
 mod token;
 mod transport;
 mod turn;

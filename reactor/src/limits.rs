@@ -68,3 +68,17 @@ pub(crate) const PRESSED_ABOVE: usize = 80;
 pub(crate) const PRESSED_BELOW: usize = 70;
 
 const _: () = assert!(PRESSED_BELOW < PRESSED_ABOVE && PRESSED_ABOVE <= 100);
+
+/// Writes of a message's content by one connection in one turn, each of up to 64 KiB, so that a
+/// fast next hop does not hold up the others.
+pub(crate) const FLIGHTS: u32 = 4;
+
+/// Reads of TLS records in a row that bring nothing to those above: no honest peer needs so many.
+pub(crate) const RECORDS: u32 = 64;
+
+/// How long a next hop may take for a handshake of TLS.
+pub(crate) const HANDSHAKE_TIME: Duration = Duration::from_secs(60);
+
+/// How long content may be late, below the time that a next hop waits for more of it (RFC 5321
+/// section 4.5.3.2.5).
+pub(crate) const CONTENT_TIME: Duration = Duration::from_secs(120);

@@ -129,7 +129,7 @@ impl<H: Handler> Side for Receiving<H> {
     ) -> bool {
         let why = match why {
             // Some only had to have their last message answered first.
-            Closed::Ended if turns.is_stopping() => Closed::Stopped,
+            Closed::Ended if turns.core.is_stopping() => Closed::Stopped,
             why => why,
         };
         let waits = match why {
@@ -157,7 +157,7 @@ impl<H: Handler> Turns<Receiving<H>> {
         side.stats.set_sessions(sessions);
         let mark = if side.pressed { limits::PRESSED_BELOW } else { limits::PRESSED_ABOVE };
         let pressed = sessions * 100 > side.limits.sessions * mark;
-        if pressed != side.pressed && !self.is_stopping() {
+        if pressed != side.pressed && !self.core.is_stopping() {
             let side = &mut self.side;
             side.pressed = pressed;
             side.full &= pressed;

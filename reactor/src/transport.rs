@@ -1,12 +1,14 @@
 //! The way octets take between us and a peer.
 //!
-//! A [`Stream`] is the socket, a [`Transport`] what speaks over it: nothing yet but the octets
-//! themselves.
+//! A [`Stream`] is the socket, a [`Transport`] what speaks over it: the octets themselves, or
+//! TLS.
 
+use crate::tls::{Failure, Layer};
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
-use std::io::{self, Read, Write};
+use smtpd_engine::tls::TlsInfo;
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -23,6 +25,24 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream.local_addr().map(canonical).map(Some),
             Stream::Unix(_) => Ok(None),
+        }
+    }
+
+    /// Whether the connection that was asked for is there.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(crate) fn is_connected(&self) -> io::Result<bool> {
+        let Stream::Tcp(stream) = self else {
+            return Ok(true);
+        };
+        if let Some(error) = stream.take_error()? {
+            return Err(error);
+        }
+        match stream.peer_addr() {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::NotConnected => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
@@ -48,19 +68,30 @@ impl AsFd for Stream {
     }
 }
 
-/// What octets go through on their way to and from the socket.
-#[derive(Debug)]
-pub(crate) enum Transport {
-    /// Nothing: they are sent as they are.
-    Plain(Stream),
+/// The socket, and the layer that octets go through on their way to and from it.
+pub(crate) struct Transport {
+    stream: Stream,
+    /// None: they are sent as they are.
+    tls: Option<Box<Layer>>,
 }
 
 impl Transport {
-    /// Asks to be told when there is something to read, and with `write` also when there is
-    /// room again. Edge-triggered: told once, remembered by the connection.
-    pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        let Transport::Plain(stream) = self;
-        registry.register(stream.source(), token, Interest::READABLE)
+    pub(crate) fn plain(stream: Stream) -> Transport {
+        Transport { stream, tls: None }
+    }
+
+    pub(crate) fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// Asks to be told of what `interest` says, each thing once; the channel remembers it.
+    pub(crate) fn register(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interest: Interest,
+    ) -> io::Result<()> {
+        registry.register(self.stream.source(), token, interest)
     }
 
     /// Asks to be told as well when a full socket has room again. Most sessions never need it.
@@ -69,33 +100,82 @@ impl Transport {
         registry: &Registry,
         token: Token,
     ) -> io::Result<()> {
-        let Transport::Plain(stream) = self;
-        registry.reregister(stream.source(), token, Interest::READABLE | Interest::WRITABLE)
+        registry.reregister(self.stream.source(), token, Interest::READABLE | Interest::WRITABLE)
     }
 
     /// Tells the peer that nothing more will come; what it sends can still be read.
     pub(crate) fn shut_down_write(&self) -> io::Result<()> {
-        match self {
-            Transport::Plain(Stream::Tcp(stream)) => stream.shutdown(Shutdown::Write),
-            Transport::Plain(Stream::Unix(stream)) => stream.shutdown(Shutdown::Write),
+        match &self.stream {
+            Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
+        }
+    }
+
+    /// Reads once. Beside the number of octets: whether no more are there for now.
+    pub(crate) fn read(&mut self, room: &mut [u8]) -> io::Result<(usize, bool)> {
+        match &mut self.tls {
+            None => self.stream.read(room).map(|n| (n, n < room.len())),
+            Some(tls) => tls.read(&mut self.stream, room),
+        }
+    }
+
+    pub(crate) fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        match &mut self.tls {
+            None => self.stream.write(octets),
+            Some(tls) => tls.write(&mut self.stream, octets),
+        }
+    }
+
+    /// Sends what a layer still holds.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        match &mut self.tls {
+            None => Ok(()),
+            Some(tls) => tls.flush(&mut self.stream),
+        }
+    }
+
+    /// From now on all octets go through TLS; first its handshake.
+    pub(crate) fn start_tls(&mut self, layer: Layer) {
+        self.tls = Some(Box::new(layer));
+    }
+
+    /// Goes on with the handshake: whether it is over.
+    pub(crate) fn shake_hands(&mut self) -> Result<Option<TlsInfo>, Failure> {
+        match &mut self.tls {
+            None => Ok(None),
+            Some(tls) => tls.shake_hands(&mut self.stream),
+        }
+    }
+
+    /// Ends TLS in order, if there is any.
+    pub(crate) fn end_tls(&mut self) {
+        if let Some(tls) = &mut self.tls {
+            tls.end(&mut self.stream);
         }
     }
 }
 
-impl Read for Transport {
+impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
-            Transport::Plain(Stream::Tcp(stream)) => stream.read(buffer),
-            Transport::Plain(Stream::Unix(stream)) => stream.read(buffer),
+            Stream::Tcp(stream) => stream.read(buffer),
+            Stream::Unix(stream) => stream.read(buffer),
         }
     }
 }
 
-impl Write for Transport {
+impl Write for Stream {
     fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
         match self {
-            Transport::Plain(Stream::Tcp(stream)) => stream.write(octets),
-            Transport::Plain(Stream::Unix(stream)) => stream.write(octets),
+            Stream::Tcp(stream) => stream.write(octets),
+            Stream::Unix(stream) => stream.write(octets),
+        }
+    }
+
+    fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => stream.write_vectored(parts),
+            Stream::Unix(stream) => stream.write_vectored(parts),
         }
     }
 

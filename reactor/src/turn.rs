@@ -71,6 +71,10 @@ impl<S: Side> Core<S> {
         debug_assert_eq!(index, conn.index());
     }
 
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.is_some()
+    }
+
     /// Has a connection looked at in the next turn.
     pub(crate) fn look_soon(&mut self, index: usize) {
         if let Some(connection) = self.connections.get_mut(index)
@@ -174,10 +178,6 @@ impl<S: Side> Turns<S> {
     pub(crate) fn stop(&mut self, grace: Duration) {
         self.core.stopping.get_or_insert(self.core.now + grace);
         self.tell_all();
-    }
-
-    pub(crate) fn is_stopping(&self) -> bool {
-        self.core.stopping.is_some()
     }
 
     /// Lets a connection do what it can.

@@ -1,0 +1,152 @@
+//! TLS between a channel and its socket.
+//!
+//! What rustls gathers for the peer is sent as soon as the socket takes it, and one flight of
+//! ours is one write: the end of the handshake goes out with the first octets behind it.
+
+use super::{Client, Failure};
+use crate::limits;
+use crate::transport::Stream;
+use rustls::{ClientConnection, ProtocolVersion};
+use smtpd_engine::tls::TlsInfo;
+use std::io::{self, ErrorKind, Read, Write};
+
+pub(crate) struct Layer {
+    session: ClientConnection,
+    verifies: bool,
+    /// The last read took all that the socket had.
+    drained: bool,
+}
+
+impl Layer {
+    /// # Errors
+    /// The policy cannot be followed.
+    pub(crate) fn new(client: Client) -> Result<Layer, Failure> {
+        let Client { policy, name } = client;
+        let session = ClientConnection::new(policy.config, name).map_err(Failure::Refused)?;
+        Ok(Layer { session, verifies: policy.verifies, drained: false })
+    }
+
+    /// Takes from the socket what there is. None: the handshake is not over.
+    pub(crate) fn shake_hands(&mut self, stream: &mut Stream) -> Result<Option<TlsInfo>, Failure> {
+        for _ in 0..limits::RECORDS {
+            if !self.session.is_handshaking() {
+                return Ok(Some(self.info()));
+            }
+            match self.flush(stream) {
+                Err(error) if error.kind() != ErrorKind::WouldBlock => {
+                    return Err(Failure::Broken(error));
+                }
+                _ => {}
+            }
+            match self.take(stream) {
+                Ok(Taken::End) => return Err(Failure::HungUp),
+                Ok(Taken::Octets) => {}
+                Ok(Taken::Bad(error)) => return Err(Failure::Refused(error)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+                Err(error) => return Err(Failure::Broken(error)),
+            }
+        }
+        Err(Failure::Refused(rustls::Error::General("an endless handshake".into())))
+    }
+
+    /// As [`Transport::read`](crate::transport::Transport::read).
+    pub(crate) fn read(
+        &mut self,
+        stream: &mut Stream,
+        room: &mut [u8],
+    ) -> io::Result<(usize, bool)> {
+        for _ in 0..limits::RECORDS {
+            match self.session.reader().read(room) {
+                Ok(n) => return Ok((n, self.drained && n < room.len())),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                // Without a word of TLS. A reply that is cut short is none, so nobody who cuts
+                // it gains more than by cutting the connection.
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok((0, true)),
+                Err(error) => return Err(error),
+            }
+            if let Taken::Bad(error) = self.take(stream)? {
+                return Err(io::Error::new(ErrorKind::InvalidData, error));
+            }
+        }
+        Err(io::Error::new(ErrorKind::InvalidData, "TLS without content"))
+    }
+
+    /// Takes octets for the peer. They count as written when the layer has them.
+    pub(crate) fn write(&mut self, stream: &mut Stream, octets: &[u8]) -> io::Result<usize> {
+        let n = self.session.writer().write(octets)?;
+        match self.flush(stream) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock && n > 0 => Ok(n),
+            Err(error) => Err(error),
+            Ok(()) => Ok(n),
+        }
+    }
+
+    /// Sends what there is for the peer.
+    pub(crate) fn flush(&mut self, stream: &mut Stream) -> io::Result<()> {
+        while self.session.wants_write() {
+            match self.session.write_tls(stream) {
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the peer that the end is no accident. It closes all the same if there is no room.
+    pub(crate) fn end(&mut self, stream: &mut Stream) {
+        self.session.send_close_notify();
+        let _ = self.flush(stream);
+    }
+
+    /// Reads from the socket once, and sees to what came.
+    fn take(&mut self, stream: &mut Stream) -> io::Result<Taken> {
+        let mut once = Once { stream, drained: true };
+        let n = loop {
+            match self.session.read_tls(&mut once) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                result => break result?,
+            }
+        };
+        self.drained = once.drained;
+        if let Err(error) = self.session.process_new_packets() {
+            // The alert says why, if the peer still listens.
+            let _ = self.flush(stream);
+            return Ok(Taken::Bad(error));
+        }
+        Ok(if n == 0 { Taken::End } else { Taken::Octets })
+    }
+
+    fn info(&self) -> TlsInfo {
+        let version = match self.session.protocol_version() {
+            Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+            _ => "TLSv1.2",
+        };
+        let suite = self.session.negotiated_cipher_suite();
+        let cipher = suite.map(|suite| format!("{:?}", suite.suite())).unwrap_or_default();
+        // The registry of IANA has no 13 in it.
+        let cipher = cipher.replace("TLS13_", "TLS_");
+        let bits = if cipher.contains("AES_128") { 128 } else { 256 };
+        TlsInfo { version: version.into(), cipher, bits, verified: self.verifies }
+    }
+}
+
+enum Taken {
+    Octets,
+    End,
+    Bad(rustls::Error),
+}
+
+/// Remembers whether the socket had no more.
+struct Once<'a> {
+    stream: &'a mut Stream,
+    drained: bool,
+}
+
+impl Read for Once<'_> {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        let n = self.stream.read(room)?;
+        self.drained = n < room.len();
+        Ok(n)
+    }
+}

@@ -1,0 +1,61 @@
+//! TLS towards a next hop: whom it trusts, and how a handshake fails (RFC 3207, RFC 8446).
+//!
+//! A [`Policy`] is made once for each way of trusting and kept as long as the configuration is:
+//! the tickets by which a later session is resumed live in it. Nothing here opens a file; roots
+//! and the client's own certificate are given as octets.
+//!
+//! A handshake runs on the reactor. The work of one is a key exchange and, where the certificate
+//! is verified, the signatures of its chain: `cargo test -p smtpd-reactor --release -- --ignored
+//! --nocapture handshake` measures the longest look at a connection during one.
+
+mod layer;
+mod policy;
+
+pub(crate) use layer::Layer;
+pub use policy::{Identity, Policy, roots};
+
+use rustls::pki_types::ServerName;
+use std::fmt;
+use std::io;
+
+/// How TLS is spoken with one next hop.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// Whom to trust.
+    pub policy: Policy,
+    /// What the next hop's certificate is to be for; told to it as well (SNI).
+    pub name: ServerName<'static>,
+}
+
+impl Client {
+    /// None when `host` is neither a domain nor an address.
+    pub fn new(policy: Policy, host: &str) -> Option<Client> {
+        let host = host.strip_suffix('.').unwrap_or(host);
+        let name = ServerName::try_from(host).ok()?.to_owned();
+        Some(Client { policy, name })
+    }
+}
+
+/// Why TLS did not come about.
+#[derive(Debug)]
+pub enum Failure {
+    /// The certificate, or what was said in the handshake.
+    Refused(rustls::Error),
+    /// The peer hung up in the middle of it.
+    HungUp,
+    /// The connection broke in the middle of it.
+    Broken(io::Error),
+    /// It took too long.
+    TimedOut,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Refused(error) => write!(f, "{error}"),
+            Failure::HungUp => f.write_str("Connection closed unexpectedly"),
+            Failure::Broken(error) => write!(f, "{error}"),
+            Failure::TimedOut => f.write_str("Connection timeout"),
+        }
+    }
+}

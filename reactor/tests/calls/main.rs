@@ -1,0 +1,8 @@
+//! Outgoing connections, with next hops that are good, slow, and hang up.
+
+#![allow(clippy::unwrap_used)]
+
+mod caller;
+mod hop;
+mod plain;
+mod secured;
