@@ -66,10 +66,13 @@ impl Session {
         self.since = now;
         // Who is over the number of recipients is to go on with those accepted, and was
         // not wrong (RFC 5321 section 4.5.3.1.10).
-        let too_many = matches!(self.state, State::Mail)
-            && reply.code() == 452
-            && reply.enhanced() == reply::TOO_MANY_RECIPIENTS.enhanced();
-        if reply.refuses() && !too_many {
+        let too_many =
+            reply.code() == 452 && reply.enhanced() == reply::TOO_MANY_RECIPIENTS.enhanced();
+        // Its refused recipients have been counted; DATA was on its way with them (RFC 2920
+        // section 3.1).
+        let none = *reply == reply::NO_RECIPIENT;
+        let innocent = matches!(self.state, State::Mail) && (too_many || none);
+        if reply.refuses() && !innocent {
             self.failures = self.failures.saturating_add(1);
         }
     }
