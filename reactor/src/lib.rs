@@ -11,6 +11,7 @@
 //! | `receiving` | the receiving side |
 //! | [`calls`] | the sending side: outgoing connections |
 //! | `accept` | from a waiting connection to a session or a refusal |
+//! | [`dns`] | the stub resolver: mail hosts, addresses, names of clients
 //! | `connection` | one connection and what is done over it |
 //! | `server`, `parting` | what is done: a receiving session, the end of one |
 //! | `channel` | the octets and the state of a socket |
@@ -47,6 +48,7 @@ mod buffer;
 pub mod calls;
 mod channel;
 mod connection;
+pub mod dns;
 mod handler;
 mod inbox;
 mod limits;

@@ -4,7 +4,8 @@
 //! described in `fixtures/README.md`), `rng` is the one source of randomness of all tests,
 //! `noise` makes input that nobody should send, `configuration` files that are right. `program` runs the real programs, `load` sends
 //! them mail and keeps books of it, `mount` makes disks that may fill up or lose their power,
-//! `crash` ends the real daemon in the middle of its work and looks at what is left.
+//! `crash` ends the real daemon in the middle of its work and looks at what is left; `zone` is a
+//! nameserver.
 
 #![forbid(unsafe_code)]
 
@@ -17,6 +18,7 @@ pub mod paper;
 pub mod program;
 pub mod rng;
 pub mod transcript;
+pub mod zone;
 
 /// What is printed of a configuration, with something in the place of each secret: `?`, which
 /// stands in no quotes.

@@ -1,0 +1,6 @@
+//! The resolver: as a value against zones and noise, and with its sockets against a nameserver.
+
+mod noise;
+mod sockets;
+mod value;
+mod world;
