@@ -8,7 +8,7 @@ use smtpd_engine::address;
 
 /// A domain name of printable ASCII, lower case, without the final dot; at most 253 octets, its
 /// labels at most 63. The root is none. Address literals and addresses are of this form, too, and
-/// [`Name::address`] knows them.
+/// the resolver answers for them at once.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(Arc<str>);
 
