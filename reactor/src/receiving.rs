@@ -11,7 +11,6 @@ use crate::sources::Sources;
 use crate::stats::Stats;
 use crate::token::{self, ConnId};
 use crate::turn::{Turns, words};
-use mio::event::Event;
 use smtpd_engine::time::Time;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -82,7 +81,7 @@ impl<H: Handler> Side for Receiving<H> {
         &mut self.handler
     }
 
-    fn note(&mut self, nth: usize, _: &Event) {
+    fn note(&mut self, nth: usize) {
         self.listeners.note(nth);
     }
 

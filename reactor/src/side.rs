@@ -7,7 +7,6 @@ use crate::channel::Channel;
 use crate::connection::{Cause, Next, Tools};
 use crate::token::ConnId;
 use crate::turn::Turns;
-use mio::event::Event;
 use smtpd_engine::time::Time;
 
 /// One side, as the loop needs it.
@@ -22,7 +21,7 @@ pub(crate) trait Side: Sized {
     fn handler(&mut self) -> &mut Self::Handler;
 
     /// The system told something of the nth socket that is no connection.
-    fn note(&mut self, nth: usize, event: &Event);
+    fn note(&mut self, nth: usize);
 
     /// When the side has something to do, unless it is told of something before.
     fn next(&self) -> Option<Time>;

@@ -144,7 +144,7 @@ impl<S: Side> Turns<S> {
         for event in events {
             match token::whose(event.token()) {
                 Whose::Waker => {}
-                Whose::Own(nth) => self.side.note(nth, event),
+                Whose::Own(nth) => self.side.note(nth),
                 Whose::Connection(conn) => {
                     if let Some(connection) = self.core.find(conn) {
                         connection.channel.note(event);

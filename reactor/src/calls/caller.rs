@@ -1,6 +1,7 @@
 //! Who has mail to send: the side of outgoing connections that their caller fills in.
 
 use super::Calls;
+use crate::dns::{Answer, QueryId};
 use crate::tls;
 use crate::token::ConnId;
 use crate::transport::Stream;
@@ -15,8 +16,9 @@ use std::time::Duration;
 /// takes time is given to another thread, which answers by a message.
 ///
 /// A panic in a call about one connection ends that connection, and no other. The calls that are
-/// about none ([`message`](Caller::message), [`turn_over`](Caller::turn_over)) have a [`Calls`];
-/// their panic leaves [`run`](super::Reactor::run).
+/// about none ([`message`](Caller::message), [`resolved`](Caller::resolved),
+/// [`turn_over`](Caller::turn_over)) have a [`Calls`]; their panic leaves
+/// [`run`](super::Reactor::run).
 pub trait Caller: Sized {
     /// What the caller keeps for each connection.
     type Session;
@@ -42,6 +44,9 @@ pub trait Caller: Sized {
 
     /// The connection is over. Called once for each [`Calls::connect`], also when it panicked.
     fn closed(&mut self, own: Self::Session, conn: ConnId, why: Hangup, now: Time);
+
+    /// A question to the DNS has its answer.
+    fn resolved(&mut self, query: QueryId, answer: &Answer, calls: &mut Calls<'_, Self>);
 
     /// All that one wake-up brought has been seen to: the time to act, in one go, on what the
     /// calls gathered.

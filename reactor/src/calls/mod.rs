@@ -2,7 +2,8 @@
 //!
 //! A [`Reactor`] is one thread that has connections to next hops. A [`Caller`] says where to
 //! connect ([`Calls`]) and what to send; octets, deadlines and TLS are seen to here. Nothing
-//! waits: connecting, handshakes and content that is late go on beside everything else.
+//! waits: connecting, handshakes, questions to the DNS ([`dns`](crate::dns)) and content that is
+//! late go on beside everything else.
 //!
 //! | file | holds |
 //! |---|---|
@@ -21,13 +22,13 @@ pub use inbox::{Inbox, Sender};
 
 use crate::channel::Channel;
 use crate::connection::Role;
+use crate::dns::{QueryId, Question, Settings, Sockets};
 use crate::side::{Session, Side};
 use crate::token::{self, ConnId};
 use crate::transport::{Stream, Transport};
 use crate::turn::{Core, Turns, words};
 use client::Client;
 use inbox::Message;
-use mio::event::Event;
 use smtpd_engine::time::Time;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -55,11 +56,16 @@ pub struct Reactor<C: Caller> {
 }
 
 impl<C: Caller> Reactor<C> {
-    /// Nothing is done before [`run`](Reactor::run).
-    pub fn new(inbox: Inbox<C::Message>, limits: Limits, caller: C) -> Reactor<C> {
+    /// Nothing is done before [`run`](Reactor::run). Questions go to `names`.
+    pub fn new(
+        inbox: Inbox<C::Message>,
+        limits: Limits,
+        names: Sockets,
+        caller: C,
+    ) -> Reactor<C> {
         let connections = limits.connections.clamp(1, token::MAX_INDEX);
         let limits = Limits { connections, ..limits };
-        let side = Sending { caller, limits, wake: None, stillborn: Vec::new() };
+        let side = Sending { caller, limits, names, wake: None, stillborn: Vec::new() };
         Reactor { turns: Turns::new(inbox.postbox, side) }
     }
 
@@ -76,6 +82,7 @@ impl<C: Caller> Reactor<C> {
 pub struct Calls<'a, C: Caller> {
     core: &'a mut Core<Sending<C>>,
     limits: &'a Limits,
+    names: &'a mut Sockets,
     wake: &'a mut Option<Time>,
     stillborn: &'a mut Vec<Stillborn<C>>,
 }
@@ -129,6 +136,16 @@ impl<C: Caller> Calls<'_, C> {
         }
     }
 
+    /// Asks the DNS. The answer goes to [`Caller::resolved`], in this turn at the earliest.
+    pub fn ask(&mut self, question: Question) -> QueryId {
+        self.names.ask(question, self.core.now)
+    }
+
+    /// Asks by other settings from now on.
+    pub fn configure_names(&mut self, settings: Settings) {
+        self.names.configure(settings);
+    }
+
     /// Has [`Caller::turn_over`] called at that moment at the latest. Each turn forgets it.
     pub fn wake_at(&mut self, at: Time) {
         *self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
@@ -146,6 +163,7 @@ type Stillborn<C> = (<C as Caller>::Session, ConnId, Hangup);
 pub(crate) struct Sending<C: Caller> {
     caller: C,
     limits: Limits,
+    names: Sockets,
     /// When the caller wants to be called.
     wake: Option<Time>,
     /// To be told of.
@@ -161,10 +179,15 @@ impl<C: Caller> Side for Sending<C> {
         &mut self.caller
     }
 
-    fn note(&mut self, _: usize, _: &Event) {}
+    fn note(&mut self, nth: usize) {
+        self.names.note(nth);
+    }
 
     fn next(&self) -> Option<Time> {
-        if self.stillborn.is_empty() { self.wake } else { Some(Time::default()) }
+        match self.stillborn.is_empty() {
+            true => [self.wake, self.names.next()].into_iter().flatten().min(),
+            false => Some(Time::default()),
+        }
     }
 
     fn receive(turns: &mut Turns<Self>, message: Message<C::Message>) {
@@ -178,6 +201,10 @@ impl<C: Caller> Side for Sending<C> {
     fn turn(turns: &mut Turns<Self>) {
         for (own, conn, why) in std::mem::take(&mut turns.side.stillborn) {
             turns.closed(own, conn, why);
+        }
+        turns.side.names.turn(turns.core.postbox.poll.registry(), turns.core.now);
+        while let Some((query, answer)) = turns.side.names.next_answer() {
+            turns.call(|caller, calls| caller.resolved(query, &answer, calls));
         }
     }
 
@@ -204,8 +231,8 @@ impl<C: Caller> Side for Sending<C> {
 
 impl<C: Caller> Turns<Sending<C>> {
     fn call(&mut self, call: impl FnOnce(&mut C, &mut Calls<'_, C>)) {
-        let Sending { caller, limits, wake, stillborn } = &mut self.side;
-        call(caller, &mut Calls { core: &mut self.core, limits, wake, stillborn });
+        let Sending { caller, limits, names, wake, stillborn } = &mut self.side;
+        call(caller, &mut Calls { core: &mut self.core, limits, names, wake, stillborn });
     }
 
     fn closed(&mut self, own: C::Session, conn: ConnId, why: Hangup) {

@@ -6,6 +6,7 @@ use smtpd_engine::time::Time;
 use smtpd_reactor::calls::{
     Caller, Calling, Calls, Hangup, Inbox, Limits, Next, Piece, Reactor, Sender, Target,
 };
+use smtpd_reactor::dns::{Answer, QueryId, Question, Settings, Sockets};
 use smtpd_reactor::{ConnId, tls};
 use std::collections::VecDeque;
 use std::io;
@@ -72,6 +73,7 @@ pub enum Order {
     Send(ConnId, Vec<u8>),
     /// The other half is there.
     Rest(ConnId),
+    Ask(Question),
     /// Asks to be woken so much later.
     Wake(Duration),
 }
@@ -85,6 +87,7 @@ pub enum Told {
     Late,
     Closed(String),
     Woken,
+    Resolved(Answer),
 }
 
 pub struct Post {
@@ -119,6 +122,7 @@ impl Caller for Post {
                 self.rest = true;
                 calls.resume(conn);
             }
+            Order::Ask(question) => drop(calls.ask(question)),
             Order::Wake(later) => self.wake = Some(calls.now() + later),
         }
     }
@@ -193,6 +197,10 @@ impl Caller for Post {
         assert!(own.panics != Some(In::Closed), "as the test asked for");
     }
 
+    fn resolved(&mut self, _: QueryId, answer: &Answer, _: &mut Calls<'_, Post>) {
+        self.tell(Told::Resolved(answer.clone()));
+    }
+
     fn turn_over(&mut self, calls: &mut Calls<'_, Post>) {
         match self.wake {
             Some(at) if at <= calls.now() => {
@@ -225,9 +233,11 @@ impl Relay {
             rest: false,
             wake: None,
         };
+        let settings = Settings::read(b"nameserver 127.0.0.1", b"192.0.2.7 hop.example");
+        let names = Sockets::new(settings, Box::new(|| 7));
         let inbox = Inbox::new().unwrap();
         let sender = inbox.sender();
-        let reactor = Reactor::new(inbox, limits, post);
+        let reactor = Reactor::new(inbox, limits, names, post);
         let thread = std::thread::spawn(move || reactor.run());
         Relay { sender, told, thread }
     }

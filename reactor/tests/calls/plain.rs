@@ -4,6 +4,7 @@ use crate::caller::{Content, In, Job, Order, Relay, Told, recipient, target};
 use crate::hop::Hop;
 use smtpd_engine::client::Whom;
 use smtpd_reactor::calls::{Limits, Target};
+use smtpd_reactor::dns::{Answer, Name, Question};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::thread;
 use std::time::Duration;
@@ -352,6 +353,16 @@ fn a_caller_is_woken_when_it_asks_for_it() {
     let relay = Relay::start();
     relay.sender.send(Order::Wake(Duration::from_millis(30)));
     assert_eq!(relay.next(), Told::Woken);
+    relay.stop();
+}
+
+/// As /etc/hosts has it. Asking over sockets is the resolver's own tests' matter.
+#[test]
+fn a_question_is_answered() {
+    let relay = Relay::start();
+    relay.sender.send(Order::Ask(Question::Addresses(Name::new("hop.example").unwrap())));
+    let address = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
+    assert_eq!(relay.next(), Told::Resolved(Answer::Addresses(vec![address])));
     relay.stop();
 }
 
