@@ -16,13 +16,15 @@ mod caller;
 mod client;
 mod connect;
 mod inbox;
+#[cfg(test)]
+mod tests;
 
 pub use caller::{Caller, Calling, Hangup, Next, Piece, Target};
 pub use inbox::{Inbox, Sender};
 
 use crate::channel::Channel;
 use crate::connection::Role;
-use crate::dns::{QueryId, Question, Settings, Sockets};
+use crate::dns::{QueryId, Question, Sockets};
 use crate::side::{Session, Side};
 use crate::token::{self, ConnId};
 use crate::transport::{Stream, Transport};
@@ -57,12 +59,7 @@ pub struct Reactor<C: Caller> {
 
 impl<C: Caller> Reactor<C> {
     /// Nothing is done before [`run`](Reactor::run). Questions go to `names`.
-    pub fn new(
-        inbox: Inbox<C::Message>,
-        limits: Limits,
-        names: Sockets,
-        caller: C,
-    ) -> Reactor<C> {
+    pub fn new(inbox: Inbox<C::Message>, limits: Limits, names: Sockets, caller: C) -> Reactor<C> {
         let connections = limits.connections.clamp(1, token::MAX_INDEX);
         let limits = Limits { connections, ..limits };
         let side = Sending { caller, limits, names, wake: None, stillborn: Vec::new() };
@@ -139,11 +136,6 @@ impl<C: Caller> Calls<'_, C> {
     /// Asks the DNS. The answer goes to [`Caller::resolved`], in this turn at the earliest.
     pub fn ask(&mut self, question: Question) -> QueryId {
         self.names.ask(question, self.core.now)
-    }
-
-    /// Asks by other settings from now on.
-    pub fn configure_names(&mut self, settings: Settings) {
-        self.names.configure(settings);
     }
 
     /// Has [`Caller::turn_over`] called at that moment at the latest. Each turn forgets it.
