@@ -1,6 +1,6 @@
 //! What a reactor does with its connections: the receiving or the sending side of SMTP.
 //!
-//! [`Turns`](crate::turn::Turns) is one loop for both. It knows connections, deadlines and
+//! [`Turns`] is one loop for both. It knows connections, deadlines and
 //! messages, and is compiled once for each side, so that what is common costs no indirection.
 
 use crate::channel::Channel;
@@ -36,7 +36,7 @@ pub(crate) trait Side: Sized {
     fn turn_over(turns: &mut Turns<Self>);
 
     /// Changes what is to be changed in every session, one after the other
-    /// ([`Turns::tell_all`](crate::turn::Turns::tell_all)).
+    /// ([`Turns::tell_all`]).
     fn tell(&self, session: &mut Self::Session);
 
     /// A session is over, and no longer counted. Whether its peer is to be given time to read
