@@ -2,5 +2,6 @@
 
 mod noise;
 mod sockets;
+mod unbound;
 mod value;
 mod world;

@@ -12,14 +12,14 @@ use smtpd_tests::zone::{MX, Nameserver, Way, Zone};
 use crate::world::{addresses, client, mx, words};
 
 /// The smallest loop there is.
-struct Loop {
+pub struct Loop {
     sockets: Sockets,
     poll: Poll,
     start: Instant,
 }
 
 impl Loop {
-    fn new(resolv_conf: &str) -> Loop {
+    pub fn new(resolv_conf: &str) -> Loop {
         let mut rng = Rng::new(7);
         let settings = Settings::read(resolv_conf.as_bytes(), b"");
         let sockets = Sockets::new(settings, Box::new(move || rng.next_u64() as u16));
@@ -54,7 +54,7 @@ impl Loop {
         answers.into_iter().flatten().collect()
     }
 
-    fn answer(&mut self, question: Question) -> String {
+    pub fn answer(&mut self, question: Question) -> String {
         words(&self.answers(vec![question])[0])
     }
 }
