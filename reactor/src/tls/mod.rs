@@ -6,8 +6,8 @@
 //!
 //! A handshake runs on the reactor. The longest that one works in a piece, with all signatures
 //! of a chain of two verified, is 0.2 ms (median of 500; `cargo test --release -p smtpd-reactor
-//! --test calls -- --ignored --nocapture`): below the millisecond
-//! from which work goes to other threads.
+//! --test calls -- --ignored --nocapture`): below the millisecond from which work goes to other
+//! threads.
 
 mod layer;
 mod policy;

@@ -6,10 +6,15 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_tim
 use rustls::client::Resumption;
 use rustls::crypto::ring;
 use rustls::pki_types::{PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection};
+use rustls::server::WebPkiClientVerifier;
+use rustls::version::TLS12;
+use rustls::{
+    ALL_VERSIONS, ClientConfig, ClientConnection, ConfigBuilder, RootCertStore, ServerConfig,
+    ServerConnection, SupportedProtocolVersion, WantsVerifier,
+};
 use smtpd_engine::client::{Tls, Whom};
 use smtpd_reactor::calls::Target;
-use smtpd_reactor::tls::{self, Policy};
+use smtpd_reactor::tls::{self, Identity, Policy};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,27 +34,40 @@ impl Authority {
         Authority { issuer: Issuer::new(params, key), pem }
     }
 
-    /// A server with a certificate for `name` that ends in that year.
-    fn server(&self, name: &str, year: i32) -> Arc<ServerConfig> {
+    /// A certificate for `name` that ends in that year.
+    fn certify(&self, name: &str, year: i32) -> Identity {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.not_after = date_time_ymd(year, 1, 1);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key)
-            .unwrap();
-        Arc::new(config)
+        (vec![certificate.der().clone()], key)
+    }
+
+    /// A server with such a certificate.
+    fn server(&self, name: &str, year: i32) -> Arc<ServerConfig> {
+        let (chain, key) = self.certify(name, year);
+        let config = server_of(ALL_VERSIONS).with_no_client_auth();
+        Arc::new(config.with_single_cert(chain, key).unwrap())
+    }
+
+    fn roots(&self) -> RootCertStore {
+        let (roots, useless) = tls::roots(self.pem.as_bytes());
+        assert_eq!((roots.len(), useless), (1, 0));
+        roots
     }
 
     fn policy(&self) -> Policy {
-        let (roots, useless) = tls::roots(self.pem.as_bytes());
-        assert_eq!(useless, 0);
-        Policy::trusting(roots, None).unwrap()
+        Policy::trusting(self.roots(), None).unwrap()
     }
+}
+
+fn server_of(
+    versions: &[&'static SupportedProtocolVersion],
+) -> ConfigBuilder<ServerConfig, WantsVerifier> {
+    ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(versions)
+        .unwrap()
 }
 
 /// From the banner to a mail under TLS.
@@ -119,6 +137,49 @@ fn a_wrong_certificate_is_refused_or_not_looked_at() {
         hop.heard();
         relay.stop();
     }
+}
+
+#[test]
+fn the_older_version_is_spoken_too() {
+    let authority = Authority::new();
+    let (chain, key) = authority.certify("hop.example", 2100);
+    let config = server_of(&[&TLS12]).with_no_client_auth().with_single_cert(chain, key).unwrap();
+    let hop = hop(1, &Arc::new(config));
+    let relay = Relay::start();
+    let target = secured(hop.address, &authority.policy(), "hop.example", Tls::Required);
+    relay.call(target, Job::new(&["x\r\n"]));
+    assert_eq!(story(&relay), (Some("TLSv1.2 true".into()), taken()));
+    hop.heard();
+    relay.stop();
+}
+
+/// Where a next hop asks who we are.
+#[test]
+fn a_certificate_of_our_own_is_shown() {
+    let authority = Authority::new();
+    let (chain, key) = authority.certify("hop.example", 2100);
+    let provider = Arc::new(ring::default_provider());
+    let roots = Arc::new(authority.roots());
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build().unwrap();
+    let config = server_of(ALL_VERSIONS)
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(chain, key)
+        .unwrap();
+    let hop = hop(2, &Arc::new(config));
+    let relay = Relay::start();
+    let ours = authority.certify("relay.example", 2100);
+    let known = Policy::trusting(authority.roots(), Some(ours)).unwrap();
+    relay.call(secured(hop.address, &known, "hop.example", Tls::Required), Job::new(&["x\r\n"]));
+    assert_eq!(story(&relay), (Some("TLSv1.3 true".into()), taken()));
+
+    let unknown = authority.policy();
+    let target = secured(hop.address, &unknown, "hop.example", Tls::Required);
+    relay.call(target, Job::new(&["x\r\n"]));
+    let (None, story) = story(&relay) else { panic!() };
+    // By TLS 1.3 the handshake is over for us when the next hop refuses.
+    assert!(!story.iter().any(|told| matches!(told, Told::Delivered(_))), "{story:?}");
+    assert_eq!(hop.heard(), ["x\r\n.\r\n"]);
+    relay.stop();
 }
 
 #[test]
@@ -265,11 +326,10 @@ fn a_cut_under_tls_is_a_hang_up() {
 fn handshake() {
     let authority = Authority::new();
     let server = authority.server("hop.example", 2100);
-    let (roots, _) = tls::roots(authority.pem.as_bytes());
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
-        .with_root_certificates(roots)
+        .with_root_certificates(authority.roots())
         .with_no_client_auth();
     // Each handshake in full.
     config.resumption = Resumption::disabled();
