@@ -243,6 +243,28 @@ fn a_mistake_in_the_configuration_names_its_place_and_touches_nothing() {
     assert_eq!(fs::read_dir(dir.path()).expect("there").count(), 1, "something was made");
 }
 
+/// Also from an old file, by the options that a user gives.
+#[test]
+fn what_is_printed_of_a_configuration_is_one() {
+    let dir = TempDir::new();
+    let file = dir.path().join("smtpd.conf");
+    let print = |text: &str| {
+        fs::write(&file, text).expect("written");
+        let output = smtpd(&["-n", "-v"], &file, dir.path());
+        let log = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && log.ends_with("configuration OK\n"), "{log}");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    let old = "listen on 127.0.0.1 port 2525\nmax-message-size 5M\n\
+               accept from any for domain \"a.example\" deliver to maildir \"/tmp/%{dest.user}\"\n";
+    let today = print(old);
+    assert!(
+        today.contains("action \"legacy-") && today.contains("\nmatch from any for domain"),
+        "{today}"
+    );
+    assert_eq!(print(&today), today);
+}
+
 #[test]
 fn what_does_not_work_yet_warns_in_a_check_and_refuses_to_start() {
     let dir = TempDir::new();
