@@ -94,6 +94,11 @@ impl Channel {
         self.readable || self.closing || self.broken
     }
 
+    /// There may be something to read that the system has not told.
+    pub(crate) fn look_again(&mut self) {
+        self.readable = true;
+    }
+
     pub(crate) fn is_broken(&self) -> bool {
         self.broken
     }

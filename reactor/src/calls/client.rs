@@ -144,7 +144,7 @@ impl<C: Caller> Client<C> {
         if self.pause == Pause::Connect && !self.connect(channel, tools)? {
             return Ok(Next::Wait);
         }
-        let (mut steps, mut flights) = (limits::STEPS, limits::FLIGHTS);
+        let (mut steps, mut flights) = (limits::STEPS, 1);
         let mut may_read = true;
         loop {
             if self.pause == Pause::Handshake && !self.shake_hands(channel, tools)? {
@@ -166,9 +166,9 @@ impl<C: Caller> Client<C> {
                     self.receive(channel, &mut steps, tools)?;
                 }
                 Pause::Output if channel.is_blocked() => return Ok(Next::Wait),
-                Pause::Output if flights == 0 => return Ok(Next::Again),
+                Pause::Output if flights == limits::FLIGHTS => return Ok(Next::Again),
                 Pause::Output => {
-                    flights -= 1;
+                    flights += 1;
                     self.pause = Pause::Turn;
                 }
                 Pause::Input | Pause::Idle(_) | Pause::Late(_) => return Ok(Next::Wait),
@@ -237,6 +237,8 @@ impl<C: Caller> Client<C> {
     fn send(&mut self, channel: &mut Channel, tools: &mut Tools<'_, C>) {
         if !self.deaf && channel.send(tools.out, tools.registry).is_err() {
             self.deaf = true;
+            // What came before that may not have been told yet.
+            channel.look_again();
         }
         if self.deaf {
             tools.out.clear();
