@@ -1,8 +1,11 @@
 //! Which action takes an envelope that names none, or a legacy one that is gone: today's rules,
 //! asked with the facts that were kept of the session that brought it.
 
-use smtpd_config::{self as config, Client, Config, Expansion, Facts, Outside};
+use std::sync::Arc;
+
+use smtpd_config::{self as config, Action, Client, Config, Expansion, Facts, Outside};
 use smtpd_engine::address::Mailbox;
+use smtpd_queue::delivery::{Attempt, Failure, Job};
 use smtpd_queue::envelope::{Agent, Message, Source};
 
 use crate::daemon::intake::NO_NAME;
@@ -65,6 +68,36 @@ pub fn decide(
             Err(Undecided { is_temporary: true, why: "its user could not be looked up".to_owned() })
         }
     }
+}
+
+/// A job whose action is gone, as today's rules have it.
+///
+/// # Errors
+/// What comes of it without an attempt. Nothing fails because a file was edited: what the rules do
+/// not take, or would make several of, is held.
+pub fn again(config: &Config, outside: &dyn Outside, job: &Job) -> Result<Job, Attempt> {
+    let envelope = job.envelope();
+    let gone = format!("no action named \"{}\"", envelope.action);
+    if !Action::is_legacy(&envelope.action) {
+        return Err(Attempt::Held(gone));
+    }
+    let asked = (&envelope.dest, Some(&envelope.agent));
+    let all = decide(config, outside, &job.message, asked);
+    let all = all.map_err(|undecided| match undecided.is_temporary {
+        true => Attempt::Later(Failure::new((4, 3, 0), undecided.why)),
+        false => Attempt::Held(format!("{gone}, and {}", undecided.why)),
+    })?;
+    let [one] = &all[..] else {
+        let many = all.len();
+        return Err(Attempt::Held(format!("{gone}, and today's rules make {many} of it")));
+    };
+    log::info!("info: queue: {}: {gone}: decided again: \"{}\"", job.id, one.action);
+    let mut message = Message::clone(&job.message);
+    for envelope in message.envelopes.iter_mut().filter(|envelope| envelope.id == job.id) {
+        (envelope.dest, envelope.agent) = (one.dest.clone(), one.agent());
+        envelope.action.clone_from(&one.action);
+    }
+    Ok(Job { message: Arc::new(message), ..job.clone() })
 }
 
 fn decided(config: &Config, recipient: config::Recipient) -> Decided {

@@ -2,12 +2,16 @@
 //! resolved here (smtpd.conf(5), `relay`).
 
 use std::fmt;
+use std::net::IpAddr;
+
+use smtpd_engine::address::{Mailbox, ReversePath};
 
 use crate::action::{Relay, RelayTls, Route};
 use crate::config::Config;
 use crate::observe::Observer;
+use crate::rules::Client;
 use crate::surroundings::Outside;
-use crate::table::{LookupError, Service, TableId};
+use crate::table::{LookupError, Service, TableId, client_text};
 use crate::url::{RelayUrl, Scheme};
 
 /// The way to the next server.
@@ -33,6 +37,32 @@ pub struct Server {
     pub port: u16,
     /// TLS towards it.
     pub tls: HopTls,
+    /// What it is told about who we are, if the URL has a label.
+    pub login: Option<Login>,
+}
+
+/// A user and his password at a server. Never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Login {
+    /// The user.
+    pub user: String,
+    /// The password.
+    pub password: String,
+}
+
+impl Login {
+    /// The value of a label: `user:password`, or the password of a user who is named as the label.
+    fn parse(label: &str, value: &str) -> Option<Login> {
+        let (user, password) = value.split_once(':').unwrap_or((label, value));
+        let is_whole = !user.is_empty() && !password.is_empty();
+        is_whole.then(|| Login { user: user.to_owned(), password: password.to_owned() })
+    }
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
 }
 
 /// TLS towards a server.
@@ -72,8 +102,12 @@ pub enum NoRoute {
     TlsContradiction(RelayUrl),
     /// The URL has a label, and the action no `auth`.
     NoCredentials(RelayUrl),
-    /// The `auth` table does not have the label.
+    /// The `auth` table does not have the label, or something that is no `user:password`.
     UnknownLabel(RelayUrl),
+    /// The `src` table has no address, or something that is none.
+    NoSource,
+    /// The `helo-src` table has no name for this source address.
+    NoHelo(IpAddr),
 }
 
 impl fmt::Display for NoRoute {
@@ -88,6 +122,8 @@ impl fmt::Display for NoRoute {
             }
             NoRoute::NoCredentials(url) => write!(f, "No auth table for relaying to {url}"),
             NoRoute::UnknownLabel(url) => write!(f, "Could not retrieve credentials for {url}"),
+            NoRoute::NoSource => f.write_str("Could not retrieve source address"),
+            NoRoute::NoHelo(source) => write!(f, "Failed to retrieve helo string of {source}"),
         }
     }
 }
@@ -129,7 +165,45 @@ impl Config {
     /// What a list holds.
     fn elements(&self, table: TableId) -> Vec<String> {
         let table = self.tables.get(table);
-        table.entries.sorted().into_iter().map(|(key, _)| key.to_owned()).collect()
+        table.entries.in_order().into_iter().map(|(key, _)| key.to_owned()).collect()
+    }
+
+    /// The source addresses of a relay action, each with the name to be given with EHLO. None
+    /// when the system is to choose.
+    ///
+    /// # Errors
+    /// When there is none as things are configured: delivery fails for now.
+    pub fn sources(
+        &self,
+        relay: &Relay,
+        outside: &dyn Outside,
+    ) -> Result<Vec<(IpAddr, String)>, NoRoute> {
+        let Some(table) = relay.src else { return Ok(Vec::new()) };
+        let elements = self.elements(table);
+        if elements.is_empty() {
+            return Err(NoRoute::NoSource);
+        }
+        let source = |text: &String| {
+            let inside = text.trim_start_matches('[').trim_end_matches(']');
+            let tagged = inside.get(..5).is_some_and(|tag| tag.eq_ignore_ascii_case("ipv6:"));
+            let inside = if tagged { &inside[5..] } else { inside };
+            let address: IpAddr = inside.parse().map_err(|_| NoRoute::NoSource)?;
+            let Some(table) = relay.helo_src else {
+                return Ok((address, self.helo(relay).to_owned()));
+            };
+            let key = client_text(Client::Ip(address));
+            match self.value(table, Service::AddrName, &key, outside, &mut ()) {
+                Ok(Some(name)) => Ok((address, name.into_owned())),
+                Ok(None) => Err(NoRoute::NoHelo(address)),
+                Err(error) => Err(NoRoute::LookUp(error)),
+            }
+        };
+        elements.iter().map(source).collect()
+    }
+
+    /// The name that a relay action gives with EHLO where its source address has none of its own.
+    pub fn helo<'c>(&'c self, relay: &'c Relay) -> &'c str {
+        relay.helo.as_deref().unwrap_or(&self.host.name)
     }
 
     fn server<O: Observer>(
@@ -141,12 +215,14 @@ impl Config {
     ) -> Result<Server, NoRoute> {
         let url =
             RelayUrl::parse(text).map_err(|why| NoRoute::BadUrl { text: text.to_owned(), why })?;
+        let mut login = None;
         if let Some(label) = &url.label {
             let Some(table) = relay.auth else { return Err(NoRoute::NoCredentials(url)) };
-            match self.value(table, Service::Credentials, label, outside, observer) {
-                Ok(Some(_)) => {}
-                Ok(None) => return Err(NoRoute::UnknownLabel(url)),
-                Err(error) => return Err(NoRoute::LookUp(error)),
+            let value = self.value(table, Service::Credentials, label, outside, observer);
+            let value = value.map_err(NoRoute::LookUp)?;
+            login = value.and_then(|value| Login::parse(label, &value));
+            if login.is_none() {
+                return Err(NoRoute::UnknownLabel(url));
             }
         }
         let Some(tls) = relay.tls.with(url.scheme) else {
@@ -155,7 +231,25 @@ impl Config {
         let port = url.port.or(url.scheme.default_port());
         // LMTP has no port of its own, and a URL without one is refused when it is read.
         let port = port.unwrap_or_default();
-        Ok(Server { url, port, tls })
+        Ok(Server { url, port, tls, login })
+    }
+}
+
+impl Relay {
+    /// The reverse-path that the action gives instead of this one: `mail-from` replaces the user,
+    /// the domain or both. A null one stays.
+    #[must_use]
+    pub fn reverse_path(&self, from: &ReversePath) -> ReversePath {
+        let (Some(wanted), ReversePath::Mailbox(old)) = (&self.mail_from, from) else {
+            return from.clone();
+        };
+        let (user, domain) = match wanted.rsplit_once('@') {
+            Some(("", domain)) => (old.local_part(), domain),
+            Some((user, domain)) => (user, domain),
+            None => (wanted.as_str(), old.domain()),
+        };
+        // What makes no address was refused when it was read.
+        Mailbox::new(user, domain).map_or_else(|_| from.clone(), ReversePath::Mailbox)
     }
 }
 

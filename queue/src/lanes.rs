@@ -10,8 +10,8 @@
 //! from spreading:
 //!
 //! * A lane is in a bounded number of batches ([`Share::batches`]).
-//! * Of what may be tried beside all that is being tried, a lane has a part of no more than one
-//!   in [`PARTS`], so when some hang the next one still finds room.
+//! * For each envelope of a lane that is being tried there is room for sixteen of others, so when
+//!   some hang the next one still finds room.
 //! * Batches that are late ([`Limits::late`]) do not count against [`Limits::brisk`], so others
 //!   go on beside them.
 //! * The lanes that are still in a late batch are *suspects*. They get batches of their own, so
@@ -44,7 +44,7 @@ pub struct Limits {
     pub turn: usize,
     /// A batch that takes longer than this is late. `None` where none holds up another.
     pub late: Option<Duration>,
-    /// What a lane may have, unless it has limits of its own.
+    /// What a lane may have.
     pub lane: Share,
 }
 
@@ -71,8 +71,6 @@ pub type BatchId = u64;
 #[derive(Debug)]
 pub struct Lanes {
     limits: Limits,
-    /// Limits of single lanes.
-    own: HashMap<LaneId, Share>,
     lanes: HashMap<LaneId, Lane>,
     /// Lanes that have something due and may begin another batch, each once. Suspects may be
     /// among them until their turn comes.
@@ -122,7 +120,6 @@ impl Lanes {
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
-            own: HashMap::new(),
             lanes: HashMap::new(),
             ring: VecDeque::new(),
             suspects: VecDeque::new(),
@@ -130,11 +127,6 @@ impl Lanes {
             slow: 0,
             cleared: false,
         }
-    }
-
-    /// Gives a lane limits of its own.
-    pub fn limit(&mut self, id: LaneId, share: Share) {
-        self.own.insert(id, share);
     }
 
     /// Puts an envelope that is due at the end of its lane.
@@ -186,7 +178,7 @@ impl Lanes {
         let is_alone = draft.envelopes.is_empty();
         if is_alone && self.slow < (self.limits.batches / 2).max(1) {
             let suspect = self.suspects.pop_front()?;
-            let most = most.min(self.share(suspect).batch);
+            let most = most.min(self.limits.lane.batch);
             self.lane(suspect).in_ring = false;
             self.take(suspect, most, &mut draft);
         }
@@ -219,7 +211,7 @@ impl Lanes {
             }
             self.lane(next).in_ring = false;
             let has = draft.lanes.iter().find(|(lane, _)| *lane == next).map_or(0, |(_, has)| *has);
-            let may_have = self.share(next).batch - has;
+            let may_have = self.limits.lane.batch - has;
             let room = most - draft.envelopes.len();
             let taken = self.take(next, self.limits.turn.min(room).min(may_have), draft);
             if taken > 0 && may_have > self.limits.turn && !self.lane(next).due.is_empty() {
@@ -286,7 +278,7 @@ impl Lanes {
     }
 
     fn offer(&mut self, id: LaneId) {
-        let most = self.share(id).batches;
+        let most = self.limits.lane.batches;
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         if !lane.in_ring && !lane.due.is_empty() && lane.batches < most {
             lane.in_ring = true;
@@ -334,10 +326,6 @@ impl Lanes {
                 }
             }
         }
-    }
-
-    fn share(&self, id: LaneId) -> Share {
-        self.own.get(&id).copied().unwrap_or(self.limits.lane)
     }
 
     /// A lane that is in a ring or has a batch, and so is kept.
@@ -540,17 +528,17 @@ mod tests {
     }
 
     #[test]
-    fn a_lane_with_limits_of_its_own_has_no_more() {
-        let mut lanes = Lanes::new(LIMITS);
-        lanes.limit(1, Share { batches: 1, batch: 3 });
+    fn a_lane_has_no_more_than_its_share() {
+        let lane = Share { batches: 1, batch: 3 };
+        let mut lanes = Lanes::new(Limits { lane, brisk: 4, ..LIMITS });
         fill(&mut lanes, 1, 100, 50);
-        fill(&mut lanes, 2, 200, 50);
         let of =
             |batch: &[EnvelopeId]| batch.iter().filter(|id| id.message().as_u32() < 200).count();
         let first = lanes.next(0, at(0)).unwrap();
-        assert_eq!((of(&first), first.len()), (3, 8));
+        assert_eq!((of(&first), first.len()), (3, 3));
+        fill(&mut lanes, 2, 200, 50);
         let second = lanes.next(1, at(0)).unwrap();
-        assert_eq!((of(&second), second.len()), (0, 8), "one batch at a time");
+        assert_eq!((of(&second), second.len()), (0, 3), "one batch at a time");
         lanes.end_all(0);
         assert_eq!(lanes.begin(2, at(0), 1).unwrap().len(), 1, "no more are allowed now");
         lanes.end_all(2);

@@ -1,10 +1,10 @@
-//! What `scheduler limit`, `mda limit` and `mta limit` bound in the scheduler. What each word does
-//! here is in smtpd.conf(5).
+//! What `scheduler limit` and `mda limit` bound in the scheduler. What each word does here is in
+//! smtpd.conf(5). What is relayed is handed out as soon as it is due: `mta limit` bounds the
+//! connections, and the relay keeps to it.
 
 use smtpd_config::{Config, LimitSet};
-use smtpd_queue::delivery::Kind;
-use smtpd_queue::lanes::Share;
-use smtpd_queue::scheduler::{Options, Scheduler};
+use smtpd_queue::lanes::{Limits, Share};
+use smtpd_queue::scheduler::Options;
 
 /// Threads for local deliveries, whatever `max-session` says: each costs memory.
 const WORKERS: usize = 256;
@@ -15,39 +15,18 @@ pub fn options(config: &Config) -> Options {
     let mut options = Options::default();
     options.inflight = number(&config.scheduler, "max-inflight", options.inflight);
     options.mda.batch = number(&config.scheduler, "max-evp-batch-size", options.mda.batch);
-    options.mta.batch = options.mda.batch;
     options.mda.batches = number(&config.mda, "max-session", options.mda.batches).min(WORKERS);
     options.mda.lane.batches = number(&config.mda, "max-session-per-user", 1);
     options.mda.lane.batch = options.mda.batch;
-    options.mta.lane = share(&config.mta.limits.limits, options.mta.lane);
+    options.mta = Limits {
+        batches: usize::MAX,
+        brisk: usize::MAX,
+        batch: options.mda.batch,
+        late: None,
+        lane: Share { batches: usize::MAX, batch: usize::MAX },
+        ..options.mda
+    };
     options
-}
-
-/// Gives domains the limits that they have of their own.
-pub fn limit_domains(config: &Config, scheduler: &mut Scheduler) {
-    let usual = options(config).mta.lane;
-    for (domain, own) in &config.mta.domains {
-        scheduler.limit_domain(domain, share(&own.limits, usual));
-    }
-}
-
-/// How many threads try batches.
-#[must_use]
-pub fn workers(options: &Options) -> usize {
-    Kind::ALL
-        .into_iter()
-        .map(|kind| match kind {
-            Kind::Mda => options.mda.batches,
-            Kind::Mta => options.mta.batches,
-        })
-        .sum()
-}
-
-fn share(limits: &LimitSet, otherwise: Share) -> Share {
-    Share {
-        batches: number(limits, "max-conn-per-domain", otherwise.batches),
-        batch: number(limits, "session-mail-max", otherwise.batch),
-    }
 }
 
 fn number(limits: &LimitSet, word: &str, otherwise: usize) -> usize {
@@ -78,15 +57,12 @@ mod tests {
         let config = config(
             "scheduler limit max-inflight 11 max-evp-batch-size 12\n\
              mda limit max-session 13 max-session-per-user 4\n\
-             mta limit max-conn-per-domain 5 session-mail-max 6\n\
              match for any reject\n",
         );
         assert!(config.inactive().is_empty());
         let options = options(&config);
         assert_eq!((options.inflight, options.mda.batch, options.mta.batch), (11, 12, 12));
         assert_eq!((options.mda.batches, options.mda.lane.batches), (13, 4));
-        assert_eq!(options.mta.lane, Share { batches: 5, batch: 6 });
-        assert_eq!(workers(&options), 13 + options.mta.batches);
     }
 
     #[test]

@@ -16,14 +16,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use smtpd_config::format::Template;
-use smtpd_config::{Account, Action, Config, Delivery, Local, Method, Outside, Values};
+use smtpd_config::{Account, Config, Delivery, Local, Method, Outside, Values};
 use smtpd_queue::delivery::{Attempt, Batch, Failure, Job, Report};
-use smtpd_queue::envelope::{Agent, Message};
+use smtpd_queue::envelope::Agent;
 use smtpd_queue::id::EnvelopeId;
 use smtpd_queue::maildir::Maildirs;
 
-use crate::decide::decide;
+use crate::decide;
 use crate::log::delivery::{self as line, Outcome};
+use crate::log::relay;
 
 /// Tries batches.
 pub struct Worker<U> {
@@ -40,12 +41,13 @@ impl<U: Outside> Worker<U> {
         Worker { config, users, maildirs, uid }
     }
 
-    /// Tries all of a batch. What the report says is durable. `now` is the wall clock, in
-    /// microseconds since 1970, asked when the attempts are over.
+    /// Tries all of a batch but what is relayed by today's rules, which is given back. What the
+    /// report says is durable. `now` is the wall clock, in microseconds since 1970, asked when the
+    /// attempts are over.
     ///
     /// A defect of ours that some message brings to light must not end the process with every
     /// start: it is a failure for now, and the jobs' own.
-    pub fn deliver(&mut self, batch: &Batch, now: impl FnOnce() -> u64) -> Report {
+    pub fn deliver(&mut self, batch: &Batch, now: impl FnOnce() -> u64) -> (Report, Vec<Job>) {
         let mut jobs = batch.jobs.clone();
         let attempts = catch_unwind(AssertUnwindSafe(|| self.attempt(&mut jobs)));
         let attempts = attempts.unwrap_or_else(|_| {
@@ -58,7 +60,8 @@ impl<U: Outside> Worker<U> {
                 log(batch.id, job, attempt, now);
             }
         }
-        Report { batch: batch.id, attempts }
+        jobs.retain(|job| attempts.iter().all(|(id, _)| *id != job.id));
+        (Report { batch: batch.id, attempts }, jobs)
     }
 
     /// Tries the jobs, each as it is by today's rules afterwards.
@@ -67,7 +70,8 @@ impl<U: Outside> Worker<U> {
         let mut maildirs = Vec::with_capacity(jobs.len());
         for job in jobs {
             match self.target(job) {
-                Ok(path) => maildirs.push((job.clone(), path)),
+                Ok(Some(path)) => maildirs.push((job.clone(), path)),
+                Ok(None) => {}
                 Err(attempt) => attempts.push((job.id, attempt)),
             }
         }
@@ -75,11 +79,12 @@ impl<U: Outside> Worker<U> {
         attempts
     }
 
-    /// The Maildir that the envelope goes to by today's configuration, or what comes of it
-    /// without an attempt. Only what its sender could have known better fails for good.
-    fn target(&self, job: &mut Job) -> Result<PathBuf, Attempt> {
+    /// The Maildir that the envelope goes to by today's configuration, none when it is relayed, or
+    /// what comes of it without an attempt. Only what its sender could have known better fails for
+    /// good.
+    fn target(&self, job: &mut Job) -> Result<Option<PathBuf>, Attempt> {
         if self.config.action(&job.envelope().action).is_none() {
-            *job = self.decide_again(job)?;
+            *job = decide::again(&self.config, &self.users, job)?;
         }
         let envelope = job.envelope();
         let held = |reason: String| Err(Attempt::Held(reason));
@@ -88,7 +93,7 @@ impl<U: Outside> Worker<U> {
         };
         let (local, user) = match (&action.method, &envelope.agent) {
             (Method::Local(local), Agent::Mda { user }) => (local, user),
-            (Method::Relay(_), _) => return held("relaying does not work yet".to_owned()),
+            (Method::Relay(_), _) => return Ok(None),
             (Method::Local(_), Agent::Mta) => {
                 return held(format!("action \"{}\" no longer relays", envelope.action));
             }
@@ -110,34 +115,7 @@ impl<U: Outside> Worker<U> {
                 return Err(later(format!("user {user} could not be looked up")));
             }
         };
-        self.maildir(local, job, user, home.as_deref())
-    }
-
-    /// A job whose action is gone, as today's rules have it. Nothing fails because a file was
-    /// edited: what they do not take, or would make several of, is held.
-    fn decide_again(&self, job: &Job) -> Result<Job, Attempt> {
-        let envelope = job.envelope();
-        let gone = format!("no action named \"{}\"", envelope.action);
-        if !Action::is_legacy(&envelope.action) {
-            return Err(Attempt::Held(gone));
-        }
-        let asked = (&envelope.dest, Some(&envelope.agent));
-        let all = decide(&self.config, &self.users, &job.message, asked);
-        let all = all.map_err(|undecided| match undecided.is_temporary {
-            true => later(undecided.why),
-            false => Attempt::Held(format!("{gone}, and {}", undecided.why)),
-        })?;
-        let [one] = &all[..] else {
-            let many = all.len();
-            return Err(Attempt::Held(format!("{gone}, and today's rules make {many} of it")));
-        };
-        log::info!("info: queue: {}: {gone}: decided again: \"{}\"", job.id, one.action);
-        let mut message = Message::clone(&job.message);
-        for envelope in message.envelopes.iter_mut().filter(|envelope| envelope.id == job.id) {
-            (envelope.dest, envelope.agent) = (one.dest.clone(), one.agent());
-            envelope.action.clone_from(&one.action);
-        }
-        Ok(Job { message: Arc::new(message), ..job.clone() })
+        self.maildir(local, job, user, home.as_deref()).map(Some)
     }
 
     fn maildir(
@@ -192,7 +170,7 @@ fn log(session: u64, job: &Job, attempt: &Attempt, now: u64) {
         }
     };
     let Agent::Mda { user } = &envelope.agent else {
-        return line::mta_without_session(&job.message, envelope, now, &stat);
+        return relay::delivery(&relay::Delivery::without_session(job, attempt, &stat), now);
     };
     line::mda(&line::Attempt {
         session,

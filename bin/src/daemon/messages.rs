@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use smtpd_engine::limits;
 use smtpd_engine::server::Ticket;
-use smtpd_queue::delivery::Kind;
+use smtpd_queue::delivery::{Batch, Kind};
 use smtpd_queue::id::{EnvelopeId, MessageId};
 use smtpd_queue::request::Refusal;
 use smtpd_queue::scheduler::{Action, InFlight, Input};
@@ -64,6 +64,8 @@ pub enum Message {
     Show(Sender<Shown>),
     /// Begin nothing more; answer when nothing is in flight or being recorded, or at this moment.
     Stop(Instant, Sender<()>),
+    /// By today's rules these of a batch are to be tried by those who try that kind.
+    Deliver(Batch),
     /// Give what is in memory to the store, and end.
     End,
 }

@@ -26,8 +26,10 @@ const TURN: usize = 4096;
 
 /// Where the scheduler's decisions go.
 pub struct Outlets {
-    /// Those who try batches.
+    /// Those who deliver batches here.
     pub workers: Pool<Batch>,
+    /// Those who prepare batches for the relay.
+    pub preparers: Pool<Batch>,
     /// The commit thread.
     pub commit: Sender<Order>,
     /// The store.
@@ -139,6 +141,7 @@ impl Shell {
                 let paused = paused.collect();
                 let _ = answer.send(Shown { paused, in_flight: self.scheduler.in_flight() });
             }
+            Message::Deliver(batch) => self.deliver(batch),
             Message::End => self.over = true,
             Message::Stop(end, waiting) => {
                 self.stopping = Some((end, waiting));
@@ -146,6 +149,13 @@ impl Shell {
                     self.scheduler.pause(kind);
                 }
             }
+        }
+    }
+
+    fn deliver(&self, batch: Batch) {
+        match batch.kind {
+            Kind::Mda => self.outlets.workers.push(batch),
+            Kind::Mta => self.outlets.preparers.push(batch),
         }
     }
 
@@ -158,7 +168,7 @@ impl Shell {
                     let (id, jobs, kind) = (batch.id, batch.jobs.len(), batch.kind.name());
                     let text = format_args!("scheduler: batch {id:016x}: {jobs} for {kind}");
                     topic::trace(Topic::Scheduler, text);
-                    self.outlets.workers.push(batch);
+                    self.deliver(batch);
                 }
                 Output::Record(outcome) => {
                     let (id, verdict) = (outcome.envelope, &outcome.verdict);

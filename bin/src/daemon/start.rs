@@ -28,6 +28,7 @@ use smtpd_queue::lock::Lock;
 use smtpd_queue::maildir::Maildirs;
 use smtpd_queue::request::{Accept, Refusal};
 use smtpd_queue::scheduler::{Input, Scheduler};
+use smtpd_reactor::dns::Settings;
 use smtpd_reactor::{ConnId, Inbox, Limits, Listener, Reactor};
 
 use super::bounces::{self, Bouncer};
@@ -42,12 +43,13 @@ use super::operator::Commands;
 use super::outside::Lookups;
 use super::pool::Pool;
 use super::reading::Reading;
+use super::relay::trust::Trust;
 use super::scheduling::{self, Outlets};
 use super::sessions::{Channels, Sessions};
 use super::sockets::{self, system_text};
 use super::spooler::{self, Spooler};
 use super::users::Remembered;
-use super::{bounds, destination, lookup, replies, threads};
+use super::{bounds, destination, lookup, relay, replies, threads};
 use crate::control::server::Socket;
 use crate::keys;
 use crate::log;
@@ -65,6 +67,12 @@ const OTHER_FILES: u64 = 512;
 
 /// Threads that ask table processes: one for each table, up to as many.
 const SLOW_LOOKUPS: usize = 8;
+
+/// Where the system says which name servers to ask.
+const RESOLVERS: &str = "/etc/resolv.conf";
+
+/// Where the system says which hosts it knows itself.
+const HOSTS: &str = "/etc/hosts";
 
 /// How long the end waits for the index to be closed; the next start builds it anew otherwise.
 const CLOSING: Duration = Duration::from_secs(10);
@@ -89,6 +97,8 @@ pub fn daemon(options: &Options, config: Config, machine: &Machine) -> Result<()
     let report = if traced { Report::All } else { Report::Failures };
     let listeners = bind(&config, machine, report)?;
     let control = Socket::bind(&config.control_socket).map_err(|error| system_text(&error))?;
+    let trust = Trust::read(&config)?;
+    let names = Settings::read(&read_if_there(RESOLVERS)?, &read_if_there(HOSTS)?);
     if let Some(user) = user {
         drop_privileges(&user, &lock, &queue)?;
     }
@@ -104,7 +114,9 @@ pub fn daemon(options: &Options, config: Config, machine: &Machine) -> Result<()
     let log = log::start(destination(options.mode), options.verbose, options.topics)
         .map_err(|error| format!("log: {error}"))?;
     life::starting();
-    let parts = Parts { config, directory: queue, disk, sides, listeners, control, sessions };
+    let relay = (trust, names);
+    let parts =
+        Parts { config, directory: queue, disk, sides, listeners, control, sessions, relay };
     let running = parts.start(options).map_err(|error| {
         let text = format!("start: {}", system_text(&error));
         ::log::error!("fatal: {text}");
@@ -119,6 +131,15 @@ pub fn daemon(options: &Options, config: Config, machine: &Machine) -> Result<()
     match failed.get() {
         Some(what) => Err(format!("the {what} has failed")),
         None => Ok(()),
+    }
+}
+
+/// What a file of the system says; nothing when it is not there.
+fn read_if_there(path: &str) -> Result<Vec<u8>, String> {
+    match fs::read(path) {
+        Ok(octets) => Ok(octets),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(format!("{path}: {}", system_text(&error))),
     }
 }
 
@@ -214,6 +235,8 @@ struct Parts {
     listeners: Vec<(Gate, Listener)>,
     control: Socket,
     sessions: Limits,
+    /// Whom the relay trusts, and how it resolves names.
+    relay: (Trust, Settings),
 }
 
 /// What it is that has failed, so that the daemon cannot go on.
@@ -232,6 +255,7 @@ struct Running {
     reactor: (smtpd_reactor::Sender, JoinHandle<()>),
     /// What has ended by itself.
     failed: Failed,
+    relay: relay::start::Running,
     scheduler: (mpsc::Sender<Message>, JoinHandle<()>),
     commit: (mpsc::Sender<Order>, JoinHandle<()>),
     store: (mpsc::Sender<Errand>, JoinHandle<()>),
@@ -241,7 +265,8 @@ struct Running {
 
 impl Parts {
     fn start(self, options: &Options) -> io::Result<Running> {
-        let Parts { config, directory, disk, sides, listeners, control, sessions } = self;
+        let Parts { config, directory, disk, sides, listeners, control, sessions, relay } = self;
+        let (trust, names) = relay;
         let (gates, listeners): (Vec<_>, Vec<_>) = listeners.into_iter().unzip();
         let Sides { commit, leases, reader, contents, ids, epoch, helper } = sides;
         let inbox = Inbox::new()?;
@@ -250,6 +275,7 @@ impl Parts {
         let (to_scheduler, messages) = mpsc::channel();
         let (to_store, errands) = mpsc::channel();
         let pressed = Arc::new(AtomicBool::new(false));
+        let failed = Failed::default();
 
         // The queue.
         let content = Content { reactor: reactor.clone(), commit: to_commit.clone() };
@@ -268,7 +294,6 @@ impl Parts {
         let users = Lookups::new(memory.clone());
         let bounds = bounds::options(&config);
         let mut schedule = Scheduler::new(bounds, reader.destinations(), epoch);
-        bounds::limit_domains(&config, &mut schedule);
         for system in &options.paused {
             match system {
                 crate::control::System::Mda => schedule.pause(Kind::Mda),
@@ -277,17 +302,33 @@ impl Parts {
             };
         }
         let uid = geteuid().as_raw();
-        let workers = (0..bounds::workers(&bounds)).map(|_| {
+        let workers = (0..bounds.mda.batches).map(|_| {
             let maildirs = Maildirs::new(disk.clone(), reader.clone(), &config.host.name);
             let mut worker = Worker::new(config.clone(), users.clone(), maildirs, uid);
             let scheduler = to_scheduler.clone();
             move |batch: Batch| {
-                let report = worker.deliver(&batch, wall);
+                let (report, jobs) = worker.deliver(&batch, wall);
                 // At the end there may be nobody left to be told.
                 let _ = scheduler.send(Message::Inputs(vec![Input::Finished(report)]));
+                if !jobs.is_empty() {
+                    let batch = Batch { kind: Kind::Mta, jobs, ..batch };
+                    let _ = scheduler.send(Message::Deliver(batch));
+                }
             }
         });
         let pool = Pool::start("deliver", workers)?;
+        // What the relay asks of the system was read before privileges were dropped.
+        let relay = relay::start::Parts {
+            config: config.clone(),
+            trust,
+            names,
+            outside: users.clone(),
+            reader: reader.clone(),
+            scheduler: to_scheduler.clone(),
+            random,
+        };
+        let has_failed = failed.clone();
+        let (preparers, relay) = relay.start(move |error| give_up("relay", error, &has_failed))?;
         schedule.warn_at(config.bounce_warn.clone());
         let (to_bounces, notices) = mpsc::channel();
         let own = (reader.clone(), ids.clone(), Budget::new(bounces::MEMORY));
@@ -295,6 +336,7 @@ impl Parts {
         bounces::start(bouncer, notices, to_commit.clone(), to_scheduler.clone())?;
         let outlets = Outlets {
             workers: pool,
+            preparers,
             commit: to_commit.clone(),
             store: to_store.clone(),
             bounces: to_bounces,
@@ -332,7 +374,6 @@ impl Parts {
         if smtp_paused {
             reactor.pause(true);
         }
-        let failed = Failed::default();
         let has_failed = failed.clone();
         let serve = threads::start("reactor", move || {
             if let Err(error) = serving.run() {
@@ -359,6 +400,7 @@ impl Parts {
             control,
             reactor: (reactor, serve),
             failed,
+            relay,
             scheduler: (to_scheduler, scheduler),
             commit: (to_commit, commit),
             store: (to_store, store),
@@ -369,7 +411,8 @@ impl Parts {
 
 impl Running {
     fn stop(self) {
-        let Running { control, reactor, scheduler, commit, store, lookups, failed: _ } = self;
+        let Running { control, reactor, relay, scheduler, commit, store, lookups, failed: _ } =
+            self;
         drop(control);
         reactor.0.stop();
         let _ = reactor.1.join();
@@ -377,6 +420,7 @@ impl Running {
         let end = Instant::now() + scheduling::LAST_ATTEMPTS;
         let _ = scheduler.0.send(Message::Stop(end, answer));
         let _ = idle.recv();
+        relay.stop();
         let (answer, synced) = mpsc::channel();
         let _ = commit.0.send(Order::Stop(answer));
         let _ = commit.1.join();

@@ -1,14 +1,14 @@
-//! The lines of deliveries: `SESSION mda delivery evpid=... result=... stat=...`, its like for relays,
-//! and those of envelopes that were tried for the last time or taken out by hand.
+//! The lines of deliveries: `SESSION mda delivery evpid=... result=... stat=...`, and
+//! those of envelopes that were tried for the last time or taken out by hand.
 
 use std::fmt::{self, Display, Formatter};
 
 use log::info;
-use smtpd_queue::envelope::{Agent, Envelope, Message};
+use smtpd_queue::envelope::{Agent, Message};
 use smtpd_queue::id::EnvelopeId;
 
 use super::span::Span;
-use super::vis::{vis, vis_quoted, vis_shown};
+use super::vis::{vis, vis_shown};
 
 /// How an attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,24 +57,6 @@ pub struct Attempt<'a, From, To> {
 /// Logs an attempt of local delivery.
 pub fn mda<From: Display, To: Display>(attempt: &Attempt<'_, From, To>) {
     info!("{}", Line(attempt));
-}
-
-/// Logs that an envelope is not relayed. No session was there to try it, so its number is zero and
-/// the relay is the domain.
-pub fn mta_without_session(message: &Message, envelope: &Envelope, now: u64, stat: &str) {
-    let Envelope { id, rcpt, dest, .. } = envelope;
-    info!(
-        "{:016x} mta delivery evpid={id} from=<{}> to=<{}> rcpt=<{}> source=\"-\" relay=\"{}\" \
-         delay={} result=\"{}\" stat={}",
-        0,
-        vis_shown(&message.sender),
-        vis_shown(dest),
-        vis_shown(rcpt),
-        vis(dest.domain().as_bytes()),
-        delay(message, now),
-        Outcome::PermFail,
-        vis_quoted(stat.as_bytes())
-    );
 }
 
 /// Logs that an envelope was tried for the last time, as its time to live is over.

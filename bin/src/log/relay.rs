@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use log::info;
 use smtpd_config::route::HopTls;
-use smtpd_queue::delivery::Attempt;
+use smtpd_engine::tls::TlsInfo;
+use smtpd_queue::delivery::{Attempt, Job};
 use smtpd_queue::envelope::Message;
 use smtpd_queue::id::EnvelopeId;
 
@@ -32,6 +33,15 @@ pub struct Delivery<'a> {
     pub attempt: &'a Attempt,
     /// The reply, or what went wrong.
     pub stat: &'a str,
+}
+
+impl<'a> Delivery<'a> {
+    /// An attempt that came to nothing before there was a session.
+    #[must_use]
+    pub fn without_session(job: &'a Job, attempt: &'a Attempt, stat: &'a str) -> Delivery<'a> {
+        let (message, envelope) = (&*job.message, job.id);
+        Delivery { session: 0, message, envelope, source: None, relay: None, attempt, stat }
+    }
 }
 
 /// Logs an attempt.
@@ -81,8 +91,9 @@ pub fn connected(session: SessionId) {
 }
 
 /// Logs what TLS was agreed on: version, cipher and bits.
-pub fn tls(session: SessionId, ciphers: &str) {
-    info!("{session:016x} mta tls ciphers={}", vis(ciphers.as_bytes()));
+pub fn tls(session: SessionId, tls: &TlsInfo) {
+    let TlsInfo { version, cipher, bits, verified: _ } = tls;
+    info!("{session:016x} mta tls ciphers={version}:{cipher}:{bits}");
 }
 
 /// Logs the end of a session that nobody complains of.

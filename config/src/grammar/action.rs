@@ -49,10 +49,7 @@ impl Reader<'_> {
         let mut seen = Seen::default();
         seen.note(word, at);
         let (method, ttl) = match word {
-            "relay" => {
-                self.relay_waits(at);
-                self.relay(cursor, &mut seen)?
-            }
+            "relay" => self.relay(cursor, &mut seen)?,
             _ => self.local(cursor, word, at, &mut seen)?,
         };
         cursor.finish()?;
@@ -211,16 +208,6 @@ impl Reader<'_> {
         Err(self.undeclared(Name::Wrapper, &name.text, name.place, message, known))
     }
 
-    /// Not inactive: the mail is accepted, kept and shown by smtpctl, and nothing is lost. Told
-    /// once.
-    pub(super) fn relay_waits(&mut self, at: Place) {
-        if std::mem::replace(&mut self.told_relay, true) {
-            return;
-        }
-        let warning = Diagnostic::warning("relaying does not work yet");
-        self.report(at, warning.help("mail for it is accepted and held in the queue"));
-    }
-
     fn relay(
         &mut self,
         cursor: &mut Cursor<'_>,
@@ -266,9 +253,21 @@ impl Reader<'_> {
                 }
                 _ => self.relay_option(cursor, word, &mut relay)?,
             }
+            self.relay_waits_for(word, at);
         }
         self.check_relay(&relay, seen);
         Ok((Method::Relay(Box::new(relay)), ttl))
+    }
+
+    /// What of a relay does not work yet.
+    pub(super) fn relay_waits_for(&mut self, word: &str, at: Place) {
+        match word {
+            "pki" | "certificate" => self.inactive(at, "certificates of clients do not work yet"),
+            "ciphers" | "protocols" => {
+                self.inactive(at, "ciphers and protocols of relays do not work yet");
+            }
+            _ => {}
+        }
     }
 
     fn route(&mut self, cursor: &mut Cursor<'_>, word: &str) -> Parse<Route> {

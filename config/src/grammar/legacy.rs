@@ -58,7 +58,6 @@ impl Reader<'_> {
             }
             "max-mta-deferred" => {
                 self.config.mta.max_deferred = cursor.number("max-mta-deferred", 0)?;
-                self.inactive(at, "limits of relaying do not work yet");
                 cursor.finish()
             }
             "subaddressing-delimiter" => self.delimiter(cursor),

@@ -95,7 +95,6 @@ impl Reader<'_> {
                 }
                 "relay" => {
                     seen.once("action", at, "rule")?;
-                    self.relay_waits(at);
                     let relay = self.legacy_relay(cursor, &mut doing.options)?;
                     doing.method = Some(Method::Relay(Box::new(relay)));
                 }
@@ -254,6 +253,7 @@ impl Reader<'_> {
                 "auth" => relay.auth = Some(self.operand(cursor, "auth", Takes::Map)?),
                 _ => self.legacy_relay_option(cursor, word, &mut relay)?,
             }
+            self.relay_waits_for(word, token.place);
         }
         let Some(via) = via else { return Ok(relay) };
         let url = LegacyUrl::parse(&via.text, verify).map_err(|help| {

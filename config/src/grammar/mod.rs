@@ -58,8 +58,6 @@ pub(crate) struct Reader<'a> {
     legacy: legacy::Pending,
     /// The content of maps that are small enough to look at, by the table's name.
     maps: HashMap<Box<str>, Entries>,
-    /// It has been said that relaying does not work yet.
-    told_relay: bool,
 }
 
 /// What was read.
@@ -110,7 +108,6 @@ pub(crate) fn read(lexed: Lexed, host: Host, files: &dyn Files) -> Read {
         declared: HashMap::new(),
         legacy: legacy::Pending::default(),
         maps: HashMap::new(),
-        told_relay: false,
     };
     if let Evidence { legacy: Some(legacy), modern: Some(modern) } = evidence {
         reader.mixed(legacy, modern, &statements);

@@ -39,7 +39,6 @@ impl Reader<'_> {
                 "limit" => self.mta_limits(cursor),
                 _ => {
                     self.config.mta.max_deferred = cursor.number("max-deferred", 0)?;
-                    self.inactive(at, "limits of relaying do not work yet");
                     cursor.finish()
                 }
             },

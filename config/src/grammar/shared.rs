@@ -166,28 +166,21 @@ impl Reader<'_> {
             Scope::Mda => &mut self.config.mda,
             Scope::Scheduler => &mut self.config.scheduler,
         };
-        set_limits(cursor, set, &mut None)?;
-        Ok(())
+        set_limits(cursor, set, &mut None)
     }
 
     /// `[for domain D] { inet4 | inet6 | KEY N }` of `mta limit`.
     pub(super) fn mta_limits(&mut self, cursor: &mut Cursor<'_>) -> Parse<()> {
-        let place = cursor.place();
-        let all_work = if cursor.eat("for") {
-            cursor.needed_word(&["domain"])?;
-            let domain = cursor.string("a domain")?.text.to_ascii_lowercase();
-            let defaults = self.config.mta.limits.clone();
-            let MtaLimits { family, limits } =
-                self.config.mta.domains.entry(domain).or_insert(defaults);
-            set_limits(cursor, limits, family)?
-        } else {
+        if !cursor.eat("for") {
             let MtaLimits { family, limits } = &mut self.config.mta.limits;
-            set_limits(cursor, limits, family)?
-        };
-        if !all_work {
-            self.inactive(place, "limits of connections to other servers do not work yet");
+            return set_limits(cursor, limits, family);
         }
-        Ok(())
+        cursor.needed_word(&["domain"])?;
+        let domain = cursor.string("a domain")?.text.to_ascii_lowercase();
+        let defaults = self.config.mta.limits.clone();
+        let MtaLimits { family, limits } =
+            self.config.mta.domains.entry(domain).or_insert(defaults);
+        set_limits(cursor, limits, family)
     }
 }
 
@@ -198,16 +191,11 @@ impl Cursor<'_> {
     }
 }
 
-/// Words of `mta limit` that bound the queue, and not connections.
-const OF_THE_QUEUE: [&str; 2] = ["max-conn-per-domain", "session-mail-max"];
-
-/// Whether all of the words of `mta limit` are among [`OF_THE_QUEUE`].
 fn set_limits(
     cursor: &mut Cursor<'_>,
     set: &mut LimitSet,
     family: &mut Option<Family>,
-) -> Parse<bool> {
-    let mut of_the_queue = true;
+) -> Parse<()> {
     let mut known: Vec<&'static str> = set.words().collect();
     let with_family = set.get("max-conn-per-host").is_some();
     if with_family {
@@ -215,7 +203,6 @@ fn set_limits(
     }
     cursor.unless_empty(&known)?;
     while let Some((word, _)) = cursor.word(&known)? {
-        of_the_queue &= OF_THE_QUEUE.contains(&word);
         match word {
             "inet4" => *family = Some(Family::Inet4),
             "inet6" => *family = Some(Family::Inet6),
@@ -227,7 +214,7 @@ fn set_limits(
             }
         }
     }
-    Ok(of_the_queue)
+    Ok(())
 }
 
 /// A path of this machine.

@@ -309,7 +309,7 @@ impl Printer<'_> {
 
     fn inline(&self, id: TableId) -> String {
         let table = self.config.tables.get(id);
-        let all = table.entries.sorted();
+        let all = table.entries.in_order();
         let shown = match self.values {
             Values::Brief => BRIEF.min(all.len()),
             Values::All | Values::Of(_) => all.len(),

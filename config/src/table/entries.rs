@@ -20,6 +20,8 @@ pub struct Entry {
     pub value: Box<str>,
     /// Line of the file, counted from 1; 0 in maps, which have none.
     pub line: u32,
+    /// How many came before it.
+    nth: u32,
     /// The key is written with capitals.
     capitals: bool,
 }
@@ -42,7 +44,8 @@ impl Entries {
         let written = key;
         let key: Box<str> = lower(key).into();
         let capitals = *key != *written;
-        let entry = Entry { value: value.into(), line, capitals };
+        let nth = u32::try_from(self.map.len()).unwrap_or(u32::MAX);
+        let entry = Entry { value: value.into(), line, nth, capitals };
         if capitals {
             self.written.insert(written.into(), entry.clone());
         }
@@ -52,7 +55,7 @@ impl Entries {
             } else if !capitals {
                 self.written.remove(&key);
             }
-            *known = entry;
+            *known = Entry { nth: known.nth, ..entry };
             return true;
         }
         let spelled = a_labels(&key);
@@ -84,6 +87,13 @@ impl Entries {
     /// Whether the key is there in that spelling.
     pub(super) fn is_written(&self, key: &str) -> bool {
         self.written.contains_key(key) || self.map.get(key).is_some_and(|entry| !entry.capitals)
+    }
+
+    /// Keys and entries in the order in which they are written.
+    pub fn in_order(&self) -> Vec<(&str, &Entry)> {
+        let mut all: Vec<_> = self.map.iter().map(|(key, entry)| (&**key, entry)).collect();
+        all.sort_unstable_by_key(|(_, entry)| entry.nth);
+        all
     }
 
     /// The entry of a lower-case key.

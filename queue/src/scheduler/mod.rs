@@ -47,7 +47,7 @@ use crate::delivery::{Attempt, Batch, Failure, Job, Kind, Report, envelope};
 use crate::destination::Destinations;
 use crate::envelope::{Due, Message, Outcome, State, Verdict};
 use crate::id::{EnvelopeId, MessageId};
-use crate::lanes::{BatchId, Lanes, Limits, Share};
+use crate::lanes::{BatchId, Lanes, Limits};
 use crate::lease::{Answer, Epoch, Lent, Request};
 use crate::request::Stored;
 use crate::schedule;
@@ -173,12 +173,6 @@ impl Scheduler {
             epoch,
             last: None,
         }
-    }
-
-    /// Gives relaying to one domain limits of its own.
-    pub fn limit_domain(&mut self, domain: &str, share: Share) {
-        let lane = self.destinations.domain(domain);
-        self.agent_mut(Kind::Mta).lanes.limit(lane, share);
     }
 
     /// Takes in what has happened and adds to `outputs` what is to be done.

@@ -577,7 +577,8 @@ impl Server {
             assert!(!self.delivered.contains(&job.id), "{} is tried again", job.id);
             assert!(!self.fatal.contains(&job.id.message()), "{} was answered 421", job.id);
         }
-        let report = self.workers[rng.below(THREADS)].deliver(&batch, || clock.unix);
+        let (report, relayed) = self.workers[rng.below(THREADS)].deliver(&batch, || clock.unix);
+        assert!(relayed.is_empty(), "nobody relays");
         note(|| format!("tried: {:?}", report.attempts));
         for (id, attempt) in &report.attempts {
             match attempt {

@@ -108,7 +108,7 @@ impl Way {
 }
 
 fn server_told(server: &Server) -> String {
-    let Server { url, port, tls } = server;
+    let Server { url, port, tls, login: _ } = server;
     let login = url.label.as_ref().map(|label| format!(", as {label}")).unwrap_or_default();
     format!("{} port {port}, {}{login}", url.host, tls_told(*tls))
 }

@@ -28,15 +28,26 @@
 //! | `session` | one connection |
 //! | `blocks` | addresses that do not answer |
 //! | `pace` | how many connections, how fast |
+//! | `prepare` | from a batch to tasks |
+//! | `content` | the octets of a message, lent or read in pieces |
+//! | `caller`, `start` | the shell: the relay's reactor and its threads |
+//! | `trust` | whose certificates are believed |
+//! | `told` | from the engine's events to what the relay decides by |
 
 pub mod blocks;
+mod caller;
+pub mod content;
 pub mod names;
 pub mod pace;
+pub mod prepare;
 mod route;
 mod session;
+pub(super) mod start;
 pub mod task;
 #[cfg(test)]
 mod tests;
+pub mod told;
+pub(super) mod trust;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};

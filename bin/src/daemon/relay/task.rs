@@ -1,11 +1,10 @@
 //! What the relay works on: messages on their way to one next hop, and that hop.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use smtpd_config::Family;
-use smtpd_config::route::HopTls;
+use smtpd_config::route::{HopTls, Login};
 use smtpd_engine::address::{Mailbox, ReversePath};
 use smtpd_queue::delivery::Attempt;
 use smtpd_queue::envelope::Message;
@@ -116,21 +115,7 @@ pub struct Server {
     /// It speaks LMTP.
     pub lmtp: bool,
     /// What it is told about who we are.
-    pub login: Option<Arc<Login>>,
-}
-
-/// A user and his secret. Never shown.
-pub struct Login {
-    /// The user.
-    pub user: String,
-    /// The password.
-    pub secret: String,
-}
-
-impl fmt::Debug for Login {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
+    pub login: Option<Login>,
 }
 
 /// What has come of recipients.

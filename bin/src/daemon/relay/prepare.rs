@@ -1,0 +1,251 @@
+//! From a batch of the scheduler to tasks: what today's configuration makes of each envelope,
+//! which of them share a next hop and a message, and what has to be known of the content.
+//!
+//! A [`Preparer`] is a value that may wait, for tables and for the disk; the daemon gives each a
+//! thread.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::io::{self, ErrorKind, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use smtpd_config::route::{NextHop, NoRoute};
+use smtpd_config::{Config, Method, Outside, Relay as Action};
+use smtpd_engine::address::ReversePath;
+use smtpd_queue::backend::Reads;
+use smtpd_queue::budget::Budget;
+use smtpd_queue::delivery::{Attempt, Batch, Failure, Job, Report};
+use smtpd_queue::envelope::Agent;
+use smtpd_queue::id::MessageId;
+use smtpd_queue::request::Stored;
+use smtpd_queue::spool::INLINE;
+
+use super::later;
+use super::pace::Pace;
+use super::task::{BetterThan, Content, Hop, Key, Recipient, Server, Task, Way};
+use crate::decide;
+use crate::log::relay as line;
+
+/// Recipients of one transaction: what every server must take (RFC 5321 section 4.5.3.1.8).
+const RECIPIENTS: usize = 100;
+
+/// Octets of the header that are looked at when the content is not in memory as a whole.
+const HEAD: usize = 64 << 10;
+
+/// What comes of a batch.
+#[derive(Debug)]
+pub struct Prepared {
+    /// To be relayed.
+    pub tasks: Vec<Task>,
+    /// Those that cannot be tried now.
+    pub report: Report,
+    /// Those that are delivered here by today's rules.
+    pub local: Vec<Job>,
+}
+
+/// See the module.
+pub struct Preparer<U> {
+    config: Arc<Config>,
+    outside: U,
+    reader: Arc<dyn Reads>,
+    budget: Budget,
+}
+
+/// Where a job goes.
+enum Found {
+    /// To this hop, with this reverse-path.
+    Relay(Job, Arc<Hop>, ReversePath),
+    /// To a user of this machine.
+    Local(Job),
+}
+
+type Hops = HashMap<(String, String), Result<Arc<Hop>, Attempt>>;
+
+impl<U: Outside> Preparer<U> {
+    /// A preparer that reads small messages whole, within `budget`.
+    pub fn new(
+        config: Arc<Config>,
+        outside: U,
+        reader: Arc<dyn Reads>,
+        budget: Budget,
+    ) -> Preparer<U> {
+        Preparer { config, outside, reader, budget }
+    }
+
+    /// Makes tasks of a batch. `now` is the wall clock, in microseconds since 1970.
+    ///
+    /// A defect of ours that some message brings to light must not end the process with every
+    /// start: it is a failure for now of the batch.
+    pub fn prepare(&self, batch: &Batch, now: u64) -> Prepared {
+        let prepared = catch_unwind(AssertUnwindSafe(|| self.all(batch, now)));
+        prepared.unwrap_or_else(|_| {
+            let defect = || Attempt::Later(later("a defect of ours: see the log"));
+            let attempts = batch.jobs.iter().map(|job| (job.id, defect())).collect();
+            let report = Report { batch: batch.id, attempts };
+            Prepared { tasks: Vec::new(), report, local: Vec::new() }
+        })
+    }
+
+    fn all(&self, batch: &Batch, now: u64) -> Prepared {
+        let report = Report { batch: batch.id, attempts: Vec::new() };
+        let mut prepared = Prepared { tasks: Vec::new(), report, local: Vec::new() };
+        let mut hops = Hops::new();
+        let mut contents = HashMap::new();
+        // Where the open task of a message for a hop is.
+        let mut open: HashMap<(Key, MessageId, ReversePath), usize> = HashMap::new();
+        for job in &batch.jobs {
+            let (job, hop, from) = match self.hop(job, &mut hops) {
+                Ok(Found::Relay(job, hop, from)) => (job, hop, from),
+                Ok(Found::Local(job)) => {
+                    prepared.local.push(job);
+                    continue;
+                }
+                Err(attempt) => {
+                    fail(&mut prepared, job, attempt, now);
+                    continue;
+                }
+            };
+            let content = contents.entry(job.message.id);
+            let content = content.or_insert_with(|| self.content(&job.content));
+            let content = match content {
+                Ok(content) => content,
+                Err(failure) => {
+                    fail(&mut prepared, &job, Attempt::Later(failure.clone()), now);
+                    continue;
+                }
+            };
+            let to = job.envelope().dest.clone();
+            let recipient = Recipient { batch: batch.id, id: job.id, to };
+            let place = (hop.key.clone(), job.message.id, from.clone());
+            let task = open.get(&place).and_then(|nth| prepared.tasks.get_mut(*nth));
+            if let Some(task) = task.filter(|task| task.recipients.len() < RECIPIENTS) {
+                task.recipients.push(recipient);
+                continue;
+            }
+            open.insert(place, prepared.tasks.len());
+            let (message, content) = (Arc::clone(&job.message), content.clone());
+            prepared.tasks.push(Task { hop, message, from, recipients: vec![recipient], content });
+        }
+        prepared
+    }
+
+    /// Where a job goes by today's configuration.
+    fn hop(&self, job: &Job, hops: &mut Hops) -> Result<Found, Attempt> {
+        let job = match self.config.action(&job.envelope().action) {
+            Some(_) => job.clone(),
+            None => decide::again(&self.config, &self.outside, job)?,
+        };
+        let envelope = job.envelope();
+        let name = &envelope.action;
+        let Some(action) = self.config.action(name) else {
+            return Err(Attempt::Held(format!("no action named \"{name}\"")));
+        };
+        let relay = match (&action.method, &envelope.agent) {
+            (Method::Relay(relay), _) => relay,
+            (Method::Local(_), Agent::Mda { .. }) => return Ok(Found::Local(job)),
+            (Method::Local(_), Agent::Mta) => {
+                return Err(Attempt::Held(format!("action \"{name}\" no longer relays")));
+            }
+        };
+        let domain = envelope.dest.domain().to_ascii_lowercase();
+        let hop = hops
+            .entry((name.clone(), domain.clone()))
+            .or_insert_with(|| self.find(name, relay, domain))
+            .clone()?;
+        let from = relay.reverse_path(&job.message.sender);
+        Ok(Found::Relay(job, hop, from))
+    }
+
+    fn find(&self, action: &str, relay: &Action, domain: String) -> Result<Arc<Hop>, Attempt> {
+        let config = &*self.config;
+        let no_route = |why: NoRoute| {
+            let status = match why {
+                NoRoute::NoServer => (4, 4, 4),
+                _ => (4, 3, 5),
+            };
+            Attempt::Later(Failure::new(status, why.to_string()))
+        };
+        let hop = config.next_hop(relay, &domain, &self.outside, &mut ()).map_err(no_route)?;
+        let sources = config.sources(relay, &self.outside).map_err(no_route)?;
+        let limits = config.mta.domains.get(&domain).unwrap_or(&config.mta.limits);
+        let (place, way, pace) = match hop {
+            NextHop::Mx { better_than, tls } => {
+                let better_than = match better_than {
+                    Some(name) => BetterThan::Primary(name),
+                    None => BetterThan::Own(config.host.name.clone()),
+                };
+                let pace = Pace::found(&limits.limits);
+                (domain.clone(), Way::Mx { domain, better_than, tls }, pace)
+            }
+            NextHop::Servers(servers) => {
+                let urls: Vec<_> = servers.iter().map(|server| server.url.to_string()).collect();
+                let servers = servers.into_iter().map(Server::from).collect();
+                (urls.join(" "), Way::Servers(servers), Pace::named(&limits.limits))
+            }
+        };
+        let key = Key { action: action.into(), place: place.into() };
+        let (helo, family) = (config.helo(relay).to_owned(), limits.family);
+        Ok(Arc::new(Hop { key, way, helo, sources, family, pace }))
+    }
+
+    /// What has to be known of the content.
+    fn content(&self, stored: &Stored) -> Result<Content, Failure> {
+        let mut stored = stored.clone();
+        if stored.memory.is_none() {
+            return match self.read(&mut stored) {
+                Ok(content) => Ok(content),
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    Err(later("the message has left the queue"))
+                }
+                Err(error) => Err(later(&format!("the message cannot be read: {error}"))),
+            };
+        }
+        let octets = stored.memory.as_ref().map_or(&[][..], |memory| memory);
+        let (eight_bit, utf8_header) = (!octets.is_ascii(), !header(octets).is_ascii());
+        Ok(Content { stored, eight_bit, utf8_header })
+    }
+
+    /// Reads what is not in memory: all of a small message, else as much as the header may be.
+    fn read(&self, stored: &mut Stored) -> io::Result<Content> {
+        let mut octets = self.reader.open(stored)?;
+        let is_small = stored.octets <= INLINE as u64;
+        let most = if is_small { INLINE } else { HEAD };
+        let mut head = Vec::new();
+        octets.by_ref().take(most as u64).read_to_end(&mut head)?;
+        let utf8_header = !header(&head).is_ascii();
+        // Of a large one nobody knows before it is sent.
+        let eight_bit = !is_small || !head.is_ascii();
+        let mut buffer = self.budget.buffer();
+        if is_small && buffer.extend(&head) {
+            stored.memory = Some(Arc::new(buffer));
+        }
+        Ok(Content { stored: stored.clone(), eight_bit, utf8_header })
+    }
+}
+
+fn fail(prepared: &mut Prepared, job: &Job, attempt: Attempt, now: u64) {
+    let stat = match &attempt {
+        Attempt::Later(failure) | Attempt::Failed(failure) => &failure.text,
+        Attempt::Held(text) => text,
+        Attempt::Delivered => "",
+    };
+    line::delivery(&line::Delivery::without_session(job, &attempt, stat), now);
+    prepared.report.attempts.push((job.id, attempt));
+}
+
+/// The octets before the empty line.
+fn header(octets: &[u8]) -> &[u8] {
+    let end = memchr::memmem::find(octets, b"\r\n\r\n").unwrap_or(octets.len());
+    &octets[..end]
+}
+
+impl From<smtpd_config::route::Server> for Server {
+    fn from(server: smtpd_config::route::Server) -> Server {
+        let smtpd_config::route::Server { url, port, tls, login } = server;
+        let lmtp = url.scheme == smtpd_config::url::Scheme::Lmtp;
+        Server { host: url.host, port, tls, lmtp, login }
+    }
+}

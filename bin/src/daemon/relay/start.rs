@@ -1,0 +1,127 @@
+//! The relay's threads: preparers, readers of content, and the reactor with the connections.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use smtpd_config::Config;
+use smtpd_queue::backend::Reads;
+use smtpd_queue::budget::Budget;
+use smtpd_queue::delivery::{Batch, Kind};
+use smtpd_queue::scheduler::Input;
+use smtpd_reactor::calls::{Inbox, Limits, Reactor, Sender};
+use smtpd_reactor::dns::{Settings, Sockets};
+
+use super::Relay;
+use super::caller::{Message, Reading, Shell};
+use super::prepare::{Prepared, Preparer};
+use super::trust::Trust;
+use crate::daemon::clock::wall;
+use crate::daemon::messages;
+use crate::daemon::outside::Lookups;
+use crate::daemon::pool::Pool;
+use crate::daemon::threads;
+
+/// Threads that prepare batches: what waits for a table or the disk must not hold up the others.
+const PREPARERS: usize = 8;
+
+/// Threads that read content.
+const READERS: usize = 4;
+
+/// Octets of messages that preparers have read whole; what finds no room is read in pieces.
+const MEMORY: usize = 32 << 20;
+
+/// How long a stop waits for mails under way: the scheduler has waited for them already.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// What the relay is made of.
+pub struct Parts {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// Whom it trusts.
+    pub trust: Trust,
+    /// How names are resolved.
+    pub names: Settings,
+    /// Tables.
+    pub outside: Lookups,
+    /// Reads content.
+    pub reader: Arc<dyn Reads>,
+    /// Hears what comes of everything.
+    pub scheduler: mpsc::Sender<messages::Message>,
+    /// For whatever has to look random.
+    pub random: fn() -> u128,
+}
+
+/// The relay's reactor.
+pub struct Running {
+    sender: Sender<Message>,
+    thread: JoinHandle<()>,
+}
+
+impl Running {
+    /// Ends it: connections say QUIT.
+    pub fn stop(self) {
+        self.sender.stop();
+        // A panic has been logged.
+        let _ = self.thread.join();
+    }
+}
+
+impl Parts {
+    /// Starts the threads; batches go to the pool. `failed` is called when the reactor cannot go
+    /// on.
+    ///
+    /// # Errors
+    /// What the system denies.
+    pub fn start(
+        self,
+        failed: impl FnOnce(&io::Error) + Send + 'static,
+    ) -> io::Result<(Pool<Batch>, Running)> {
+        let Parts { config, trust, names, outside, reader, scheduler, random } = self;
+        let inbox = Inbox::new()?;
+        let sender = inbox.sender();
+        let readers = (0..READERS).map(|_| {
+            let (reader, relay) = (reader.clone(), sender.clone());
+            move |(feed, conn): Reading| {
+                feed.fill(&*reader);
+                relay.resume(conn);
+            }
+        });
+        let readers = Pool::start("content", readers)?;
+        let budget = Budget::new(MEMORY);
+        let preparers = (0..PREPARERS).map(|_| {
+            let (outside, reader) = (outside.clone(), reader.clone());
+            let preparer = Preparer::new(config.clone(), outside, reader, budget.clone());
+            let (relay, scheduler) = (sender.clone(), scheduler.clone());
+            move |batch: Batch| {
+                let Prepared { tasks, report, local } = preparer.prepare(&batch, wall());
+                if !tasks.is_empty() {
+                    relay.send(Message::Tasks(tasks));
+                }
+                // At the end there may be nobody left to be told.
+                if !report.attempts.is_empty() {
+                    let inputs = vec![Input::Finished(report)];
+                    let _ = scheduler.send(messages::Message::Inputs(inputs));
+                }
+                if !local.is_empty() {
+                    let batch = Batch { kind: Kind::Mda, jobs: local, ..batch };
+                    let _ = scheduler.send(messages::Message::Deliver(batch));
+                }
+            }
+        });
+        let preparers = Pool::start("prepare", preparers)?;
+        let relay = Relay::new(random() as u64, config.mta.max_deferred as usize);
+        let shell = Shell::new(relay, trust, scheduler, readers);
+        let names = Sockets::new(names, Box::new(move || random() as u16));
+        let limits = Limits { grace: GRACE, ..Limits::default() };
+        let reactor = Reactor::new(inbox, limits, names, shell);
+        let thread = threads::start("relay", move || {
+            if let Err(error) = reactor.run() {
+                failed(&error);
+            }
+        })?;
+        Ok((preparers, Running { sender, thread }))
+    }
+}

@@ -1,0 +1,182 @@
+//! The relay with real programs on loopback: ours into ours, and into servers that do as each test
+//! says.
+
+mod server;
+mod tls;
+
+use std::fs;
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use server::{Told, good, server};
+use smtpd_tests::program::{Options, Server, TempDir, eventually, free_port};
+
+/// A server of ours that relays everything to these URLs.
+fn relay_to(dir: &TempDir, urls: &[String], more: &str) -> Server {
+    relay_to_with(dir, "", urls, more)
+}
+
+/// The same with lines above its own.
+fn relay_to_with(dir: &TempDir, above: &str, urls: &[String], more: &str) -> Server {
+    let urls: Vec<_> = urls.iter().map(|url| format!("\"{url}\"")).collect();
+    let text = format!(
+        "{above}queue directory $dir/spool\ncontrol socket $dir/smtpd.sock\n\
+         daemon user root\n\
+         bounce warn-interval 4h\n\
+         table hops {{ {} }}\n\
+         listen on 127.0.0.1 port $port hostname relay.example\n\
+         action \"out\" relay host <hops> helo relay.example {more}\n\
+         action \"in\" maildir $dir/mail/%{{dest.user:lowercase}} userbase any\n\
+         match from any for domain \"here.example\" action \"in\"\n\
+         match from any for any action \"out\"\n",
+        urls.join(", ")
+    );
+    let config = dir.path().join("relay.conf");
+    fs::write(&config, text).expect("a configuration");
+    Server::start(Options { config: Some(config), ..Options::default() })
+}
+
+fn send(server: &Server, from: &str, to: &str, content: &[u8]) {
+    let mut client = server.connect();
+    client.expect("EHLO client.example", "250");
+    let reply = client.message(from, to, content);
+    assert!(reply.starts_with("250"), "{reply}");
+}
+
+#[test]
+fn ours_into_ours() {
+    let target = Server::quickstart();
+    let dir = TempDir::new();
+    let relay = relay_to(&dir, &[format!("smtp://{}", target.address)], "");
+    let lines: String = (0..20_000).map(|n| format!("line {n} of a large message\r\n")).collect();
+    for (to, body) in [("first", "..dot\r\n..\r\n\u{1}x\r\n"), ("second", lines.as_str())] {
+        // What has none over loopback gets them (RFC 6409 section 8).
+        let header = "Subject: x\r\nDate: Tue, 24 Nov 2026 10:00:00 +0100\r\nMessage-ID: <1@x>";
+        let content = format!("{header}\r\n\r\n{body}");
+        send(&relay, "alice@example.org", &format!("{to}@localhost"), content.as_bytes());
+        let mail = fs::read_to_string(&target.wait_for_mail(to, 1)[0]).expect("the message");
+        let expected = content.replace("\r\n..", "\r\n.").replace("\r\n", "\n");
+        assert!(mail.ends_with(&format!("\n{expected}")), "{to}: {mail:.900}");
+        assert!(mail.contains("from relay.example"), "{mail:.600}");
+    }
+    relay.wait_for_empty_queue(Duration::from_secs(20));
+    let log = relay.log().join("\n");
+    for part in [" mta connecting address=smtp://127.0.0.1:", " mta connected", "result=\"Ok\""] {
+        assert!(log.contains(part), "{part}: {log}");
+    }
+    assert_eq!(log.matches("mta connecting").count(), 1, "one connection for both: {log}");
+}
+
+#[test]
+fn one_bad_recipient_bounces_and_the_others_go_on() {
+    fn answer(line: &str) -> Option<String> {
+        match line.contains("<bad@") {
+            true => Some("550 5.1.1 no such user here".to_owned()),
+            false => good(line),
+        }
+    }
+    let (port, told) = server(answer);
+    let dir = TempDir::new();
+    let relay = relay_to(&dir, &[format!("smtp://127.0.0.1:{port}")], "");
+    let mut client = relay.connect();
+    client.expect("EHLO client.example", "250");
+    client.expect("MAIL FROM:<alice@here.example> RET=HDRS ENVID=id-1", "250");
+    client.expect("RCPT TO:<good@there.example> NOTIFY=SUCCESS,FAILURE", "250");
+    client.expect("RCPT TO:<bad@there.example> ORCPT=rfc822;bad@there.example", "250");
+    client.expect("DATA", "354");
+    client.expect("Subject: x\r\n\r\nbody\r\n.", "250");
+    let bounce = fs::read_to_string(&relay.wait_for_mail("alice", 1)[0]).expect("a bounce");
+    for part in ["Final-Recipient: rfc822; bad@there.example", "Action: failed", "Status: 5.1.1"] {
+        assert!(bounce.contains(part), "{part}: {bounce}");
+    }
+    assert!(!bounce.contains("good@there.example"), "{bounce}");
+    relay.wait_for_empty_queue(Duration::from_secs(20));
+    let told: Vec<_> = told.try_iter().map(|(_, line)| line).collect();
+    for line in [
+        "MAIL FROM:<alice@here.example> RET=HDRS ENVID=id-1",
+        "RCPT TO:<good@there.example> NOTIFY=SUCCESS,FAILURE",
+        "DATA body",
+    ] {
+        assert!(told.iter().any(|one| one == line), "{line}: {told:?}");
+    }
+}
+
+#[test]
+fn what_is_put_off_is_tried_again() {
+    fn answer(line: &str) -> Option<String> {
+        match line.starts_with("RCPT") {
+            true => Some("451 4.7.1 greylisted, come back later".to_owned()),
+            false => good(line),
+        }
+    }
+    let (port, told) = server(answer);
+    let dir = TempDir::new();
+    let relay = relay_to(&dir, &[format!("smtp://127.0.0.1:{port}")], "");
+    send(&relay, "alice@here.example", "bob@there.example", b"x\r\n");
+    relay.wait_for_log("result=\"TempFail\" stat=\"451 4.7.1 greylisted, come back later\"");
+    let tries = |told: &Receiver<Told>| {
+        told.try_iter().filter(|(_, line)| line.starts_with("RCPT")).count()
+    };
+    let mut many = tries(&told);
+    assert_eq!(many, 1);
+    // The log is told before the queue.
+    eventually("the reason in the queue", || {
+        relay.smtpctl(&["show", "queue"]).1.contains("greylisted")
+    });
+    let (status, _, error) = relay.smtpctl(&["schedule", "all"]);
+    assert!(status.success(), "{error}");
+    eventually("another attempt", || {
+        many += tries(&told);
+        many == 2
+    });
+}
+
+#[test]
+fn the_next_server_is_tried_at_once() {
+    fn busy(_: &str) -> Option<String> {
+        Some("421 4.3.2 too busy".to_owned())
+    }
+    fn hangs_up(line: &str) -> Option<String> {
+        if line == "DATA" { None } else { good(line) }
+    }
+    let dead = free_port();
+    let ((busy, _), (hangs_up, _), (good, told)) = (server(busy), server(hangs_up), server(good));
+    let dir = TempDir::new();
+    let urls = [dead, busy, hangs_up, good].map(|port| format!("smtp://127.0.0.1:{port}"));
+    let relay = relay_to(&dir, &urls, "");
+    send(&relay, "alice@here.example", "bob@there.example", b"x\r\n");
+    relay.wait_for_empty_queue(Duration::from_secs(20));
+    assert!(told.try_iter().any(|(_, line)| line == "."));
+    let log = relay.log().join("\n");
+    assert_eq!(log.matches(" mta delivery ").count(), 1, "{log}");
+    assert!(log.contains("result=\"Ok\" stat=\"250 2.0.0 taken as 4711\""), "{log}");
+}
+
+#[test]
+fn what_demands_tls_does_not_go_without() {
+    let (port, told) = server(good);
+    let dir = TempDir::new();
+    let relay = relay_to(&dir, &[format!("smtp+tls://127.0.0.1:{port}")], "tls no-verify");
+    send(&relay, "alice@here.example", "bob@there.example", b"x\r\n");
+    relay.wait_for_log("TLS required but not supported by remote host");
+    relay.wait_for_log("result=\"TempFail\"");
+    assert!(!told.try_iter().any(|(_, line)| line.starts_with("MAIL")));
+}
+
+#[test]
+fn many_messages_share_connections_that_are_kept() {
+    let (port, told) = server(good);
+    let dir = TempDir::new();
+    let relay = relay_to(&dir, &[format!("smtp://127.0.0.1:{port}")], "");
+    let mut client = relay.connect();
+    client.expect("EHLO client.example", "250");
+    for n in 0..100 {
+        let reply = client.message("a@here.example", &format!("u{n}@d{n}.example"), b"x\r\n");
+        assert!(reply.starts_with("250"), "{reply}");
+    }
+    relay.wait_for_empty_queue(Duration::from_secs(20));
+    let told: Vec<_> = told.try_iter().collect();
+    assert_eq!(told.iter().filter(|(_, line)| line == ".").count(), 100);
+    let connections = told.iter().map(|(nth, _)| nth + 1).max().unwrap_or(0);
+    assert!(connections <= 20, "{connections}");
+}
