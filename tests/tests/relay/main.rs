@@ -47,7 +47,7 @@ fn send(server: &Server, from: &str, to: &str, content: &[u8]) {
 fn ours_into_ours() {
     let target = Server::quickstart();
     let dir = TempDir::new();
-    let relay = relay_to(&dir, &[format!("smtp://{}", target.address)], "");
+    let relay = relay_to(&dir, &[format!("smtp://localhost:{}", target.address.port())], "");
     let lines: String = (0..20_000).map(|n| format!("line {n} of a large message\r\n")).collect();
     for (to, body) in [("first", "..dot\r\n..\r\n\u{1}x\r\n"), ("second", lines.as_str())] {
         // What has none over loopback gets them (RFC 6409 section 8).

@@ -140,6 +140,8 @@ pub struct Relay {
     next_question: QuestionId,
     /// Routes that something has happened to.
     touched: BTreeSet<RouteId>,
+    /// Routes that may go on when some connection has ended.
+    busy: BTreeSet<RouteId>,
     /// Routes that may go on at a time.
     alarms: BTreeSet<(Time, RouteId)>,
     reports: BTreeMap<BatchId, Attempts>,
@@ -166,6 +168,7 @@ impl Relay {
             questions: HashMap::new(),
             next_question: 0,
             touched: BTreeSet::new(),
+            busy: BTreeSet::new(),
             alarms: BTreeSet::new(),
             reports: BTreeMap::new(),
             outputs: Vec::new(),

@@ -123,8 +123,10 @@ enum Pick {
         host: usize,
         path: Path,
     },
-    /// Something has to happen before.
+    /// An answer of the DNS has to come before.
     Wait,
+    /// A connection has to end before, perhaps one of another route.
+    Busy,
     None(Attempt),
 }
 
@@ -254,6 +256,10 @@ impl Relay {
             let Some(one) = route.waiting.get(place) else { return };
             match self.pick(route, one, now.mono) {
                 Pick::Wait => return,
+                Pick::Busy => {
+                    self.busy.insert(id);
+                    return;
+                }
                 Pick::None(_) if self.serves(route, one) => place += 1,
                 Pick::None(attempt) => {
                     let route = self.routes.get_mut(&id);
@@ -310,7 +316,8 @@ impl Relay {
             Some((many >= hop.pace.per_address, many, source))
         };
         match names.first(hop.family, usable) {
-            Ok((_, _, (true, ..))) | Err(true) => Pick::Wait,
+            Ok((_, _, (true, ..))) => Pick::Busy,
+            Err(true) => Pick::Wait,
             Ok((host, address, (false, _, source))) => {
                 Pick::Address { host, path: (source, address) }
             }

@@ -320,6 +320,7 @@ impl Relay {
         let Some(session) = self.sessions.remove(&id) else { return };
         let Session { route: route_id, path, host, mails, is_proven, task, .. } = session;
         self.touched.insert(route_id);
+        self.touched.append(&mut self.busy);
         if let Some(many) = self.connections.get_mut(&path.1.ip()) {
             *many -= 1;
             if *many == 0 {

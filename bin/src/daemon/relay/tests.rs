@@ -598,6 +598,25 @@ fn session_mail_max_and_delays_that_are_written_are_kept() {
 }
 
 #[test]
+fn hops_that_share_an_address_wait_for_each_other() {
+    let mut world = World::new(7);
+    let pace = Pace { per_address: 1, ..PACE };
+    let way = || Way::Servers(vec![server("192.0.2.1", HopTls::Never)]);
+    let (one, other) = (hop(way(), "one", pace), hop(way(), "other", pace));
+    world.send(&one, &["a@example.org"]);
+    world.send(&other, &["b@example.org"]);
+    let first = world.one();
+    world.ready(first.session);
+    world.takes(first.session);
+    assert!(world.opened.is_empty());
+    world.closed(first.session, &End::Quit);
+    let second = world.one();
+    world.ready(second.session);
+    world.takes(second.session);
+    assert_eq!(world.outcomes.len(), 2);
+}
+
+#[test]
 fn without_smtputf8_only_those_who_need_it_fail() {
     let mut world = World::new(7);
     world.send(&servers(&["192.0.2.1"]), &["a@example.org", "gr\u{fc}n@example.org"]);
