@@ -6,7 +6,7 @@ mod tls;
 
 use std::fs;
 use std::sync::mpsc::Receiver;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use server::{Told, good, server};
 use smtpd_tests::program::{Options, Server, TempDir, eventually, free_port};
@@ -164,10 +164,10 @@ fn what_demands_tls_does_not_go_without() {
 }
 
 #[test]
-fn many_messages_share_connections_that_are_kept() {
+fn many_messages_share_connections_that_end_in_order() {
     let (port, told) = server(good);
     let dir = TempDir::new();
-    let relay = relay_to(&dir, &[format!("smtp://127.0.0.1:{port}")], "");
+    let mut relay = relay_to(&dir, &[format!("smtp://127.0.0.1:{port}")], "");
     let mut client = relay.connect();
     client.expect("EHLO client.example", "250");
     for n in 0..100 {
@@ -175,7 +175,12 @@ fn many_messages_share_connections_that_are_kept() {
         assert!(reply.starts_with("250"), "{reply}");
     }
     relay.wait_for_empty_queue(Duration::from_secs(20));
+    let begun = Instant::now();
+    assert!(relay.stop().success());
+    assert!(begun.elapsed() < Duration::from_secs(8), "idle connections are not waited for");
     let told: Vec<_> = told.try_iter().collect();
+    let quits = told.iter().filter(|(_, line)| line == "QUIT").count();
+    assert!(quits > 0, "{told:?}");
     assert_eq!(told.iter().filter(|(_, line)| line == ".").count(), 100);
     let connections = told.iter().map(|(nth, _)| nth + 1).max().unwrap_or(0);
     assert!(connections <= 20, "{connections}");

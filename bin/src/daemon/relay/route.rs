@@ -260,6 +260,9 @@ impl Relay {
                     self.busy.insert(id);
                     return;
                 }
+                // Those that were tried somewhere come first, so the rest are in the same case,
+                // however many they are.
+                Pick::None(_) if self.serves(route, one) && one.tried.is_empty() => return,
                 Pick::None(_) if self.serves(route, one) => place += 1,
                 Pick::None(attempt) => {
                     let route = self.routes.get_mut(&id);
