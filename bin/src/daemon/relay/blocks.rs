@@ -68,19 +68,6 @@ impl Blocks {
         (block.until > now).then_some(&block.why)
     }
 
-    /// How often a way has failed of late, and how long it is not tried.
-    #[must_use]
-    pub fn penalty(&self, path: &Path, now: Time) -> (u64, Duration) {
-        self.blocked
-            .get(path)
-            .map_or((0, Duration::ZERO), |block| (block.penalty, block.until.saturating_since(now)))
-    }
-
-    /// All ways that are not tried now.
-    pub fn all(&self, now: Time) -> impl Iterator<Item = &Path> {
-        self.blocked.iter().filter(move |(_, block)| block.until > now).map(|(path, _)| path)
-    }
-
     /// The TLS of a server does not work.
     pub fn speak_in_clear(&mut self, address: SocketAddr, now: Time) {
         self.in_clear.retain(|_, until| *until > now);

@@ -148,7 +148,6 @@ pub struct Relay {
     outputs: Vec<Output>,
     random: u64,
     max_deferred: usize,
-    statuses: route::Statuses,
 }
 
 impl Relay {
@@ -174,7 +173,6 @@ impl Relay {
             outputs: Vec::new(),
             random: seed | 1,
             max_deferred,
-            statuses: route::Statuses::default(),
         }
     }
 

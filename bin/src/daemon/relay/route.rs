@@ -1,6 +1,6 @@
 //! The tasks and the connections of one next hop.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,12 +27,6 @@ const NAMES: Duration = Duration::from_secs(30);
 
 /// Connections that a hop gets before one has been ready.
 const FIRST: usize = 2;
-
-/// How long the last status of a domain is remembered, in seconds.
-const STATUS: u64 = 4 * 3600;
-
-/// Domains whose status is remembered.
-const STATUSES: usize = 10_000;
 
 /// A task, and how it went so far.
 #[derive(Debug)]
@@ -114,7 +108,6 @@ pub(super) struct Route {
     turn: usize,
     /// Envelopes that failed because nobody answered.
     deferred: VecDeque<EnvelopeId>,
-    last_connect: Option<Time>,
 }
 
 /// What a look for an address gave.
@@ -145,7 +138,6 @@ impl Route {
             next_connect: Time::default(),
             turn: 0,
             deferred: VecDeque::new(),
-            last_connect: None,
         }
     }
 
@@ -348,7 +340,6 @@ impl Relay {
         route.sessions.push(session);
         route.turn = route.turn.wrapping_add(1);
         route.next_connect = now.mono + hop.pace.connect_delay;
-        route.last_connect = Some(now.mono);
         *self.connections.entry(path.1.ip()).or_default() += 1;
         let (name, server) = (host.name.clone(), host.server);
         let own = Session::new(id, name.clone(), path, tls);
@@ -384,7 +375,6 @@ impl Relay {
             Attempt::Held(text) => text,
             Attempt::Delivered => return,
         };
-        self.statuses.note(one.task.hop.name(), stat, now.unix);
         for Recipient { batch, id: envelope, .. } in one.settle(Whom::Rest) {
             let message = &one.task.message;
             let delivery = line::Delivery {
@@ -417,20 +407,4 @@ fn sources(hop: &Hop, to: SocketAddr, turn: usize) -> impl Iterator<Item = Optio
     let sources = hop.sources.iter().filter(fits).cycle().skip(skip).take(many);
     let any = hop.sources.is_empty().then_some(None);
     any.into_iter().chain(sources.map(|(source, _)| Some(*source)))
-}
-
-/// What was last heard of each domain, for `smtpctl show hoststats`.
-#[derive(Debug, Default)]
-pub(super) struct Statuses(HashMap<String, (u64, String)>);
-
-impl Statuses {
-    pub(super) fn note(&mut self, domain: &str, status: &str, unix: u64) {
-        let now = unix / 1_000_000;
-        if self.0.len() >= STATUSES && !self.0.contains_key(domain) {
-            self.0.retain(|_, (at, _)| now.saturating_sub(*at) < STATUS);
-        }
-        if self.0.len() < STATUSES {
-            self.0.insert(domain.to_owned(), (now, status.to_owned()));
-        }
-    }
 }

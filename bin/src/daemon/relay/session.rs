@@ -304,7 +304,6 @@ impl Relay {
             line::delivery(&delivery, now.unix);
             self.reports.entry(batch).or_default().push((envelope, attempt.clone()));
         }
-        self.statuses.note(one.task.hop.name(), stat, now.unix);
         if attempt == Attempt::Delivered
             && let Some(route) = self.routes.get_mut(&route_id)
         {

@@ -120,14 +120,3 @@ pub struct Server {
 
 /// What has come of recipients.
 pub type Attempts = Vec<(EnvelopeId, Attempt)>;
-
-impl Hop {
-    /// What stands for it where people read: the domain, or the first server.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        match &self.way {
-            Way::Mx { domain, .. } => domain,
-            Way::Servers(servers) => servers.first().map_or("", |server| &server.host),
-        }
-    }
-}
