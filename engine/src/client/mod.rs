@@ -419,7 +419,6 @@ impl Session {
             State::Recipient(_) => Phase::Recipient,
             State::Data => Phase::Data,
             State::Content => Phase::Body,
-            State::End { .. } if self.transaction.chunks > 0 => Phase::Body,
             State::End { .. } => Phase::EndOfData,
             State::Idle | State::Quit | State::Closed => Phase::Idle,
         }

@@ -297,6 +297,12 @@ impl<C: Caller> Client<C> {
             channel.input = rest;
         }
         if self.pause == Pause::Handshake {
+            // Whoever answered what has not been sent yet is not the next hop, or not it alone.
+            // Sent under TLS, what is left would shift each reply to another command.
+            if !tools.out.is_empty() {
+                let words = "STARTTLS was answered before it was sent".to_owned();
+                return Err(Hangup::Tls(tls::Failure::Refused(rustls::Error::General(words))));
+            }
             self.start_tls(channel, tools.now)?;
         }
         Ok(())

@@ -12,12 +12,16 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 ///
 /// # Errors
 /// [`Hangup::Local`] for what is wrong on our side, [`Hangup::Connect`] for what the system knows
-/// at once of the other.
+/// at once of the way there: another address may be reached.
 pub(super) fn begin(
     address: SocketAddr,
     source: Option<IpAddr>,
 ) -> Result<mio::net::TcpStream, Hangup> {
-    let local = |error: Errno| Hangup::Local(error.into());
+    let local = |error: Errno| match error {
+        // No IPv6 here, or not that address.
+        Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL => Hangup::Connect(error.into()),
+        _ => Hangup::Local(error.into()),
+    };
     let family = match address {
         SocketAddr::V4(_) => AddressFamily::INET,
         SocketAddr::V6(_) => AddressFamily::INET6,

@@ -257,7 +257,7 @@ fn no_connection_is_told_as_what_it_is() {
     // Not ours (RFC 5737), and of another family.
     let source = Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
     relay.call(Target { source, ..target(nobody) }, Job::new(&["x\r\n"]));
-    relay.expect_end("local: AddrNotAvailable");
+    relay.expect_end("connect: AddrNotAvailable");
     let source = Some(IpAddr::V6(Ipv6Addr::LOCALHOST));
     relay.call(Target { source, ..target(nobody) }, Job::new(&["x\r\n"]));
     relay.expect_end("local: InvalidInput");

@@ -258,6 +258,29 @@ fn what_comes_behind_the_reply_to_starttls_does_not_count() {
     relay.stop();
 }
 
+/// Somebody in the middle who answers EHLO and STARTTLS before they were sent would have them sent
+/// under TLS, and each reply there taken for that to another command.
+#[test]
+fn no_command_from_before_the_handshake_is_sent_under_tls() {
+    let authority = Authority::new();
+    let config = authority.server("hop.example", 2100);
+    let hop = Hop::once(move |peer| {
+        peer.say("220 a\r\n250-a\r\n250 STARTTLS\r\n220 go on\r\n")?;
+        peer.shake_hands(&config)?;
+        let line = peer.line()?;
+        peer.tell(line);
+        Ok(())
+    });
+    let relay = Relay::start();
+    let target = secured(hop.address, &authority.policy(), "hop.example", Tls::Required);
+    relay.call(target, Job::new(&["x\r\n"]));
+    let (_, story) = story(&relay);
+    let [Told::Closed(why)] = &story[..] else { panic!("{story:?}") };
+    assert!(why.contains("before it was sent"), "{why}");
+    assert!(hop.heard().is_empty());
+    relay.stop();
+}
+
 #[test]
 fn a_handshake_that_fails_is_told_as_that() {
     let relay = Relay::start();

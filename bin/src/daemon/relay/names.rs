@@ -4,10 +4,11 @@
 //! Hosts of equal preference are shuffled. The addresses of a host can be used as soon as all
 //! hosts that are better have been looked up.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use smtpd_config::Family;
 use smtpd_config::route::HopTls;
+use smtpd_engine::address::literal;
 use smtpd_queue::delivery::{Attempt, Failure};
 
 use super::task::{BetterThan, Hop, Way};
@@ -299,17 +300,6 @@ fn is(address: &IpAddr, family: Family) -> bool {
     match family {
         Family::Inet4 => address.is_ipv4(),
         Family::Inet6 => address.is_ipv6(),
-    }
-}
-
-/// The address in an address literal (RFC 5321 section 4.1.3).
-fn literal(domain: &str) -> Option<IpAddr> {
-    let inside = domain.strip_prefix('[')?.strip_suffix(']')?;
-    match inside.get(..5) {
-        Some(tag) if tag.eq_ignore_ascii_case("ipv6:") => {
-            inside[5..].parse::<Ipv6Addr>().ok().map(IpAddr::V6)
-        }
-        _ => inside.parse::<Ipv4Addr>().ok().map(IpAddr::V4),
     }
 }
 
