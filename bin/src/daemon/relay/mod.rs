@@ -148,6 +148,8 @@ pub struct Relay {
     outputs: Vec<Output>,
     random: u64,
     max_deferred: usize,
+    /// The process ends: nothing is begun any more.
+    is_stopping: bool,
 }
 
 impl Relay {
@@ -173,6 +175,7 @@ impl Relay {
             outputs: Vec::new(),
             random: seed | 1,
             max_deferred,
+            is_stopping: false,
         }
     }
 

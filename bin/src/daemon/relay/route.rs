@@ -201,7 +201,7 @@ impl Relay {
     /// Does what is to be done for a route.
     pub(super) fn advance(&mut self, id: RouteId, now: Clock) {
         let Some(route) = self.routes.get_mut(&id) else { return };
-        if route.waiting.is_empty() {
+        if self.is_stopping || route.waiting.is_empty() {
             return;
         }
         let is_old = now.mono.saturating_since(route.asked) >= NAMES;
@@ -358,7 +358,7 @@ impl Relay {
         self.outputs.push(Output::Connect(connect));
     }
 
-    /// Ends what waits and that no session takes.
+    /// Ends what waits, if no session is there to take it.
     pub(super) fn give_up(&mut self, id: RouteId, why: &Failure, now: Clock) {
         let Some(route) = self.routes.get_mut(&id) else { return };
         if route.sessions.is_empty() {
@@ -388,7 +388,9 @@ impl Relay {
             };
             line::delivery(&delivery, now.unix);
             self.report(batch, envelope, attempt.clone());
+            // What a server was given and did not take is no matter of its answering again.
             if let Attempt::Later(_) = attempt
+                && one.tried.is_empty()
                 && let Some(id) = self.by_key.get(&one.task.hop.key)
                 && let Some(route) = self.routes.get_mut(id)
                 && route.deferred.len() < self.max_deferred

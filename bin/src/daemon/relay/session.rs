@@ -169,14 +169,17 @@ impl Relay {
             }
         }
         let pace = route.hop.pace;
-        if session.state == State::Ending || session.mails >= pace.mails {
+        let last = mem::replace(&mut session.state, State::Coming);
+        if let State::Idle(_) = last {
+            route.idle -= 1;
+        }
+        if last == State::Ending || session.mails >= pace.mails {
             session.state = State::Ending;
             return Next::Quit;
         }
         // All recipients have an outcome, or it would not be ready.
         debug_assert!(session.task.as_ref().is_none_or(Try::is_over));
         session.task = None;
-        let last = mem::replace(&mut session.state, State::Coming);
         if session.mails > 0 && !pace.mail_delay.is_zero() && last == State::Busy {
             return Next::Wait(now.mono + pace.mail_delay);
         }
@@ -198,15 +201,10 @@ impl Relay {
         // One idle connection is enough for servers that may be anybody's.
         let is_enough = pace.careful && route.idle > 0 && !matches!(last, State::Idle(_));
         if now.mono >= keep_until || is_enough {
-            if let State::Idle(_) = last {
-                route.idle -= 1;
-            }
             session.state = State::Ending;
             return Next::Quit;
         }
-        if !matches!(last, State::Idle(_)) {
-            route.idle += 1;
-        }
+        route.idle += 1;
         session.state = State::Idle(keep_until);
         Next::Wait(keep_until)
     }
@@ -320,6 +318,7 @@ impl Relay {
         let Session { route: route_id, path, host, mails, is_proven, task, .. } = session;
         self.touched.insert(route_id);
         self.touched.append(&mut self.busy);
+        self.is_stopping |= *end == End::Stopped;
         if let Some(many) = self.connections.get_mut(&path.1.ip()) {
             *many -= 1;
             if *many == 0 {
@@ -351,13 +350,15 @@ impl Relay {
             None => line::disconnected(id, "quit", mails),
         }
         if let (false, Some(failure)) = (is_proven, &failure) {
+            let is_alone = self.routes.get(&route_id).is_none_or(|route| route.sessions.is_empty());
             let was_optional = session.tls == HopTls::Opportunistic;
             match end {
                 End::Tls(_) if was_optional => {
                     line::downgrade(id);
                     self.blocks.speak_in_clear(path.1, now.mono);
                 }
-                End::Local(_) => self.give_up(route_id, failure, now),
+                // Beside others nothing is given up, and the way would be tried again at once.
+                End::Local(_) if is_alone => self.give_up(route_id, failure, now),
                 _ => {
                     let wait = self.blocks.block(path, failure.clone(), now.mono);
                     line::disabled(&path, &host, wait);
@@ -369,10 +370,10 @@ impl Relay {
         }
         let Some(mut one) = task.filter(|_| *end != End::Stopped) else { return };
         let failure = failure.unwrap_or_else(|| later("the connection was closed"));
+        one.tried.push(path.1);
         match end {
             End::Content | End::Defect => self.fail(one, &Attempt::Later(failure), now),
             _ => {
-                one.tried.push(path.1);
                 one.why = Some(failure);
                 self.put_back(route_id, one);
             }

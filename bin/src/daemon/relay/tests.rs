@@ -643,6 +643,91 @@ fn a_machine_without_descriptors_blames_no_server() {
     assert_eq!(world.opened.len(), 1, "it is tried again with the next message");
 }
 
+#[test]
+fn a_way_that_cannot_be_begun_is_left_alone_while_others_are_busy() {
+    let mut world = World::new(7);
+    let hop = servers(&["192.0.2.1", "192.0.2.2"]);
+    world.send(&hop, &["a@example.org"]);
+    let busy = world.one().session;
+    assert_eq!(world.ready(busy), Next::Mail);
+    world.send(&hop, &["b@example.org"]);
+    for _ in 0..2 {
+        let session = world.one().session;
+        world.closed(session, &End::Local("Too many open files".into()));
+    }
+    assert!(world.opened.is_empty(), "each way is tried once");
+    assert!(world.outcomes.is_empty(), "the other one may take it yet");
+    world.takes(busy);
+    assert_eq!(world.ready(busy), Next::Mail);
+    world.takes(busy);
+    assert_eq!(world.outcomes.len(), 2);
+    assert!(world.outcomes.iter().all(|(.., attempt)| *attempt == Attempt::Delivered));
+}
+
+#[test]
+fn what_a_server_dropped_is_not_tried_at_its_next_success() {
+    for is_told in [true, false] {
+        let mut world = World::new(7);
+        let hop = servers(&["192.0.2.1"]);
+        world.send(&hop, &["a@example.org"]);
+        let first = world.one().session;
+        assert_eq!(world.ready(first), Next::Mail);
+        let end = if is_told {
+            let lost = trouble((4, 4, 2), "Connection closed unexpectedly", Again::Elsewhere);
+            world.told(first, Whom::Rest, lost);
+            End::Failed
+        } else {
+            End::Content
+        };
+        world.closed(first, &end);
+        assert!(matches!(world.outcome(), Attempt::Later(_)));
+        world.send(&hop, &["b@example.org"]);
+        let second = world.one().session;
+        assert_eq!(world.ready(second), Next::Mail);
+        world.takes(second);
+        assert_eq!(world.outcome(), Attempt::Delivered);
+        assert!(world.scheduled.is_empty(), "{end:?}");
+    }
+}
+
+#[test]
+fn an_idle_connection_that_takes_a_message_unasked_is_kept_afterwards() {
+    let mut world = World::new(7);
+    world.mx("example.org", &[(10, "mx.example.org")]);
+    world.host("mx.example.org", &["192.0.2.1"]);
+    let hop = mx("example.org");
+    world.send(&hop, &["a@example.org"]);
+    world.send(&hop, &["b@example.org"]);
+    let first = world.opened[0].session;
+    for _ in 0..2 {
+        assert_eq!(world.ready(first), Next::Mail);
+        world.takes(first);
+    }
+    assert!(matches!(world.ready(first), Next::Wait(_)));
+    // The second connection is about to take this one, and the first comes before it.
+    world.send(&hop, &["c@example.org"]);
+    assert!(world.resumed.is_empty());
+    assert_eq!(world.ready(first), Next::Mail);
+    world.takes(first);
+    assert!(matches!(world.ready(first), Next::Wait(_)), "no other one is idle");
+}
+
+#[test]
+fn nothing_is_opened_once_the_process_ends() {
+    let mut world = World::new(7);
+    let hop = servers(&["192.0.2.1"]);
+    world.send(&hop, &["a@example.org"]);
+    world.send(&hop, &["b@example.org"]);
+    let opened: Vec<_> = world.opened.drain(..).collect();
+    assert_eq!(world.ready(opened[0].session), Next::Mail);
+    for connect in opened {
+        world.closed(connect.session, &End::Stopped);
+    }
+    world.send(&hop, &["c@example.org"]);
+    assert!(world.opened.is_empty());
+    assert!(world.outcomes.is_empty(), "they stay in the queue");
+}
+
 /// Servers and names that do anything in any order: every envelope is told of once, nothing waits
 /// for ever, and no bound is passed.
 #[test]

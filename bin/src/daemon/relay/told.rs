@@ -36,6 +36,8 @@ fn trouble(failure: &Failure<'_>, is_kept: bool) -> Trouble {
     let again = match failure.phase() {
         // It may have been taken.
         Some(Phase::EndOfData) => Again::No,
+        // A server may end a connection that is not used whenever it likes.
+        Some(Phase::Idle) if matches!(failure, Failure::HungUp(_)) => Again::Stale,
         Some(Phase::Idle | Phase::Reset | Phase::Mail) if is_lost && is_kept => Again::Stale,
         _ if is_lost => Again::Elsewhere,
         _ => Again::No,
@@ -62,5 +64,12 @@ mod tests {
         }
         assert_eq!(again(Failure::HungUp(Phase::Mail), false), Again::Elsewhere);
         assert_eq!(again(Failure::HungUp(Phase::Mail), true), Again::Stale);
+    }
+
+    #[test]
+    fn an_idle_connection_may_be_ended_after_its_first_message() {
+        assert_eq!(again(Failure::HungUp(Phase::Idle), false), Again::Stale);
+        assert_eq!(again(Failure::HungUp(Phase::Idle), true), Again::Stale);
+        assert_eq!(again(Failure::TimedOut(Phase::Idle), false), Again::Elsewhere);
     }
 }
