@@ -404,9 +404,11 @@ fn a_backup_relays_to_better_hosts_only_and_literals_need_no_dns() {
     assert!(world.opened.is_empty());
     world.outcome();
 
-    for (domain, expected) in
-        [("[192.0.2.9]", "192.0.2.9:25"), ("[ipv6:2001:db8::9]", "[2001:db8::9]:25")]
-    {
+    for (domain, expected) in [
+        ("[192.0.2.9]", "192.0.2.9:25"),
+        ("[ipv6:2001:db8::9]", "[2001:db8::9]:25"),
+        ("[2001:db8::7]", "[2001:db8::7]:25"),
+    ] {
         world.send(&mx(domain), &["bob@example.org"]);
         assert_eq!(world.one().address, address(expected));
     }
