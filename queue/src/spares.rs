@@ -28,9 +28,8 @@ pub(crate) const RESERVE: usize = 2;
 const MADE: usize = RESERVE + 1;
 /// Spare files that are kept when segments become empty; the others give their space back.
 pub(crate) const KEPT: usize = RESERVE + 2;
-/// Octets of zeros written and synced in one piece: 0.3 ms on an idle disk, so that a commit
-/// that comes meanwhile waits little.
-const PIECE: usize = 1 << 20;
+/// Octets of zeros written and synced in one piece: a commit that comes meanwhile waits for it.
+const PIECE: usize = 256 << 10;
 
 /// The spare files of a queue.
 pub(crate) struct Spares {

@@ -38,6 +38,14 @@ const PRESSED: Duration = Duration::from_millis(5);
 /// How long the thread that makes spare segments waits after the disk has failed it.
 const REST: Duration = Duration::from_secs(10);
 
+/// How many times as long as a piece of a spare segment took the next one is put off. A segment is
+/// made in half a second nevertheless. Pieces of 1 MiB one after another made the 99th percentile
+/// of a message's way through a daemon just started 6.5 ms instead of 2.4.
+const SHARE: u32 = 12;
+
+/// The longest that it is put off, on a disk that is slow for a while.
+const BREATH: Duration = Duration::from_millis(100);
+
 /// Whom the commit thread tells what came of a request.
 pub struct Listeners {
     /// The reactors' way in.
@@ -254,12 +262,14 @@ fn log(asker: &Asker<ConnId>, message: &envelope::Message, content: &Stored) {
     }
 }
 
-/// Makes spare segment files whenever the commit thread finds too few.
+/// Makes spare segment files whenever the commit thread finds too few. It leaves the disk to the
+/// commits for most of the time: after each piece it rests for some times as long as that took.
 fn fill(mut helper: Helper, wanted: &Receiver<()>) {
     while wanted.recv().is_ok() {
         loop {
+            let start = Instant::now();
             match helper() {
-                Ok(Filled::Some) => {}
+                Ok(Filled::Some) => std::thread::sleep((start.elapsed() * SHARE).min(BREATH)),
                 Ok(Filled::Enough) => break,
                 Err(error) => {
                     log::warn!("warn: queue: no spare segment: {}", system_text(&error));
