@@ -249,6 +249,9 @@ impl LimitSet {
         ("conn-delay-domain", 0),
         ("reconn-delay-route", 3),
         ("session-mail-max", 100),
+        // Ours: messages to one domain, not bounded unless they are written.
+        ("max-mails-per-minute", u32::MAX),
+        ("max-mails-per-hour", u32::MAX),
         ("session-transaction-delay", 0),
         ("session-keepalive", 10),
         ("max-failures-per-session", 25),

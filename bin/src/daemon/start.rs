@@ -416,11 +416,17 @@ impl Running {
         drop(control);
         reactor.0.stop();
         let _ = reactor.1.join();
-        let (answer, idle) = mpsc::channel();
-        let end = Instant::now() + scheduling::LAST_ATTEMPTS;
-        let _ = scheduler.0.send(Message::Stop(end, answer));
-        let _ = idle.recv();
+        relay.warn();
+        let settle = |end| {
+            let (answer, settled) = mpsc::channel();
+            let _ = scheduler.0.send(Message::Stop(end, answer));
+            let _ = settled.recv();
+        };
+        settle(Instant::now() + scheduling::LAST_ATTEMPTS);
         relay.stop();
+        // What the relay has told last is not waited for, but handed to the commit thread before
+        // that ends: mail that was taken would be sent again.
+        settle(Instant::now());
         let (answer, synced) = mpsc::channel();
         let _ = commit.0.send(Order::Stop(answer));
         let _ = commit.1.join();

@@ -2,10 +2,12 @@
 //! clocks go in as the value wants them, and what it wants done is done.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use smtpd_config::route::HopTls;
 use smtpd_engine::client::{Credentials, Event, Mail, Name, Params, Recipient, Tls};
 use smtpd_engine::dsn;
@@ -36,6 +38,8 @@ const CONNECT: Duration = Duration::from_secs(30);
 pub enum Message {
     /// Relay these.
     Tasks(Vec<Task>),
+    /// The process is about to end.
+    Ending,
 }
 
 /// Content to be read for a connection.
@@ -176,6 +180,7 @@ impl Caller for Shell {
     fn message(&mut self, message: Message, _: &mut Calls<'_, Shell>) {
         match message {
             Message::Tasks(tasks) => tasks.into_iter().for_each(|task| self.relay.take(task)),
+            Message::Ending => self.relay.end(),
         }
     }
 
@@ -247,6 +252,7 @@ impl Caller for Shell {
         let end = match why {
             Hangup::Quit => End::Quit,
             Hangup::Failed => End::Failed,
+            Hangup::Local(error) if is_no_room(&error) => End::NoRoom(system_text(&error)),
             Hangup::Local(error) => End::Local(system_text(&error)),
             Hangup::Connect(error) => End::Unreachable(system_text(&error)),
             Hangup::Tls(failure) => End::Tls(failure.to_string()),
@@ -260,6 +266,14 @@ impl Caller for Shell {
     fn turn_over(&mut self, calls: &mut Calls<'_, Shell>) {
         self.carry_out(calls);
     }
+}
+
+/// Whether a socket could not be had for want of something that others give back.
+fn is_no_room(error: &io::Error) -> bool {
+    const WANTS: [Errno; 5] =
+        [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::AGAIN];
+    // The reactor's own bound is no error of the system.
+    error.raw_os_error().is_none_or(|code| WANTS.iter().any(|want| want.raw_os_error() == code))
 }
 
 fn clock(now: Time) -> Clock {

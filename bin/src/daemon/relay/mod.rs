@@ -17,6 +17,8 @@
 //! * Every envelope of a task is reported once, as soon as its outcome is known.
 //! * A task that meets an address which does not serve it goes to the next one at once, and to no
 //!   address twice; what it comes to in the end is what the last one said.
+//! * When no way leads anywhere for the moment, as many tasks as are bounded wait for up to a minute
+//!   for one to be tried again; the others fail for now.
 //! * A message is handed to a connection that waits, before one is opened.
 //! * After the final dot nothing is sent again in the same attempt: it may have been taken.
 //!
@@ -26,7 +28,9 @@
 //! | `names` | from a hop to addresses |
 //! | `route` | the tasks and connections of one hop |
 //! | `session` | one connection |
-//! | `blocks` | addresses that do not answer |
+//! | `blocks` | ways to servers, and which of them lead nowhere |
+//! | `tally` | connections counted by what they have in common |
+//! | `rates` | messages counted by minute and hour |
 //! | `pace` | how many connections, how fast |
 //! | `prepare` | from a batch to tasks |
 //! | `content` | the octets of a message, lent or read in pieces |
@@ -40,9 +44,11 @@ pub mod content;
 pub mod names;
 pub mod pace;
 pub mod prepare;
+mod rates;
 mod route;
 mod session;
 pub(super) mod start;
+pub mod tally;
 pub mod task;
 #[cfg(test)]
 mod tests;
@@ -62,8 +68,10 @@ use smtpd_queue::scheduler::Clock;
 
 use blocks::Blocks;
 use names::{About, Answer, Question};
+use rates::Rates;
 use route::{Route, RouteId};
 use session::Session;
+use tally::Tallies;
 use task::{Attempts, Hop, Key, Server, Task, Way};
 
 pub use session::{Again, End, Next, Offers, Told, Trouble, Whom};
@@ -102,7 +110,7 @@ pub struct Connect {
     /// From which address of this machine, if that matters.
     pub source: Option<IpAddr>,
     /// The name of the server.
-    pub host: String,
+    pub host: Arc<str>,
     /// The name given with EHLO.
     pub helo: String,
     /// TLS towards it.
@@ -132,9 +140,13 @@ pub struct Relay {
     next_route: RouteId,
     sessions: HashMap<SessionId, Session>,
     next_session: SessionId,
-    /// Connections to each address.
-    connections: HashMap<IpAddr, usize>,
+    tallies: Tallies,
+    rates: Rates,
     blocks: Blocks,
+    /// Until when this machine has no room for connections, and what it says.
+    no_room: Option<(Time, Failure)>,
+    /// Tasks that wait for a way that leads nowhere now, by their routes.
+    held: BTreeMap<RouteId, usize>,
     /// Which route asks, in which of its rounds, and what about.
     questions: HashMap<QuestionId, (RouteId, u64, About)>,
     next_question: QuestionId,
@@ -147,25 +159,40 @@ pub struct Relay {
     reports: BTreeMap<BatchId, Attempts>,
     outputs: Vec<Output>,
     random: u64,
-    max_deferred: usize,
+    bounds: Bounds,
+    /// The process is about to end: nothing waits for better times.
+    is_ending: bool,
     /// The process ends: nothing is begun any more.
     is_stopping: bool,
 }
 
+/// What the whole relay is held to.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Envelopes of a hop that does not answer which are tried again as soon as it does.
+    pub deferred: usize,
+    /// Tasks that wait for ways that lead nowhere now.
+    pub held: usize,
+    /// Connections at once.
+    pub connections: usize,
+}
+
 impl Relay {
     /// A relay without anything to do. `seed` makes session numbers and the order of equal hosts
-    /// differ from those of other processes. So many envelopes of a hop that does not answer are
-    /// tried again as soon as it does.
+    /// differ from those of other processes.
     #[must_use]
-    pub fn new(seed: u64, max_deferred: usize) -> Relay {
+    pub fn new(seed: u64, bounds: Bounds) -> Relay {
         Relay {
             routes: HashMap::new(),
             by_key: HashMap::new(),
-            next_route: 0,
+            next_route: 1,
             sessions: HashMap::new(),
             next_session: seed,
-            connections: HashMap::new(),
+            tallies: Tallies::default(),
+            rates: Rates::default(),
             blocks: Blocks::default(),
+            no_room: None,
+            held: BTreeMap::new(),
             questions: HashMap::new(),
             next_question: 0,
             touched: BTreeSet::new(),
@@ -174,7 +201,8 @@ impl Relay {
             reports: BTreeMap::new(),
             outputs: Vec::new(),
             random: seed | 1,
-            max_deferred,
+            bounds,
+            is_ending: false,
             is_stopping: false,
         }
     }
@@ -206,6 +234,13 @@ impl Relay {
         self.by_key.insert(hop.key.clone(), id);
         self.routes.insert(id, Route::new(Arc::clone(hop)));
         id
+    }
+
+    /// The process is about to end: what waits for better times fails for now.
+    pub fn end(&mut self) {
+        self.is_ending = true;
+        let waiting = self.routes.iter().filter(|(_, route)| !route.waiting.is_empty());
+        self.touched.extend(waiting.map(|(id, _)| *id));
     }
 
     /// The DNS has answered.

@@ -5,6 +5,7 @@
 //! hosts that are better have been looked up.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use smtpd_config::Family;
 use smtpd_config::route::HopTls;
@@ -34,9 +35,10 @@ pub enum Question {
 /// What it answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// Preference and name of each host, not empty.
+    /// Preference and name of each host, not empty, and none of them this machine by the name
+    /// `localhost`.
     Mx(Vec<(u16, String)>),
-    /// The domain says that it takes no mail (RFC 7505).
+    /// The domain says that it takes no mail (RFC 7505), or names `localhost` alone.
     NullMx,
     /// In the order in which they are to be tried, not empty.
     Addresses(Vec<IpAddr>),
@@ -61,7 +63,7 @@ pub struct Names {
 #[derive(Debug)]
 pub struct Host {
     /// Its name, or its address.
-    pub name: String,
+    pub name: Arc<str>,
     /// Where it listens.
     pub port: u16,
     /// TLS towards it.
@@ -135,7 +137,7 @@ impl Names {
                 Addresses::Asked
             }
         };
-        self.hosts.push(Host { name: name.to_owned(), port, tls, server, rank, addresses });
+        self.hosts.push(Host { name: name.into(), port, tls, server, rank, addresses });
     }
 
     fn fail(&mut self, attempt: Attempt) {
@@ -175,12 +177,14 @@ impl Names {
     ) {
         let Way::Mx { domain, better_than, tls } = &hop.way else { return };
         self.asking = false;
-        let takes_none = || Attempt::Failed(failure((5, 1, 10), "Domain does not accept mail"));
         let mut hosts = match answer {
             Answer::Mx(hosts) => hosts.clone(),
             // The domain is its own host.
             Answer::NoData => return self.add(domain, PORT, *tls, None, 0, ask),
-            Answer::NullMx => return self.fail(takes_none()),
+            Answer::NullMx => {
+                let text = "Domain does not accept mail";
+                return self.fail(Attempt::Failed(failure((5, 1, 10), text)));
+            }
             Answer::NoName => {
                 let text = "Domain does not exist";
                 return self.fail(Attempt::Failed(failure((5, 4, 4), text)));
@@ -190,10 +194,6 @@ impl Names {
                 return self.fail(Attempt::Later(failure((4, 4, 3), text)));
             }
         };
-        hosts.retain(|(_, name)| !name.eq_ignore_ascii_case("localhost"));
-        if hosts.is_empty() {
-            return self.fail(takes_none());
-        }
         let (BetterThan::Own(name) | BetterThan::Primary(name)) = better_than;
         let own = hosts.iter().filter(|(_, host)| host.eq_ignore_ascii_case(name));
         if let Some(own) = own.map(|(preference, _)| *preference).min() {
@@ -227,7 +227,7 @@ impl Names {
         let later = |host: &Host| host.addresses == Addresses::None { later: true };
         let later = self.hosts.iter().any(later);
         let (is_its_own_host, named) = match &hop.way {
-            Way::Mx { domain, .. } => (self.hosts.iter().all(|host| host.name == *domain), false),
+            Way::Mx { domain, .. } => (self.hosts.iter().all(|host| *host.name == **domain), false),
             Way::Servers(_) => (false, true),
         };
         self.fail(match (later, named) {
@@ -247,23 +247,29 @@ impl Names {
         self.failure.as_ref()
     }
 
+    /// Whether all questions have been answered that can be of use.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        let is_asked = |host: &Host| host.addresses == Addresses::Asked;
+        self.failure.is_some() || !self.asking && !self.hosts.iter().any(is_asked)
+    }
+
     /// A host by its place.
     #[must_use]
     pub fn host(&self, nth: usize) -> Option<&Host> {
         self.hosts.get(nth)
     }
 
-    /// The first address, in the order of preference, for which `usable` gives something: the
-    /// smallest, if several hosts are equal. `Err(true)` when an answer is waited for that may
-    /// bring a better one.
+    /// The first address, in the order of preference, for which `usable` gives something, and what
+    /// that is: the one with the smallest rank, if several hosts are equal.
     ///
     /// # Errors
-    /// No address is usable; whether that may change by an answer.
-    pub fn first<T: Ord>(
+    /// No address is usable; whether that may change by an answer that is waited for.
+    pub fn first<R: Ord, T>(
         &self,
         family: Option<Family>,
-        mut usable: impl FnMut(usize, SocketAddr) -> Option<T>,
-    ) -> Result<(usize, SocketAddr, T), bool> {
+        mut usable: impl FnMut(&Host, SocketAddr) -> Option<(R, T)>,
+    ) -> Result<(usize, R, T), bool> {
         if self.asking {
             return Err(true);
         }
@@ -280,9 +286,9 @@ impl Names {
                 };
                 for address in addresses.iter().filter(|one| family.is_none_or(|of| is(one, of))) {
                     let address = SocketAddr::new(*address, host.port);
-                    let Some(rank) = usable(place, address) else { continue };
-                    if best.as_ref().is_none_or(|(_, _, least)| rank < *least) {
-                        best = Some((place, address, rank));
+                    let Some((rank, what)) = usable(host, address) else { continue };
+                    if best.as_ref().is_none_or(|(_, least, _)| rank < *least) {
+                        best = Some((place, rank, what));
                     }
                 }
             }

@@ -12,7 +12,7 @@ use std::io::{self, ErrorKind, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use smtpd_config::route::{NextHop, NoRoute};
+use smtpd_config::route::{self, NextHop, NoRoute};
 use smtpd_config::{Config, Method, Outside, Relay as Action};
 use smtpd_engine::address::ReversePath;
 use smtpd_queue::backend::Reads;
@@ -170,24 +170,29 @@ impl<U: Outside> Preparer<U> {
         };
         let hop = config.next_hop(relay, &domain, &self.outside, &mut ()).map_err(no_route)?;
         let sources = config.sources(relay, &self.outside).map_err(no_route)?;
-        let limits = config.mta.domains.get(&domain).unwrap_or(&config.mta.limits);
-        let (place, way, pace) = match hop {
+        let limits = |domain: &str| config.mta.domains.get(domain);
+        let (place, way, pace, family) = match hop {
             NextHop::Mx { better_than, tls } => {
                 let better_than = match better_than {
                     Some(name) => BetterThan::Primary(name),
                     None => BetterThan::Own(config.host.name.clone()),
                 };
-                let pace = Pace::found(&limits.limits);
-                (domain.clone(), Way::Mx { domain, better_than, tls }, pace)
+                let limits = limits(&domain).unwrap_or(&config.mta.limits);
+                let pace = Pace::found(&limits.limits, !sources.is_empty());
+                (domain.clone(), Way::Mx { domain, better_than, tls }, pace, limits.family)
             }
             NextHop::Servers(servers) => {
                 let urls: Vec<_> = servers.iter().map(|server| server.url.to_string()).collect();
+                // As upstream, by the server's name: the hop is the same for every domain.
+                let of = |server: &route::Server| limits(&server.url.host.to_ascii_lowercase());
+                let limits = servers.iter().find_map(of).unwrap_or(&config.mta.limits);
+                let pace = Pace::named(&limits.limits);
                 let servers = servers.into_iter().map(Server::from).collect();
-                (urls.join(" "), Way::Servers(servers), Pace::named(&limits.limits))
+                (urls.join(" "), Way::Servers(servers), pace, limits.family)
             }
         };
         let key = Key { action: action.into(), place: place.into() };
-        let (helo, family) = (config.helo(relay).to_owned(), limits.family);
+        let helo = config.helo(relay).to_owned();
         Ok(Arc::new(Hop { key, way, helo, sources, family, pace }))
     }
 
@@ -242,9 +247,9 @@ fn header(octets: &[u8]) -> &[u8] {
     &octets[..end]
 }
 
-impl From<smtpd_config::route::Server> for Server {
-    fn from(server: smtpd_config::route::Server) -> Server {
-        let smtpd_config::route::Server { url, port, tls, login } = server;
+impl From<route::Server> for Server {
+    fn from(server: route::Server) -> Server {
+        let route::Server { url, port, tls, login } = server;
         let lmtp = url.scheme == smtpd_config::url::Scheme::Lmtp;
         Server { host: url.host, port, tls, lmtp, login }
     }

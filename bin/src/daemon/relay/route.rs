@@ -12,8 +12,9 @@ use smtpd_queue::id::EnvelopeId;
 use smtpd_queue::scheduler::Clock;
 
 use super::blocks::Path;
-use super::names::{About, Answer, Names, Question, failure};
+use super::names::{About, Answer, Host, Names, Question, failure};
 use super::session::{Session, State, Whom};
+use super::tally::{Kind, Room, Scope, scopes};
 use super::task::{Hop, Recipient, Task};
 use super::{Connect, Output, Relay};
 use crate::log::relay as line;
@@ -28,6 +29,13 @@ const NAMES: Duration = Duration::from_secs(30);
 /// Connections that a hop gets before one has been ready.
 const FIRST: usize = 2;
 
+/// How long a task waits for a way that leads nowhere to be tried again: for one that has failed
+/// once or twice, but for none that has been dead for long. Then it waits in the queue.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What is said when nothing better is known.
+const NOWHERE: &str = "No valid route to destination";
+
 /// A task, and how it went so far.
 #[derive(Debug)]
 pub(super) struct Try {
@@ -40,12 +48,14 @@ pub(super) struct Try {
     pub(super) stale: u32,
     /// What the last address said.
     pub(super) why: Option<Failure>,
+    /// Since when it waits for a way to be free.
+    since: Option<Time>,
 }
 
 impl Try {
     fn new(task: Task) -> Try {
         let open = vec![true; task.recipients.len()];
-        Try { task, open, tried: Vec::new(), stale: 0, why: None }
+        Try { task, open, tried: Vec::new(), stale: 0, why: None, since: None }
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -89,12 +99,15 @@ impl Try {
 #[derive(Debug)]
 pub(super) struct Route {
     pub(super) hop: Arc<Hop>,
+    /// Its servers.
     names: Option<Names>,
+    /// The same as they are being asked for.
+    coming: Option<Names>,
     /// When they were asked for.
     asked: Time,
     /// How often they were.
     pub(super) round: u64,
-    waiting: VecDeque<Try>,
+    pub(super) waiting: VecDeque<Try>,
     pub(super) sessions: Vec<u64>,
     /// Sessions that wait for a task.
     pub(super) idle: usize,
@@ -102,12 +115,29 @@ pub(super) struct Route {
     pub(super) is_proven: bool,
     /// How many connections it may have now.
     window: usize,
-    /// When the next connection may be opened.
-    next_connect: Time,
     /// Which source address is the next.
     turn: usize,
     /// Envelopes that failed because nobody answered.
     deferred: VecDeque<EnvelopeId>,
+    /// Why it opens no connection for what waits, and until when, if that is known.
+    pub(super) obstacle: Option<(Obstacle, Option<Time>)>,
+}
+
+/// Why no connection is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Obstacle {
+    /// Names are being asked for.
+    Names,
+    /// A number of connections is reached, or a pause kept.
+    Limit(Kind),
+    /// The servers are to get no more connections before they have taken something.
+    Care,
+    /// All there may be.
+    Connections,
+    /// Messages of a period.
+    Rate,
+    /// No way leads anywhere now.
+    Blocked,
 }
 
 /// What a look for an address gave.
@@ -119,7 +149,11 @@ enum Pick {
     /// An answer of the DNS has to come before.
     Wait,
     /// A connection has to end before, perhaps one of another route.
-    Busy,
+    Busy(Obstacle),
+    /// Time has to pass before.
+    Pause(Time, Kind),
+    /// No way leads anywhere before this time, or for longer than can be waited for.
+    Blocked(Option<Time>, Failure),
     None(Attempt),
 }
 
@@ -128,6 +162,7 @@ impl Route {
         Route {
             hop,
             names: None,
+            coming: None,
             asked: Time::default(),
             round: 0,
             waiting: VecDeque::new(),
@@ -135,9 +170,9 @@ impl Route {
             idle: 0,
             is_proven: false,
             window: FIRST,
-            next_connect: Time::default(),
             turn: 0,
             deferred: VecDeque::new(),
+            obstacle: None,
         }
     }
 
@@ -162,6 +197,21 @@ impl Route {
         self.waiting.remove(place)
     }
 
+    /// Asks for its servers, if nobody has of late; adds what is to be asked.
+    fn ask(&mut self, now: Time, ask: &mut Vec<(About, Question)>) {
+        let is_old = now.saturating_since(self.asked) >= NAMES;
+        if self.coming.is_some() || self.names.is_some() && !is_old {
+            return;
+        }
+        // Beside connections that work the names of before will do until the others are there.
+        if self.sessions.is_empty() {
+            self.names = None;
+        }
+        self.coming = Some(Names::new(&self.hop, ask));
+        (self.asked, self.round) = (now, self.round + 1);
+        self.settle_names();
+    }
+
     pub(super) fn answered(
         &mut self,
         round: u64,
@@ -170,29 +220,45 @@ impl Route {
         random: &mut dyn FnMut() -> u64,
         ask: &mut Vec<(About, Question)>,
     ) {
-        if let Some(names) = self.names.as_mut().filter(|_| round == self.round) {
+        if let Some(names) = self.coming.as_mut().filter(|_| round == self.round) {
             names.answered(&self.hop, about, answer, random, ask);
+            self.settle_names();
         }
+    }
+
+    /// Takes over names that have been asked for, once all is known.
+    fn settle_names(&mut self) {
+        let Some(new) = self.coming.take_if(|names| names.is_settled()) else { return };
+        // What cannot be known now was known before.
+        let is_worse = matches!(new.failure(), Some(Attempt::Later(_)));
+        if !is_worse || self.names.is_none() {
+            self.names = Some(new);
+        }
+    }
+
+    fn names(&self) -> Option<&Names> {
+        self.names.as_ref().or(self.coming.as_ref())
     }
 
     /// A message was taken. Gives those that were put off because nobody answered.
     pub(super) fn speed_up(&mut self) -> Vec<EnvelopeId> {
-        self.window = (self.window + 1).min(self.hop.pace.connections);
+        if self.window <= self.sessions.len() {
+            self.window += 1;
+        }
         self.deferred.drain(..).collect()
     }
 
     /// A server has too much to do, or does not answer.
     pub(super) fn slow_down(&mut self) {
-        self.window = (self.window / 2).max(1);
+        self.window = (self.window.min(self.sessions.len()) / 2).max(1);
     }
 
-    /// How many connections it may have.
+    /// How many connections it may have, whatever the limits.
     fn most(&self) -> usize {
-        let most = self.hop.pace.connections;
         match (self.hop.pace.careful, self.is_proven) {
-            (true, _) => self.window.min(most),
-            (false, true) => most,
-            (false, false) => FIRST.min(most),
+            (true, _) => self.window,
+            (false, true) => usize::MAX,
+            (false, false) => FIRST,
         }
     }
 }
@@ -200,16 +266,21 @@ impl Route {
 impl Relay {
     /// Does what is to be done for a route.
     pub(super) fn advance(&mut self, id: RouteId, now: Clock) {
+        self.held.remove(&id);
         let Some(route) = self.routes.get_mut(&id) else { return };
+        route.obstacle = None;
         if self.is_stopping || route.waiting.is_empty() {
             return;
         }
-        let is_old = now.mono.saturating_since(route.asked) >= NAMES;
-        if route.names.is_none() || (is_old && route.sessions.is_empty()) {
-            let mut ask = Vec::new();
-            route.names = Some(Names::new(&route.hop, &mut ask));
-            (route.asked, route.round) = (now.mono, route.round + 1);
-            self.ask(id, ask);
+        let mut ask = Vec::new();
+        route.ask(now.mono, &mut ask);
+        let (place, rates) = (route.hop.key.place.clone(), route.hop.pace.rates);
+        self.ask(id, ask);
+        if let Some((until, word)) = self.rates.full_until(&place, rates, now.mono) {
+            let why = failure((4, 4, 5), format!("{word} of {place} is reached"));
+            // The share of a minute comes back within eleven tenths of one.
+            let is_near = until <= now.mono + PATIENCE + PATIENCE / 10;
+            return self.hold(id, 0, is_near, (Obstacle::Rate, until), &why, now);
         }
         let coming = self.resume(id);
         self.connect(id, coming, now);
@@ -246,33 +317,104 @@ impl Relay {
         loop {
             let Some(route) = self.routes.get(&id) else { return };
             let Some(one) = route.waiting.get(place) else { return };
-            match self.pick(route, one, now.mono) {
-                Pick::Wait => return,
-                Pick::Busy => {
+            let obstacle = match self.pick(id, route, one, now.mono) {
+                Pick::Address { host, path } if route.sessions.len() < route.most() => {
+                    self.open(id, host, path, now);
+                    place += 1;
+                    continue;
+                }
+                Pick::Address { .. } => (Obstacle::Care, None),
+                Pick::Wait => (Obstacle::Names, None),
+                Pick::Busy(why) => {
                     self.busy.insert(id);
-                    return;
+                    (why, None)
+                }
+                Pick::Pause(at, kind) => {
+                    self.alarms.insert((at, id));
+                    (Obstacle::Limit(kind), Some(at))
                 }
                 // Those that were tried somewhere come first, so the rest are in the same case,
                 // however many they are.
+                Pick::Blocked(until, _) if self.serves(route, one) && one.tried.is_empty() => {
+                    (Obstacle::Blocked, until)
+                }
                 Pick::None(_) if self.serves(route, one) && one.tried.is_empty() => return,
-                Pick::None(_) if self.serves(route, one) => place += 1,
-                Pick::None(attempt) => {
-                    let route = self.routes.get_mut(&id);
-                    let Some(one) = route.and_then(|route| route.waiting.remove(place)) else {
-                        return;
-                    };
-                    self.fail(one, &attempt, now);
-                }
-                Pick::Address { .. } if route.sessions.len() >= route.most() => return,
-                Pick::Address { .. } if now.mono < route.next_connect => {
-                    self.alarms.insert((route.next_connect, id));
-                    return;
-                }
-                Pick::Address { host, path } => {
-                    self.open(id, host, path, now);
+                Pick::Blocked(..) | Pick::None(_) if self.serves(route, one) => {
                     place += 1;
+                    continue;
                 }
+                Pick::Blocked(until, why) => {
+                    let end = one.since.unwrap_or(now.mono) + PATIENCE;
+                    match until.filter(|until| *until <= end && !self.is_ending) {
+                        None => self.drop_at(id, place, &Attempt::Later(why), true, now),
+                        Some(until) if one.tried.is_empty() => {
+                            let obstacle = (Obstacle::Blocked, until);
+                            return self.hold(id, place, true, obstacle, &why, now);
+                        }
+                        Some(until) => {
+                            self.alarms.insert((until, id));
+                            self.wait_from(id, place, now.mono);
+                            place += 1;
+                        }
+                    }
+                    continue;
+                }
+                Pick::None(attempt) => {
+                    let is_untried = one.tried.is_empty();
+                    self.drop_at(id, place, &attempt, is_untried, now);
+                    continue;
+                }
+            };
+            if let Some(route) = self.routes.get_mut(&id) {
+                route.obstacle = Some(obstacle);
             }
+            return;
+        }
+    }
+
+    /// A task that waits ends.
+    fn drop_at(&mut self, id: RouteId, place: usize, attempt: &Attempt, again: bool, now: Clock) {
+        let route = self.routes.get_mut(&id);
+        if let Some(one) = route.and_then(|route| route.waiting.remove(place)) {
+            self.fail(one, attempt, again, now);
+        }
+    }
+
+    /// Notes since when a task waits for a way, and those behind it.
+    fn wait_from(&mut self, id: RouteId, place: usize, now: Time) {
+        let Some(route) = self.routes.get_mut(&id) else { return };
+        let behind = route.waiting.range_mut(place..);
+        behind.rev().take_while(|one| one.since.is_none()).for_each(|one| one.since = Some(now));
+    }
+
+    /// Lets the tasks from a place on wait until a time, if they may and as many as may; the
+    /// others fail for now.
+    fn hold(
+        &mut self,
+        id: RouteId,
+        place: usize,
+        may_wait: bool,
+        (obstacle, until): (Obstacle, Time),
+        why: &Failure,
+        now: Clock,
+    ) {
+        let others: usize = self.held.values().sum();
+        let room = match may_wait && !self.is_ending {
+            true => self.bounds.held.saturating_sub(others),
+            false => 0,
+        };
+        let Some(route) = self.routes.get_mut(&id) else { return };
+        let rest = route.waiting.split_off(room.max(place).min(route.waiting.len()));
+        if !route.waiting.is_empty() {
+            route.obstacle = Some((obstacle, Some(until)));
+            self.held.insert(id, route.waiting.len());
+            self.alarms.insert((until, id));
+        }
+        if obstacle == Obstacle::Blocked {
+            self.wait_from(id, place, now.mono);
+        }
+        for one in rest {
+            self.fail(one, &Attempt::Later(why.clone()), true, now);
         }
     }
 
@@ -286,47 +428,58 @@ impl Relay {
     }
 
     /// Where a task may be tried next.
-    fn pick(&self, route: &Route, one: &Try, now: Time) -> Pick {
-        let (hop, Some(names)) = (&route.hop, &route.names) else { return Pick::Wait };
+    fn pick(&self, id: RouteId, route: &Route, one: &Try, now: Time) -> Pick {
+        let (hop, Some(names)) = (&route.hop, route.names()) else { return Pick::Wait };
         if let Some(attempt) = names.failure() {
             return Pick::None(attempt.clone());
         }
         let mut why = one.why.clone();
-        let usable = |_: usize, address: SocketAddr| {
+        let mut blocked: Option<Option<Time>> = None;
+        let usable = |host: &Host, address: SocketAddr| {
             if one.tried.contains(&address) {
                 return None;
             }
-            let sources = sources(hop, address, route.turn);
-            let mut free =
-                sources.filter(|source| match self.blocks.why(&(*source, address), now) {
-                    Some(blocked) => {
-                        let text = format!("Network error on destination MXs: {}", blocked.text);
-                        why.get_or_insert(Failure { status: blocked.status, text });
-                        false
-                    }
-                    None => true,
-                });
-            let source = free.next()?;
-            let many = self.connections.get(&address.ip()).copied().unwrap_or(0);
-            Some((many >= hop.pace.per_address, many, source))
-        };
-        match names.first(hop.family, usable) {
-            Ok((_, _, (true, ..))) => Pick::Busy,
-            Err(true) => Pick::Wait,
-            Ok((host, address, (false, _, source))) => {
-                Pick::Address { host, path: (source, address) }
+            let mut best: Option<(Room, Path)> = None;
+            for source in sources(hop, address, route.turn) {
+                let path = (source, address);
+                if let Some((until, block)) = self.blocks.why(&path, now) {
+                    why.get_or_insert_with(|| block.failure.clone());
+                    let until = block.may_pass.then_some(until);
+                    blocked = Some([blocked.flatten(), until].into_iter().flatten().min());
+                    continue;
+                }
+                let room = self.tallies.room(&scopes(id, path, hop.domain(host)), &hop.pace, now);
+                if best.is_none_or(|(least, _)| room < least) {
+                    best = Some((room, path));
+                }
             }
-            Err(false) => {
-                let nowhere = "No valid route to destination";
-                let why = why.unwrap_or_else(|| failure((4, 4, 4), nowhere));
-                Pick::None(Attempt::Later(why))
+            let (room, path) = best?;
+            let many = self.tallies.connections(&Scope::Host(address.ip()));
+            Some(((room, many), path))
+        };
+        match (names.first(hop.family, usable), blocked) {
+            (Ok((_, (Room::Full(kind), _), _)), _) => Pick::Busy(Obstacle::Limit(kind)),
+            (Ok((_, (Room::At(at, kind), _), _)), _) => Pick::Pause(at, kind),
+            (Ok((host, (Room::Now, _), path)), _) => match &self.no_room {
+                Some((until, why)) if *until > now => Pick::Blocked(Some(*until), why.clone()),
+                _ if self.tallies.connections >= self.bounds.connections => {
+                    Pick::Busy(Obstacle::Connections)
+                }
+                _ => Pick::Address { host, path },
+            },
+            (Err(true), _) => Pick::Wait,
+            (Err(false), Some(until)) => {
+                Pick::Blocked(until, why.unwrap_or_else(|| failure((4, 4, 4), NOWHERE)))
+            }
+            (Err(false), None) => {
+                Pick::None(Attempt::Later(why.unwrap_or_else(|| failure((4, 4, 4), NOWHERE))))
             }
         }
     }
 
     fn open(&mut self, id: RouteId, host: usize, path: Path, now: Clock) {
         let Some(route) = self.routes.get_mut(&id) else { return };
-        let Some(host) = route.names.as_ref().and_then(|names| names.host(host)) else { return };
+        let Some(host) = route.names().and_then(|names| names.host(host)) else { return };
         let hop = Arc::clone(&route.hop);
         let tls = match host.tls {
             HopTls::Opportunistic if self.blocks.is_in_clear(path.1, now.mono) => HopTls::Never,
@@ -337,12 +490,13 @@ impl Relay {
         // A Weyl sequence, begun at random: no number comes twice, and neighbours look unrelated.
         self.next_session = self.next_session.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let session = self.next_session;
+        let (name, server) = (Arc::clone(&host.name), host.server);
+        let scopes = scopes(id, path, hop.domain(host));
         route.sessions.push(session);
         route.turn = route.turn.wrapping_add(1);
-        route.next_connect = now.mono + hop.pace.connect_delay;
-        *self.connections.entry(path.1.ip()).or_default() += 1;
-        let (name, server) = (host.name.clone(), host.server);
-        let own = Session::new(id, name.clone(), path, tls);
+        self.blocks.go(path, &name, now.mono);
+        self.tallies.begin(&scopes, now.mono);
+        let own = Session::new(id, Arc::clone(&name), (path, scopes), tls, now.mono);
         self.sessions.insert(session, own);
         let connect = Connect {
             session,
@@ -358,18 +512,9 @@ impl Relay {
         self.outputs.push(Output::Connect(connect));
     }
 
-    /// Ends what waits, if no session is there to take it.
-    pub(super) fn give_up(&mut self, id: RouteId, why: &Failure, now: Clock) {
-        let Some(route) = self.routes.get_mut(&id) else { return };
-        if route.sessions.is_empty() {
-            for one in std::mem::take(&mut route.waiting) {
-                self.fail(one, &Attempt::Later(why.clone()), now);
-            }
-        }
-    }
-
-    /// A task ends without a session.
-    pub(super) fn fail(&mut self, mut one: Try, attempt: &Attempt, now: Clock) {
+    /// A task ends without a session. With `again`, it failed because nobody was there to take it,
+    /// and is to be tried when somebody is.
+    pub(super) fn fail(&mut self, mut one: Try, attempt: &Attempt, again: bool, now: Clock) {
         let stat = match attempt {
             Attempt::Later(failure) | Attempt::Failed(failure) => &failure.text,
             Attempt::Held(text) => text,
@@ -388,12 +533,11 @@ impl Relay {
             };
             line::delivery(&delivery, now.unix);
             self.report(batch, envelope, attempt.clone());
-            // What a server was given and did not take is no matter of its answering again.
             if let Attempt::Later(_) = attempt
-                && one.tried.is_empty()
+                && again
                 && let Some(id) = self.by_key.get(&one.task.hop.key)
                 && let Some(route) = self.routes.get_mut(id)
-                && route.deferred.len() < self.max_deferred
+                && route.deferred.len() < self.bounds.deferred
             {
                 route.deferred.push_back(envelope);
             }

@@ -2,20 +2,27 @@
 
 use std::mem;
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use smtpd_config::route::HopTls;
 use smtpd_engine::time::Time;
 use smtpd_queue::delivery::{Attempt, Failure};
 use smtpd_queue::scheduler::Clock;
 
-use super::blocks::Path;
+use super::blocks::{Path, Why};
 use super::route::{RouteId, Try};
+use super::tally::Scopes;
 use super::task::{Recipient, Task};
 use super::{Relay, SessionId, later};
 use crate::log::relay as line;
 
 /// How often a task that met connections which had died while idle is tried again for that.
 const STALE: u32 = 5;
+
+/// How long nothing is opened when this machine has no room for another connection: descriptors,
+/// ports or memory come back when others end.
+const NO_ROOM: Duration = Duration::from_secs(1);
 
 /// What a session does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,8 +91,10 @@ pub enum End {
     Quit,
     /// For the trouble it has told.
     Failed,
-    /// It could not be begun, for a reason on this machine.
+    /// It could not be begun, for a reason on this machine that concerns this way.
     Local(String),
+    /// It could not be begun, as this machine has no room for it now.
+    NoRoom(String),
     /// Nobody answered.
     Unreachable(String),
     /// TLS could not be begun.
@@ -103,8 +112,12 @@ pub enum End {
 pub(super) struct Session {
     pub(super) route: RouteId,
     /// The name of the server.
-    pub(super) host: String,
+    pub(super) host: Arc<str>,
     pub(super) path: Path,
+    /// What it counts in.
+    scopes: Scopes,
+    /// When it was begun.
+    begun: Time,
     pub(super) tls: HopTls,
     pub(super) state: State,
     pub(super) task: Option<Try>,
@@ -132,11 +145,19 @@ pub(super) enum State {
 }
 
 impl Session {
-    pub(super) fn new(route: RouteId, host: String, path: Path, tls: HopTls) -> Session {
+    pub(super) fn new(
+        route: RouteId,
+        host: Arc<str>,
+        (path, scopes): (Path, Scopes),
+        tls: HopTls,
+        begun: Time,
+    ) -> Session {
         Session {
             route,
             host,
             path,
+            scopes,
+            begun,
             tls,
             state: State::Coming,
             task: None,
@@ -183,7 +204,10 @@ impl Relay {
         if session.mails > 0 && !pace.mail_delay.is_zero() && last == State::Busy {
             return Next::Wait(now.mono + pace.mail_delay);
         }
-        if let Some(mut one) = route.next_for(&session.path) {
+        let rate = self.rates.full_until(&route.hop.key.place, pace.rates, now.mono);
+        let next = if rate.is_none() { route.next_for(&session.path) } else { None };
+        if let Some(mut one) = next {
+            self.rates.count(&route.hop.key.place, pace.rates, now.mono);
             if !offers.smtputf8
                 && let Some(others) = one.split_off_international()
             {
@@ -287,7 +311,7 @@ impl Relay {
             Told::Delivered(text) => text,
             Told::Failed(trouble) => &trouble.failure.text,
         };
-        let (local, relay) = (session.local, (session.path.1.ip(), session.host.as_str()));
+        let (local, relay) = (session.local, (session.path.1.ip(), &*session.host));
         let route_id = session.route;
         for Recipient { batch, id: envelope, .. } in one.settle(whom) {
             let delivery = line::Delivery {
@@ -315,16 +339,11 @@ impl Relay {
     /// A session is over.
     pub fn closed(&mut self, id: SessionId, end: &End, now: Clock) {
         let Some(session) = self.sessions.remove(&id) else { return };
+        self.tallies.end(&session.scopes, now.mono);
         let Session { route: route_id, path, host, mails, is_proven, task, .. } = session;
         self.touched.insert(route_id);
         self.touched.append(&mut self.busy);
         self.is_stopping |= *end == End::Stopped;
-        if let Some(many) = self.connections.get_mut(&path.1.ip()) {
-            *many -= 1;
-            if *many == 0 {
-                self.connections.remove(&path.1.ip());
-            }
-        }
         if let Some(route) = self.routes.get_mut(&route_id) {
             route.sessions.retain(|one| *one != id);
             if let State::Idle(_) = session.state {
@@ -337,7 +356,7 @@ impl Relay {
             End::Failed => {
                 Some(told.cloned().unwrap_or_else(|| later("the connection was closed")))
             }
-            End::Local(text) => Some(later(text)),
+            End::Local(text) | End::NoRoom(text) => Some(later(text)),
             End::Unreachable(text) => Some(super::names::failure((4, 4, 1), text)),
             End::Tls(text) => Some(super::names::failure((4, 7, 5), text)),
             End::Content => Some(later("the message cannot be read now")),
@@ -350,18 +369,29 @@ impl Relay {
             None => line::disconnected(id, "quit", mails),
         }
         if let (false, Some(failure)) = (is_proven, &failure) {
-            let is_alone = self.routes.get(&route_id).is_none_or(|route| route.sessions.is_empty());
-            let was_optional = session.tls == HopTls::Opportunistic;
             match end {
-                End::Tls(_) if was_optional => {
+                End::Tls(_) if session.tls == HopTls::Opportunistic => {
                     line::downgrade(id);
                     self.blocks.speak_in_clear(path.1, now.mono);
                 }
-                // Beside others nothing is given up, and the way would be tried again at once.
-                End::Local(_) if is_alone => self.give_up(route_id, failure, now),
+                // Nothing is known of the server.
+                End::NoRoom(_) => self.no_room = Some((now.mono + NO_ROOM, failure.clone())),
                 _ => {
-                    let wait = self.blocks.block(path, failure.clone(), now.mono);
-                    line::disabled(&path, &host, wait);
+                    let has_told = session.trouble.as_ref().map(|trouble| trouble.again);
+                    let why = Why {
+                        failure: match end {
+                            End::Local(_) => failure.clone(),
+                            _ => on_the_way(failure),
+                        },
+                        may_pass: match end {
+                            End::Unreachable(_) => true,
+                            _ => has_told.is_some_and(|again| again != Again::No),
+                        },
+                    };
+                    let wait = self.blocks.block(path, why, session.begun, now.mono);
+                    if let Some(wait) = wait {
+                        line::disabled(&path, &host, wait);
+                    }
                     if let Some(route) = self.routes.get_mut(&route_id) {
                         route.slow_down();
                     }
@@ -372,11 +402,17 @@ impl Relay {
         let failure = failure.unwrap_or_else(|| later("the connection was closed"));
         one.tried.push(path.1);
         match end {
-            End::Content | End::Defect => self.fail(one, &Attempt::Later(failure), now),
+            End::Content | End::Defect => self.fail(one, &Attempt::Later(failure), false, now),
             _ => {
                 one.why = Some(failure);
                 self.put_back(route_id, one);
             }
         }
     }
+}
+
+/// Why a way is not gone, in upstream's words.
+fn on_the_way(failure: &Failure) -> Failure {
+    let text = format!("Network error on destination MXs: {}", failure.text);
+    Failure { status: failure.status, text }
 }

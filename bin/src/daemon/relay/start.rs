@@ -14,10 +14,11 @@ use smtpd_queue::scheduler::Input;
 use smtpd_reactor::calls::{Inbox, Limits, Reactor, Sender};
 use smtpd_reactor::dns::{Settings, Sockets};
 
-use super::Relay;
 use super::caller::{Message, Reading, Shell};
 use super::prepare::{Prepared, Preparer};
 use super::trust::Trust;
+use super::{Bounds, Relay};
+use crate::daemon::bounds;
 use crate::daemon::clock::wall;
 use crate::daemon::messages;
 use crate::daemon::outside::Lookups;
@@ -32,6 +33,10 @@ const READERS: usize = 4;
 
 /// Octets of messages that preparers have read whole; what finds no room is read in pieces.
 const MEMORY: usize = 32 << 20;
+
+/// Of the envelopes that are being tried, one in so many may wait for a way that leads nowhere now:
+/// few enough not to be in the way of the others.
+const HELD: usize = 4;
 
 /// How long a stop waits for mails under way: the scheduler has waited for them already.
 const GRACE: Duration = Duration::from_secs(2);
@@ -61,6 +66,11 @@ pub struct Running {
 }
 
 impl Running {
+    /// Says that the process is about to end: what only waits there is given back to the queue.
+    pub fn warn(&self) {
+        self.sender.send(Message::Ending);
+    }
+
     /// Ends it: connections say QUIT.
     pub fn stop(self) {
         self.sender.stop();
@@ -112,10 +122,15 @@ impl Parts {
             }
         });
         let preparers = Pool::start("prepare", preparers)?;
-        let relay = Relay::new(random() as u64, config.mta.max_deferred as usize);
+        let limits = Limits { grace: GRACE, ..Limits::default() };
+        let bounds = Bounds {
+            deferred: config.mta.max_deferred as usize,
+            held: bounds::options(&config).inflight / HELD,
+            connections: limits.connections,
+        };
+        let relay = Relay::new(random() as u64, bounds);
         let shell = Shell::new(relay, trust, scheduler, readers);
         let names = Sockets::new(names, Box::new(move || random() as u16));
-        let limits = Limits { grace: GRACE, ..Limits::default() };
         let reactor = Reactor::new(inbox, limits, names, shell);
         let thread = threads::start("relay", move || {
             if let Err(error) = reactor.run() {

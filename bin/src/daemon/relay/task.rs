@@ -12,6 +12,7 @@ use smtpd_queue::id::EnvelopeId;
 use smtpd_queue::lanes::BatchId;
 use smtpd_queue::request::Stored;
 
+use super::names::Host;
 use super::pace::Pace;
 
 /// A message for recipients that share a next hop: one mail transaction, if nothing goes wrong.
@@ -67,6 +68,18 @@ pub struct Hop {
     pub family: Option<Family>,
     /// How many connections, and how fast.
     pub pace: Pace,
+}
+
+impl Hop {
+    /// What `max-conn-per-domain` counts by towards a server of the hop: the domain whose MX it
+    /// is, or its name where that is configured.
+    #[must_use]
+    pub fn domain<'h>(&'h self, host: &'h Host) -> &'h Arc<str> {
+        match self.way {
+            Way::Mx { .. } => &self.key.place,
+            Way::Servers(_) => &host.name,
+        }
+    }
 }
 
 /// By this a next hop is known: the action, which says how, and where to.
