@@ -24,7 +24,7 @@ pub use inbox::{Inbox, Sender};
 
 use crate::channel::Channel;
 use crate::connection::Role;
-use crate::dns::{QueryId, Question, Sockets};
+use crate::dns::{QueryId, Question, Settings, Sockets};
 use crate::side::{Session, Side};
 use crate::token::{self, ConnId};
 use crate::transport::{Stream, Transport};
@@ -136,6 +136,16 @@ impl<C: Caller> Calls<'_, C> {
     /// Asks the DNS. The answer goes to [`Caller::resolved`], in this turn at the earliest.
     pub fn ask(&mut self, question: Question) -> QueryId {
         self.names.ask(question, self.core.now)
+    }
+
+    /// Nobody waits for that answer any more. It may yet come, if it was on its way.
+    pub fn forget(&mut self, query: QueryId) {
+        self.names.forget(query);
+    }
+
+    /// Has other nameservers asked, and other hosts known, from now on.
+    pub fn set_names(&mut self, settings: Settings) {
+        self.names.set(settings, self.core.now);
     }
 
     /// Has [`Caller::turn_over`] called at that moment at the latest. Each turn forgets it.

@@ -26,6 +26,11 @@ pub(super) const DOWN: Duration = Duration::from_secs(30);
 /// [`WIRES_EACH`] descriptors.
 pub(super) const ACTIVE: usize = 128;
 
+/// Those of them that names of clients need. Whoever connects to us has them asked for, as often
+/// as he likes and of nameservers of his own, which may be slow on purpose: mail must not wait for
+/// that.
+pub(super) const ACTIVE_FOR_NAMES: usize = ACTIVE / 4 * 3;
+
 /// Sockets of one record set: that of the last attempt, and the one before it, whose answer may
 /// still come.
 pub(super) const WIRES_EACH: usize = 2;
@@ -33,6 +38,9 @@ pub(super) const WIRES_EACH: usize = 2;
 /// Questions that wait for their answer. Beyond it [`Trouble::Busy`](super::Trouble::Busy) is the
 /// answer. Twice as many as a reactor has sessions by default.
 pub(super) const QUESTIONS: usize = 20_000;
+
+/// Those of them about names of clients.
+pub(super) const QUESTIONS_FOR_NAMES: usize = QUESTIONS / 4 * 3;
 
 /// Aliases (CNAME) that are followed from one name, within a message and over several.
 pub(super) const ALIASES: usize = 10;

@@ -5,6 +5,9 @@
 //! socket of its own. The next attempt begins when the last one's time is over or its nameserver
 //! was of no help; the socket of the one before stays open, since its answer may still come. When
 //! no nameserver is left to ask, that is the result.
+//!
+//! Sets that mail needs go before those that only the names of clients need, and the latter never
+//! take all the room.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -28,17 +31,19 @@ pub(super) struct Lookups {
     random: Random,
     cache: Cache,
     lookups: BTreeMap<Key, Lookup>,
-    /// Those that wait for their turn.
-    waiting: VecDeque<Key>,
-    /// The others.
+    /// Those that wait for their turn, the next one first.
+    waiting: BTreeMap<Turn, Key>,
+    turns: u64,
+    /// The others, and those of them that only names need.
     active: usize,
+    active_for_names: usize,
     timers: BTreeSet<(Time, Key)>,
     wires: Slab<Wire>,
     /// What is to be sent and closed.
     pub wishes: VecDeque<Wish>,
     /// What has become known, and who asked for it.
     pub known: VecDeque<(Key, Arc<Found>, Vec<QueryId>)>,
-    /// The last one of them that needed a nameserver found none.
+    /// The last one of them that mail needed and that needed a nameserver found none.
     pub silence: Option<Trouble>,
 }
 
@@ -46,10 +51,38 @@ struct Server {
     address: SocketAddr,
     /// Until then it is asked after the others.
     down: Time,
+    /// Its last answer. While it answers others, it is the name that is slow: a stranger's name
+    /// must not bring it into disrepute.
+    heard: Time,
 }
+
+impl Server {
+    fn answers(&mut self, now: Time) {
+        (self.down, self.heard) = (Time::default(), now);
+    }
+
+    fn new(address: &SocketAddr) -> Server {
+        Server { address: *address, down: Time::default(), heard: Time::default() }
+    }
+}
+
+/// What a record set is needed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Need {
+    /// Mail that is to be sent.
+    Mail,
+    /// The name of a client.
+    Name,
+}
+
+/// Whose turn it is: first what mail needs, then who came first.
+type Turn = (Need, u64);
 
 struct Lookup {
     askers: Vec<QueryId>,
+    need: Need,
+    /// As long as it has not begun.
+    turn: Option<Turn>,
     /// Attempts of each nameserver.
     attempts: [u8; limits::NAMESERVERS],
     /// What of each nameserver is not asked again.
@@ -71,16 +104,17 @@ struct Wire {
 
 impl Lookups {
     pub(super) fn new(settings: &Settings, random: Random) -> Lookups {
-        let server = |address: &SocketAddr| Server { address: *address, down: Time::default() };
         Lookups {
-            servers: settings.nameservers.iter().map(server).collect(),
+            servers: settings.nameservers.iter().map(Server::new).collect(),
             timeout: settings.timeout,
             attempts: settings.attempts,
             random,
             cache: Cache::default(),
             lookups: BTreeMap::new(),
-            waiting: VecDeque::new(),
+            waiting: BTreeMap::new(),
+            turns: 0,
             active: 0,
+            active_for_names: 0,
             timers: BTreeSet::new(),
             wires: Slab::new(),
             wishes: VecDeque::new(),
@@ -90,16 +124,34 @@ impl Lookups {
     }
 
     /// A record set, if it is known; `asker` will be told it otherwise.
-    pub(super) fn find(&mut self, key: &Key, asker: QueryId, now: Time) -> Option<Arc<Found>> {
+    pub(super) fn find(
+        &mut self,
+        key: &Key,
+        (asker, need): (QueryId, Need),
+        now: Time,
+    ) -> Option<Arc<Found>> {
         if let Some(lookup) = self.lookups.get_mut(key) {
             lookup.askers.push(asker);
+            if need < lookup.need
+                && let Some(turn) = &mut lookup.turn
+            {
+                self.waiting.remove(turn);
+                *turn = (need, turn.1);
+                lookup.need = need;
+                self.waiting.insert(*turn, key.clone());
+                self.begin(now);
+            }
             return None;
         }
         if let Some(found) = self.cache.get(key, now) {
             return Some(found);
         }
+        self.turns += 1;
+        let turn = (need, self.turns);
         let lookup = Lookup {
             askers: vec![asker],
+            need,
+            turn: Some(turn),
             attempts: [0; limits::NAMESERVERS],
             useless: [false; limits::NAMESERVERS],
             wires: VecDeque::new(),
@@ -107,17 +159,56 @@ impl Lookups {
             trouble: Trouble::TimedOut,
         };
         self.lookups.insert(key.clone(), lookup);
-        self.waiting.push_back(key.clone());
+        self.waiting.insert(turn, key.clone());
         self.begin(now);
         None
+    }
+
+    /// Somebody no longer asks for a record set. One that has begun goes on: the next who asks
+    /// may know it then.
+    pub(super) fn forget(&mut self, key: &Key, asker: QueryId) {
+        let Some(lookup) = self.lookups.get_mut(key) else { return };
+        lookup.askers.retain(|one| *one != asker);
+        if lookup.askers.is_empty()
+            && let Some(turn) = lookup.turn
+        {
+            self.waiting.remove(&turn);
+            self.lookups.remove(key);
+        }
+    }
+
+    /// Asks these nameservers from now on. What is being asked is asked of them anew.
+    pub(super) fn set(&mut self, settings: &Settings, now: Time) {
+        let same = self.servers.iter().map(|server| &server.address).eq(&settings.nameservers);
+        (self.timeout, self.attempts) = (settings.timeout, settings.attempts);
+        if same {
+            return;
+        }
+        self.servers = settings.nameservers.iter().map(Server::new).collect();
+        let begun = self.lookups.iter().filter(|(_, lookup)| lookup.turn.is_none());
+        for key in begun.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
+            let Some(lookup) = self.lookups.get_mut(&key) else { continue };
+            lookup.attempts = [0; limits::NAMESERVERS];
+            lookup.useless = [false; limits::NAMESERVERS];
+            for on in std::mem::take(&mut lookup.wires) {
+                self.close(&key, on);
+            }
+            self.attempt(&key, now);
+        }
     }
 
     /// Begins what waits, as far as there is room.
     fn begin(&mut self, now: Time) {
         while self.active < limits::ACTIVE
-            && let Some(key) = self.waiting.pop_front()
+            && let Some(next) = self.waiting.first_entry()
+            && (next.key().0 == Need::Mail || self.active_for_names < limits::ACTIVE_FOR_NAMES)
         {
+            let ((need, _), key) = next.remove_entry();
+            if let Some(lookup) = self.lookups.get_mut(&key) {
+                lookup.turn = None;
+            }
             self.active += 1;
+            self.active_for_names += usize::from(need == Need::Name);
             self.attempt(&key, now);
         }
     }
@@ -128,15 +219,17 @@ impl Lookups {
     }
 
     pub(super) fn see_to_deadlines(&mut self, now: Time) {
-        while let Some((at, _)) = self.timers.first()
-            && *at <= now
-            && let Some((_, key)) = self.timers.pop_first()
+        while self.timers.first().is_some_and(|(at, _)| *at <= now)
+            && let Some((at, key)) = self.timers.pop_first()
         {
             let Some(lookup) = self.lookups.get_mut(&key) else { continue };
             lookup.deadline = Time::NEVER;
             lookup.trouble = Trouble::TimedOut;
             if let Some(wire) = lookup.wires.back().and_then(|wire| self.wires.get(wire.0)) {
-                self.servers[wire.server].down = now + limits::DOWN;
+                let server = &mut self.servers[wire.server];
+                if at.saturating_since(server.heard) >= self.timeout {
+                    server.down = now + limits::DOWN;
+                }
             }
             self.attempt(&key, now);
         }
@@ -157,12 +250,12 @@ impl Lookups {
                 self.useless(on, Trouble::Garbled, now);
             }
             (Reply::Failed(trouble), _) => {
-                self.servers[wire.server].down = Time::default();
+                self.servers[wire.server].answers(now);
                 self.silence = None;
                 self.useless(on, trouble, now);
             }
             (Reply::Found(found, ttl), _) => {
-                self.servers[wire.server].down = Time::default();
+                self.servers[wire.server].answers(now);
                 self.silence = None;
                 let (key, found) = (wire.key.clone(), Arc::new(found));
                 self.cache.put(&key, &found, ttl, now);
@@ -203,7 +296,8 @@ impl Lookups {
             Some(server) => self.send(key, server, Transport::Udp, now),
             None => {
                 let trouble = lookup.trouble;
-                if matches!(trouble, Trouble::TimedOut | Trouble::Unreachable) {
+                let is_silent = matches!(trouble, Trouble::TimedOut | Trouble::Unreachable);
+                if is_silent && lookup.need == Need::Mail {
                     self.silence = Some(trouble);
                 }
                 let failed = Arc::new(Found::Failed(trouble));
@@ -250,6 +344,7 @@ impl Lookups {
         }
         self.known.push_back((key.clone(), found, lookup.askers));
         self.active -= 1;
+        self.active_for_names -= usize::from(lookup.need == Need::Name);
         self.begin(now);
     }
 }

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use smtpd_engine::time::Time;
 
 use super::limits;
-use super::lookups::Lookups;
+use super::lookups::{Lookups, Need};
 use super::message::Key;
 use super::plan::{self, Known, Step};
 use super::settings::Settings;
@@ -65,10 +65,13 @@ pub struct Resolver {
     patience: BTreeSet<(Time, QueryId)>,
     answers: VecDeque<(QueryId, Answer)>,
     last: u64,
+    /// Questions about names of clients.
+    names: usize,
 }
 
 struct Query {
     question: Question,
+    need: Need,
     known: Known,
     asked: Vec<Key>,
     patience: Option<Time>,
@@ -85,6 +88,7 @@ impl Resolver {
             patience: BTreeSet::new(),
             answers: VecDeque::new(),
             last: 0,
+            names: 0,
         }
     }
 
@@ -92,14 +96,44 @@ impl Resolver {
     pub fn ask(&mut self, question: Question, now: Time) -> QueryId {
         self.last += 1;
         let id = QueryId(self.last);
-        if self.queries.len() >= limits::QUESTIONS {
+        let need = match question {
+            Question::Name(_) => Need::Name,
+            Question::Mx(_) | Question::Addresses(_) => Need::Mail,
+        };
+        let is_busy = self.queries.len() >= limits::QUESTIONS
+            || (need == Need::Name && self.names >= limits::QUESTIONS_FOR_NAMES);
+        if is_busy {
             self.answers.push_back((id, Answer::Temporary(Trouble::Busy)));
             return id;
         }
-        let query = Query { question, known: Vec::new(), asked: Vec::new(), patience: None };
-        self.queries.insert(id, query);
+        self.names += usize::from(need == Need::Name);
+        let (known, asked) = (Vec::new(), Vec::new());
+        self.queries.insert(id, Query { question, need, known, asked, patience: None });
         self.go_on(id, true, now);
         id
+    }
+
+    /// Nobody waits for this answer any more: it is not given, unless it is there already.
+    pub fn forget(&mut self, id: QueryId) {
+        let Some(query) = self.end(id) else { return };
+        for key in &query.asked {
+            self.lookups.forget(key, id);
+        }
+    }
+
+    fn end(&mut self, id: QueryId) -> Option<Query> {
+        let query = self.queries.remove(&id)?;
+        if let Some(at) = query.patience {
+            self.patience.remove(&(at, id));
+        }
+        self.names -= usize::from(query.need == Need::Name);
+        Some(query)
+    }
+
+    /// Other nameservers and hosts count from now on. What is being asked is asked anew.
+    pub fn set(&mut self, settings: Settings, now: Time) {
+        self.lookups.set(&settings, now);
+        self.settings = settings;
     }
 
     /// An answer that has not been given yet.
@@ -177,10 +211,7 @@ impl Resolver {
         loop {
             match plan::step(&query.question, &self.settings, &query.known, patient) {
                 Step::Answer(answer) => {
-                    if let Some(at) = query.patience {
-                        self.patience.remove(&(at, id));
-                    }
-                    self.queries.remove(&id);
+                    self.end(id);
                     self.answers.push_back((id, answer));
                     return;
                 }
@@ -194,7 +225,7 @@ impl Resolver {
                     for key in keys {
                         if !query.asked.contains(&key) {
                             query.asked.push(key.clone());
-                            let found = self.lookups.find(&key, id, now);
+                            let found = self.lookups.find(&key, (id, query.need), now);
                             query.known.extend(found.map(|found| (key, found)));
                         }
                     }

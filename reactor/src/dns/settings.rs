@@ -54,6 +54,16 @@ impl Settings {
         settings
     }
 
+    /// The same, but these nameservers are asked, in this order, if there are any.
+    #[must_use]
+    pub fn asking(mut self, nameservers: &[SocketAddr]) -> Settings {
+        if !nameservers.is_empty() {
+            self.nameservers = nameservers.to_vec();
+            self.nameservers.truncate(limits::NAMESERVERS);
+        }
+        self
+    }
+
     fn nameserver(&mut self, word: Option<&str>) {
         let address = word.and_then(|word| match word.parse::<IpAddr>() {
             Ok(ip) => Some(SocketAddr::new(ip, PORT)),
@@ -148,6 +158,9 @@ mod tests {
         assert_eq!(settings.nameservers, ["127.0.0.1:53".parse().unwrap()]);
         assert_eq!(settings.timeout, Duration::from_secs(1));
         assert_eq!(settings.attempts, limits::ATTEMPTS);
+        let others = ["192.0.2.1:53".parse().unwrap()];
+        assert_eq!(settings.clone().asking(&others).nameservers, others);
+        assert_eq!(settings.clone().asking(&[]), settings);
         let many = "nameserver 192.0.2.1\n".repeat(9);
         assert_eq!(Settings::read(many.as_bytes(), b"").nameservers.len(), limits::NAMESERVERS);
     }

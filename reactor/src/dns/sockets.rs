@@ -78,6 +78,16 @@ impl Sockets {
         self.resolver.ask(question, now)
     }
 
+    /// Nobody waits for this answer any more.
+    pub fn forget(&mut self, query: QueryId) {
+        self.resolver.forget(query);
+    }
+
+    /// Other nameservers and hosts count from now on.
+    pub fn set(&mut self, settings: Settings, now: Time) {
+        self.resolver.set(settings, now);
+    }
+
     /// An answer, each once.
     pub fn next_answer(&mut self) -> Option<(QueryId, Answer)> {
         self.resolver.next_answer()

@@ -7,7 +7,8 @@ use smtpd_tests::zone::{SERVFAIL, STRANGER, Way, Zone};
 
 use crate::world::{Server, World, addresses, client, mx, words};
 
-fn say(world: &mut World, question: smtpd_reactor::dns::Question) -> String {
+/// What is answered, in few words.
+pub fn say(world: &mut World, question: smtpd_reactor::dns::Question) -> String {
     words(&world.answer(question))
 }
 
