@@ -5,7 +5,7 @@
 //! [`Config::inactive`], so that a program can refuse to start with it.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,6 +75,8 @@ pub struct Config {
     pub control_socket: PathBuf,
     /// `daemon user`: whom the daemon becomes when it is started by root.
     pub daemon_user: String,
+    /// `resolver`: the nameservers that are asked, in that order; those of the system when empty.
+    pub resolvers: Vec<SocketAddr>,
     /// Where directives stand of which there is one: `queue directory`, `srs key`, ...
     pub places: Places,
     pub(crate) actions: Vec<Arc<Action>>,
@@ -386,6 +388,7 @@ impl Config {
             admd: None,
             control_socket: PathBuf::from(limits::CONTROL_SOCKET),
             daemon_user: limits::DAEMON_USER.to_owned(),
+            resolvers: Vec::new(),
             places: Places::default(),
             actions: Vec::new(),
             action_names: HashMap::new(),

@@ -102,5 +102,11 @@ pub const QUEUE_DIRECTORY: &str = "/var/spool/smtpd";
 /// `control socket` without a line.
 pub const CONTROL_SOCKET: &str = "/var/run/smtpd.sock";
 
+/// Nameservers that are asked, as in OpenBSD's resolver: who waits for a sixth waits too long.
+pub const RESOLVERS: usize = 5;
+
+/// `resolver` without a port.
+pub const RESOLVER_PORT: u16 = 53;
+
 /// `daemon user` without a line.
 pub const DAEMON_USER: &str = "_smtpd";

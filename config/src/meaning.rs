@@ -106,6 +106,7 @@ fn globals(config: &Config) -> impl PartialEq {
         admd,
         control_socket,
         daemon_user,
+        resolvers,
         places: _,
         actions: _,
         action_names: _,
@@ -116,7 +117,7 @@ fn globals(config: &Config) -> impl PartialEq {
         smtp.clone(),
         srs.clone(),
         bounce_warn.clone(),
-        (admd.clone(), control_socket.clone(), daemon_user.clone()),
+        (admd.clone(), control_socket.clone(), daemon_user.clone(), resolvers.clone()),
     )
 }
 

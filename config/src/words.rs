@@ -174,6 +174,7 @@ pub const MODERN_STATEMENTS: &[&str] = &[
     "pki",
     "proc",
     "queue",
+    "resolver",
     "scheduler",
     "smtp",
     "srs",
@@ -200,6 +201,7 @@ pub const LEGACY_STATEMENTS: &[&str] = &[
     "pki",
     "queue",
     "reject",
+    "resolver",
     "subaddressing-delimiter",
     "table",
 ];
@@ -332,7 +334,9 @@ mod tests {
 
     #[test]
     fn words_of_our_own_are_not_reserved() {
-        for word in ["directory", "control", "daemon", "name", "stray-newline", "normalize"] {
+        for word in
+            ["directory", "control", "daemon", "resolver", "name", "stray-newline", "normalize"]
+        {
             assert!(!is_reserved(Dialect::Modern, word) && !is_reserved(Dialect::Legacy, word));
         }
     }

@@ -16,7 +16,7 @@ use smtpd_tests::rng::Rng;
 use smtpd_tests::with_secrets;
 
 /// Words of both grammars, and what stands between them.
-const PIECES: [&str; 96] = [
+const PIECES: [&str; 97] = [
     "listen on ",
     "all",
     "localhost",
@@ -89,6 +89,7 @@ const PIECES: [&str; 96] = [
     "queue compression",
     "control socket /s",
     "daemon user u",
+    "resolver ::1 port 53",
     "smtp limit max-mails 10",
     "smtp limit max-conn-per-src 0",
     "mta limit ",

@@ -39,6 +39,7 @@ mod pool;
 mod reading;
 pub mod relay;
 pub mod replies;
+mod resolving;
 mod scheduling;
 mod sessions;
 pub(crate) mod sockets;

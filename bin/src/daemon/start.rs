@@ -49,7 +49,7 @@ use super::sessions::{Channels, Sessions};
 use super::sockets::{self, system_text};
 use super::spooler::{self, Spooler};
 use super::users::Remembered;
-use super::{bounds, destination, lookup, relay, replies, threads};
+use super::{bounds, destination, lookup, relay, replies, resolving, threads};
 use crate::control::server::Socket;
 use crate::keys;
 use crate::log;
@@ -67,12 +67,6 @@ const OTHER_FILES: u64 = 512;
 
 /// Threads that ask table processes: one for each table, up to as many.
 const SLOW_LOOKUPS: usize = 8;
-
-/// Where the system says which name servers to ask.
-const RESOLVERS: &str = "/etc/resolv.conf";
-
-/// Where the system says which hosts it knows itself.
-const HOSTS: &str = "/etc/hosts";
 
 /// How long the end waits for the index to be closed; the next start builds it anew otherwise.
 const CLOSING: Duration = Duration::from_secs(10);
@@ -98,7 +92,8 @@ pub fn daemon(options: &Options, config: Config, machine: &Machine) -> Result<()
     let listeners = bind(&config, machine, report)?;
     let control = Socket::bind(&config.control_socket).map_err(|error| system_text(&error))?;
     let trust = Trust::read(&config)?;
-    let names = Settings::read(&read_if_there(RESOLVERS)?, &read_if_there(HOSTS)?);
+    let mut names = resolving::Source::new(&config);
+    let names = (names.read()?, names);
     if let Some(user) = user {
         drop_privileges(&user, &lock, &queue)?;
     }
@@ -131,15 +126,6 @@ pub fn daemon(options: &Options, config: Config, machine: &Machine) -> Result<()
     match failed.get() {
         Some(what) => Err(format!("the {what} has failed")),
         None => Ok(()),
-    }
-}
-
-/// What a file of the system says; nothing when it is not there.
-fn read_if_there(path: &str) -> Result<Vec<u8>, String> {
-    match fs::read(path) {
-        Ok(octets) => Ok(octets),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(format!("{path}: {}", system_text(&error))),
     }
 }
 
@@ -236,7 +222,7 @@ struct Parts {
     control: Socket,
     sessions: Limits,
     /// Whom the relay trusts, and how it resolves names.
-    relay: (Trust, Settings),
+    relay: (Trust, (Settings, resolving::Source)),
 }
 
 /// What it is that has failed, so that the daemon cannot go on.

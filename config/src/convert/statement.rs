@@ -22,6 +22,7 @@ const RENAMED: &[(&[&str], &str)] = &[
     (&["queue", "directory"], "queue directory"),
     (&["control", "socket"], "control socket"),
     (&["daemon", "user"], "daemon user"),
+    (&["resolver"], "resolver"),
     (&["table"], "table"),
 ];
 

@@ -42,6 +42,7 @@ impl Reader<'_> {
             "table" => self.table(cursor),
             "control" => self.control(cursor),
             "daemon" => self.daemon(cursor),
+            "resolver" => self.resolver(cursor),
             "bounce-warn" => {
                 if cursor.at_end() {
                     return Ok(());

@@ -299,7 +299,7 @@ impl Reader<'_> {
 
 /// A port by number or by name. The names are those that mail uses; asking services(5) would
 /// make a configuration mean something else on another machine.
-fn port(cursor: &mut Cursor<'_>) -> Parse<u16> {
+pub(super) fn port(cursor: &mut Cursor<'_>) -> Parse<u16> {
     let place = cursor.place();
     let fault = |text: &str| {
         let diagnostic = Diagnostic::error(format!("invalid port: {text}"))

@@ -44,6 +44,7 @@ impl Reader<'_> {
             },
             "pki" => self.pki(cursor),
             "queue" => self.queue(cursor),
+            "resolver" => self.resolver(cursor),
             "scheduler" => {
                 cursor.needed_word(&["limit"])?;
                 self.limit_set(cursor, Scope::Scheduler)

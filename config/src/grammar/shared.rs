@@ -1,5 +1,6 @@
 //! Statements that both grammars have, or have under another name.
 
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use crate::config::{Family, LimitSet, MtaLimits, QueueKey};
@@ -8,6 +9,7 @@ use crate::limits;
 
 use super::Reader;
 use super::cursor::{Cursor, Parse};
+use super::listen::port;
 use crate::lex::{Fault, Kind};
 
 /// Which limits a line sets.
@@ -32,6 +34,34 @@ impl Reader<'_> {
         self.note_place("daemon user", cursor.place());
         self.config.daemon_user = cursor.string("a user name")?.text.to_string();
         cursor.finish()
+    }
+
+    /// `resolver ADDRESS [port PORT]`, a line of our own for each nameserver.
+    pub(super) fn resolver(&mut self, cursor: &mut Cursor<'_>) -> Parse<()> {
+        let token = cursor.string("a nameserver's address")?;
+        let ip = token.text.parse().ok();
+        let Some(ip) = ip.filter(|ip: &IpAddr| !ip.is_unspecified() && !ip.is_multicast()) else {
+            let message = format!("{} is not the address of a nameserver", token.shown());
+            let help = "write one, as in 192.0.2.53 or 2001:db8::53";
+            return Err(Fault::new(token.place, Diagnostic::error(message).help(help)));
+        };
+        let port = match cursor.eat("port") {
+            true => port(cursor)?,
+            false => limits::RESOLVER_PORT,
+        };
+        cursor.finish()?;
+        let resolver = SocketAddr::new(ip, port);
+        let resolvers = &mut self.config.resolvers;
+        let message = if resolvers.contains(&resolver) {
+            "this nameserver stands above already".to_owned()
+        } else if resolvers.len() == limits::RESOLVERS {
+            format!("only the first {} nameservers are asked", limits::RESOLVERS)
+        } else {
+            resolvers.push(resolver);
+            return Ok(());
+        };
+        self.report(token.place, Diagnostic::warning(message).help("leave this line out"));
+        Ok(())
     }
 
     /// `queue directory PATH`, a line of our own.

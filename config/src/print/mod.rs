@@ -169,6 +169,13 @@ impl Printer<'_> {
                 quote(&config.control_socket.to_string_lossy())
             ));
         }
+        for resolver in &config.resolvers {
+            let ip = quote(&resolver.ip().to_string());
+            self.line(match resolver.port() {
+                limits::RESOLVER_PORT => format!("resolver {ip}"),
+                port => format!("resolver {ip} port {port}"),
+            });
+        }
         let queue = &config.queue;
         if queue.directory.as_os_str() != limits::QUEUE_DIRECTORY {
             self.line(format!("queue directory {}", quote(&queue.directory.to_string_lossy())));

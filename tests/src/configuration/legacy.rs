@@ -69,6 +69,7 @@ impl Legacy<'_> {
             "bounce-warn",
             "max-message-size 1.5M",
             "curve auto",
+            "resolver 192.0.2.53 port 54",
             "enqueuer filter f",
             "filter f chain a b",
         ];

@@ -76,6 +76,8 @@ impl Modern<'_> {
             "mta limit for domain b.example inet6 session-mail-max 7",
             "bounce warn-interval 1h , 6h , 2d",
             "smtp max-message-size 1.5M",
+            "resolver 192.0.2.53",
+            "resolver 2001:db8::53 port 5353",
         ];
         let line = match self.to.rng.below(14) {
             0 => words(self.to.pick(&fixed)),

@@ -1,7 +1,7 @@
 //! Servers that do as each test says.
 
 use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
@@ -19,6 +19,11 @@ pub fn server(answer: Answer) -> (u16, Receiver<Told>) {
     start(answer, None)
 }
 
+/// The same at a given address.
+pub fn server_at(address: SocketAddr, answer: Answer) -> io::Result<Receiver<Told>> {
+    Ok(serve_all(TcpListener::bind(address)?, answer, None))
+}
+
 /// The same, which can begin TLS when its answer to STARTTLS is 220.
 pub fn tls_server(answer: Answer, config: Arc<ServerConfig>) -> (u16, Receiver<Told>) {
     start(answer, Some(config))
@@ -27,6 +32,14 @@ pub fn tls_server(answer: Answer, config: Arc<ServerConfig>) -> (u16, Receiver<T
 fn start(answer: Answer, tls: Option<Arc<ServerConfig>>) -> (u16, Receiver<Told>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("its address").port();
+    (port, serve_all(listener, answer, tls))
+}
+
+fn serve_all(
+    listener: TcpListener,
+    answer: Answer,
+    tls: Option<Arc<ServerConfig>>,
+) -> Receiver<Told> {
     let (tell, told) = mpsc::channel();
     thread::spawn(move || {
         for (nth, stream) in listener.incoming().enumerate() {
@@ -35,7 +48,7 @@ fn start(answer: Answer, tls: Option<Arc<ServerConfig>>) -> (u16, Receiver<Told>
             thread::spawn(move || drop(serve(stream, nth, answer, tls, &tell)));
         }
     });
-    (port, told)
+    told
 }
 
 trait Stream: Read + Write {}

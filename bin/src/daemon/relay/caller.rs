@@ -16,7 +16,7 @@ use smtpd_queue::envelope;
 use smtpd_queue::scheduler::{Action, Clock, Input};
 use smtpd_reactor::ConnId;
 use smtpd_reactor::calls::{Caller, Calling, Calls, Hangup, Next, Piece, Target};
-use smtpd_reactor::dns::{self, QueryId};
+use smtpd_reactor::dns::{self, QueryId, Settings};
 
 use super::content::{self, Feed, Source};
 use super::names::{Answer, Question};
@@ -40,6 +40,8 @@ pub enum Message {
     Tasks(Vec<Task>),
     /// The process is about to end.
     Ending,
+    /// Resolve names like this from now on.
+    Names(Settings),
 }
 
 /// Content to be read for a connection.
@@ -177,10 +179,11 @@ impl Caller for Shell {
     type Session = Own;
     type Message = Message;
 
-    fn message(&mut self, message: Message, _: &mut Calls<'_, Shell>) {
+    fn message(&mut self, message: Message, calls: &mut Calls<'_, Shell>) {
         match message {
             Message::Tasks(tasks) => tasks.into_iter().for_each(|task| self.relay.take(task)),
             Message::Ending => self.relay.end(),
+            Message::Names(settings) => calls.set_names(settings),
         }
     }
 

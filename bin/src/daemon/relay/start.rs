@@ -23,6 +23,7 @@ use crate::daemon::clock::wall;
 use crate::daemon::messages;
 use crate::daemon::outside::Lookups;
 use crate::daemon::pool::Pool;
+use crate::daemon::resolving;
 use crate::daemon::threads;
 
 /// Threads that prepare batches: what waits for a table or the disk must not hold up the others.
@@ -47,8 +48,8 @@ pub struct Parts {
     pub config: Arc<Config>,
     /// Whom it trusts.
     pub trust: Trust,
-    /// How names are resolved.
-    pub names: Settings,
+    /// How names are resolved, and where that is written.
+    pub names: (Settings, resolving::Source),
     /// Tables.
     pub outside: Lookups,
     /// Reads content.
@@ -63,6 +64,7 @@ pub struct Parts {
 pub struct Running {
     sender: Sender<Message>,
     thread: JoinHandle<()>,
+    _watch: resolving::Watch,
 }
 
 impl Running {
@@ -130,13 +132,16 @@ impl Parts {
         };
         let relay = Relay::new(random() as u64, bounds);
         let shell = Shell::new(relay, trust, scheduler, readers);
-        let names = Sockets::new(names, Box::new(move || random() as u16));
+        let (settings, written) = names;
+        let names = Sockets::new(settings, Box::new(move || random() as u16));
+        let relay = sender.clone();
+        let watch = resolving::watch(written, move |names| relay.send(Message::Names(names)))?;
         let reactor = Reactor::new(inbox, limits, names, shell);
         let thread = threads::start("relay", move || {
             if let Err(error) = reactor.run() {
                 failed(&error);
             }
         })?;
-        Ok((preparers, Running { sender, thread }))
+        Ok((preparers, Running { sender, thread, _watch: watch }))
     }
 }
