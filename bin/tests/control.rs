@@ -19,7 +19,7 @@ use smtpd::control::import::{Piece, Progress};
 use smtpd::control::message::{Request, Response};
 use smtpd::control::order::{Action, Selection, Step};
 use smtpd::control::server::{Server, Socket};
-use smtpd::control::{Operator, Status, System, limits};
+use smtpd::control::{Operator, Status, System, View, limits};
 use smtpd_queue::id::{EnvelopeId, MessageId};
 use smtpd_queue::verify::Verified;
 
@@ -56,7 +56,7 @@ impl Hand {
 
 impl Operator for Hand {
     fn status(&mut self) -> Result<Status, String> {
-        Ok(self.0.lock().unwrap().status)
+        Ok(self.0.lock().unwrap().status.clone())
     }
 
     fn statistics(&mut self) -> Result<Vec<(String, u64)>, String> {
@@ -70,6 +70,17 @@ impl Operator for Hand {
     fn resume(&mut self, system: System) -> Result<(), String> {
         assert_ne!(system, System::Mta, "a panic in the daemon's answer");
         self.set(system, false)
+    }
+
+    /// Three times as many as go into a piece, each of two lines.
+    fn relay(&mut self, _: View, after: u64, limit: usize) -> Result<Vec<(u64, String)>, String> {
+        let last = 3 * limit as u64;
+        let item = |number| (number, format!("item {number}\n  more"));
+        Ok((after + 1..=last).take(limit).map(item).collect())
+    }
+
+    fn resume_route(&mut self, number: u64) -> Result<(), String> {
+        if number == 1 { Ok(()) } else { Err(format!("there is no route {number}")) }
     }
 
     fn set_verbose(&mut self, verbose: bool) -> Result<(), String> {
@@ -238,7 +249,10 @@ fn answers(socket: &Path) {
     let before = Instant::now();
     let (status, out, err) = smtpctl(socket, "show status");
     assert_eq!((status, err.as_str()), (0, ""));
-    assert!(out.starts_with("MDA running\nMTA running\nSMTP running\nHermes "), "{out}");
+    assert!(
+        out.starts_with("MDA running\nMTA running\nSMTP running\nDNS running\nHermes "),
+        "{out}"
+    );
     assert!(before.elapsed() < Duration::from_secs(5), "{:?}", before.elapsed());
 }
 
@@ -295,6 +309,12 @@ fn commands_are_obeyed_and_answered_as_ever() {
     assert_eq!((status, out.as_str()), (1, "command failed: message 00000002: damaged\n"), "{err}");
     let endless = "smtpctl: incompatible smtpctl and smtpd\n".to_owned();
     assert_eq!(smtpctl(&socket, "remove domain loop.example"), (1, String::new(), endless));
+    let (status, out, err) = smtpctl(&socket, "show routes");
+    assert_eq!((status, err.as_str(), out.lines().count()), (0, "", 6 * limits::PAGE));
+    assert!(out.starts_with("item 1\n  more\nitem 2\n"), "{out:.80}");
+    assert_eq!(smtpctl(&socket, "resume route 1"), success("command succeeded\n"));
+    let refused = (1, "command failed: there is no route 2\n".to_owned(), String::new());
+    assert_eq!(smtpctl(&socket, "resume route 2"), refused);
     let statistics = success("smtp.session=3\nuptime=61\nuptime.human=1m1s\n");
     assert_eq!(smtpctl(&socket, "show stats"), statistics);
 

@@ -162,6 +162,7 @@ fn every_command_has_its_place() {
             "<evpid>" => envelope.as_str(),
             "<msgid>" => "0123abcd",
             "<str>" => "example.org",
+            "<routeid>" => "1",
             "<directory>" | "<file>" => "/nonexistent/directory",
             word => word,
         }));

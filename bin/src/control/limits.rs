@@ -71,10 +71,15 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// Shortest time between two warnings about users with too many connections.
 pub const WARNING_PAUSE: Duration = Duration::from_secs(60);
 
+/// Octets of an item of the relay's lists; more is cut. One with many source addresses is the
+/// longest.
+pub const ITEM: u16 = 32 << 10;
+
 /// The largest entry of the queue (see `entry`), so that a page always holds at least one.
 const ENTRY: usize = 64 + 3 * (2 + ADDRESS as usize) + 2 + ERROR as usize;
 
 const _: () = assert!(ENTRY < RESPONSE);
 const _: () = assert!(CONTENT < RESPONSE);
+const _: () = assert!((ITEM as usize) + 10 < RESPONSE);
 const _: () = assert!(NAME as usize + 3 <= STRANGER);
 const _: () = assert!(CLIENT.as_secs() >= OPERATOR.as_secs() + RESPONSE_TIME.as_secs());

@@ -10,7 +10,7 @@ use super::limits;
 use super::order::{self, Action, Selection, Step};
 pub use super::wire::Malformed;
 use super::wire::{Reader, put_text};
-use super::{Status, System, verified};
+use super::{Status, System, View, verified};
 
 /// What smtpctl asks for. Every one of them needs privileges today.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +69,10 @@ pub enum Request {
     Discover(MessageId),
     /// `queue import`: a piece of a message.
     Import(Piece),
+    /// `show relays|hosts|routes|hoststats`: what comes behind that number.
+    Relay(View, u64),
+    /// `resume route`
+    ResumeRoute(u64),
 }
 
 /// What the daemon answers.
@@ -86,7 +90,7 @@ pub enum Response {
     Status {
         /// Name and version of the daemon.
         version: String,
-        /// What is paused.
+        /// What is paused, and how the DNS is.
         status: Status,
     },
     /// To [`Request::Statistics`].
@@ -118,6 +122,9 @@ pub enum Response {
     InFiles(Vec<MessageId>),
     /// To [`Request::Import`].
     Import(Progress),
+    /// To [`Request::Relay`]: a number and some lines each; empty at the end. Cut as a page of the
+    /// queue is.
+    Relay(Vec<(u64, String)>),
 }
 
 impl Request {
@@ -159,6 +166,13 @@ impl Request {
                 frame::put(out, 25, |out| out.extend_from_slice(&id.as_u32().to_be_bytes()));
             }
             Request::Import(piece) => frame::put(out, 26, |out| piece.encode(out)),
+            Request::Relay(view, after) => frame::put(out, 27, |out| {
+                out.push(*view as u8);
+                out.extend_from_slice(&after.to_be_bytes());
+            }),
+            Request::ResumeRoute(number) => {
+                frame::put(out, 28, |out| out.extend_from_slice(&number.to_be_bytes()));
+            }
         }
     }
 
@@ -190,6 +204,11 @@ impl Request {
             24 => Request::Rebuild,
             25 => Request::Discover(message(&mut payload)?),
             26 => Request::Import(Piece::decode(&mut payload)?),
+            27 => {
+                let view = View::ALL.get(usize::from(payload.u8()?)).copied().ok_or(Malformed)?;
+                Request::Relay(view, payload.u64()?)
+            }
+            28 => Request::ResumeRoute(payload.u64()?),
             _ => return Err(Malformed),
         };
         payload.end()?;
@@ -210,6 +229,7 @@ impl Response {
             Response::Status { version, status } => frame::put(out, 5, |out| {
                 out.extend(System::ALL.map(|system| u8::from(status.paused(system))));
                 put_text(out, version, limits::ERROR);
+                put_text(out, status.dns.as_deref().unwrap_or_default(), limits::ERROR);
             }),
             Response::Statistics(values) => {
                 frame::put(out, 6, |out| fill(out, values, put_statistic));
@@ -238,6 +258,7 @@ impl Response {
                 fill(out, messages, |id, out| out.extend_from_slice(&id.as_u32().to_be_bytes()));
             }),
             Response::Import(progress) => frame::put(out, 26, |out| progress.encode(out)),
+            Response::Relay(items) => frame::put(out, 27, |out| fill(out, items, put_item)),
         }
     }
 
@@ -253,12 +274,16 @@ impl Response {
             3 => Response::Denied,
             4 => Response::Incompatible,
             5 => {
-                let status = Status {
+                let mut status = Status {
                     mda_paused: payload.bool()?,
                     mta_paused: payload.bool()?,
                     smtp_paused: payload.bool()?,
+                    dns: None,
                 };
-                Response::Status { version: payload.text(limits::ERROR)?.to_owned(), status }
+                let version = payload.text(limits::ERROR)?.to_owned();
+                status.dns = Some(payload.text(limits::ERROR)?.to_owned());
+                status.dns.take_if(|text| text.is_empty());
+                Response::Status { version, status }
             }
             6 => Response::Statistics(list(&mut payload, statistic)?),
             7 => Response::Queue(list(&mut payload, QueueEntry::decode)?),
@@ -274,6 +299,7 @@ impl Response {
             },
             23 => Response::InFiles(list(&mut payload, message)?),
             26 => Response::Import(Progress::decode(&mut payload)?),
+            27 => Response::Relay(list(&mut payload, item)?),
             _ => return Err(Malformed),
         };
         payload.end()?;
@@ -312,6 +338,15 @@ fn put_statistic((name, value): &(String, u64), out: &mut Vec<u8>) {
 
 fn statistic(from: &mut Reader<'_>) -> Result<(String, u64), Malformed> {
     Ok((from.text(limits::ADDRESS)?.to_owned(), from.u64()?))
+}
+
+fn put_item((number, text): &(u64, String), out: &mut Vec<u8>) {
+    out.extend_from_slice(&number.to_be_bytes());
+    put_text(out, text, limits::ITEM);
+}
+
+fn item(from: &mut Reader<'_>) -> Result<(u64, String), Malformed> {
+    Ok((from.u64()?, from.text(limits::ITEM)?.to_owned()))
 }
 
 fn message(from: &mut Reader<'_>) -> Result<MessageId, Malformed> {
@@ -407,6 +442,8 @@ mod tests {
         }
         all.extend(System::ALL.map(Request::Pause));
         all.extend(System::ALL.map(Request::Resume));
+        all.extend(View::ALL.map(|view| Request::Relay(view, u64::MAX)));
+        all.push(Request::ResumeRoute(1));
         all
     }
 
@@ -417,7 +454,12 @@ mod tests {
             Response::Failed("why".to_owned()),
             Response::Denied,
             Response::Incompatible,
-            Response::Status { version: "Hermes".to_owned(), status },
+            Response::Status { version: "Hermes".to_owned(), status: status.clone() },
+            Response::Status {
+                version: "Hermes".to_owned(),
+                status: Status { dns: Some("no nameserver answers".to_owned()), ..status },
+            },
+            Response::Relay(vec![(1, "a\nb".to_owned()), (u64::MAX, String::new())]),
             Response::Statistics(vec![("uptime".to_owned(), 7), ("a.b".to_owned(), u64::MAX)]),
             Response::Queue(Vec::new()),
             Response::Queue((0..6).map(entry).collect()),
@@ -476,6 +518,7 @@ mod tests {
                     | Response::Content(_)
                     | Response::Verified { .. }
                     | Response::InFiles(_)
+                    | Response::Relay(_)
             );
             check(&response, Response::encode, Response::decode, has_any_length);
         }
@@ -489,6 +532,8 @@ mod tests {
         }
         assert!(Request::decode(Frame { kind: 4, payload: &[3] }).is_err(), "no such system");
         assert!(Request::decode(Frame { kind: 6, payload: &[2] }).is_err(), "no truth value");
+        let payload = [&[View::ALL.len() as u8][..], &[0; 8]].concat();
+        assert!(Request::decode(Frame { kind: 27, payload: &payload }).is_err(), "no such list");
         let bad = u64::from(u32::MAX).to_be_bytes();
         let payload = [bad.as_slice(), &[0; 4]].concat();
         assert!(Request::decode(Frame { kind: 3, payload: &payload }).is_err(), "no message id");

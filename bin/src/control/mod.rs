@@ -71,8 +71,26 @@ impl Display for System {
     }
 }
 
-/// Which systems are paused.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// A list of what the relay knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// `show relays`
+    Relays,
+    /// `show hosts`
+    Hosts,
+    /// `show routes`
+    Routes,
+    /// `show hoststats`
+    HostStats,
+}
+
+impl View {
+    /// All of them.
+    pub const ALL: [View; 4] = [View::Relays, View::Hosts, View::Routes, View::HostStats];
+}
+
+/// What works, and what is paused.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status {
     /// Local delivery is stopped.
     pub mda_paused: bool,
@@ -80,12 +98,14 @@ pub struct Status {
     pub mta_paused: bool,
     /// Accepting mail is stopped.
     pub smtp_paused: bool,
+    /// Why no nameserver answers, if none does.
+    pub dns: Option<String>,
 }
 
 impl Status {
     /// Whether that system is paused.
     #[must_use]
-    pub fn paused(self, system: System) -> bool {
+    pub fn paused(&self, system: System) -> bool {
         match system {
             System::Mda => self.mda_paused,
             System::Mta => self.mta_paused,
@@ -101,7 +121,7 @@ impl Status {
 /// them. A call must return within [`limits::OPERATOR`], if need be with an error. Errors are the
 /// text that smtpctl prints behind `command failed: `.
 pub trait Operator: Send {
-    /// What is paused.
+    /// What works, and what is paused.
     fn status(&mut self) -> Result<Status, String>;
 
     /// Every statistic that has been set, by its name (`smtp.session`), in any order, with
@@ -113,6 +133,14 @@ pub trait Operator: Send {
 
     /// Lets a system go on; an error when it is not paused.
     fn resume(&mut self, system: System) -> Result<(), String>;
+
+    /// At most `limit` items of a list, each with its number, in the order of the numbers and from
+    /// behind one on. An empty answer is the end.
+    fn relay(&mut self, view: View, after: u64, limit: usize)
+    -> Result<Vec<(u64, String)>, String>;
+
+    /// Has the route with that number, which is left alone, tried again.
+    fn resume_route(&mut self, number: u64) -> Result<(), String>;
 
     /// Switches debug lines in the log on or off.
     fn set_verbose(&mut self, verbose: bool) -> Result<(), String>;

@@ -305,6 +305,10 @@ fn answer(request: Request, from: u64, operator: &mut dyn Operator) -> Response 
         Request::Rebuild => operator.rebuild().map(|()| Response::Done),
         Request::Discover(id) => operator.discover(id).map(|()| Response::Done),
         Request::Import(piece) => operator.import(from, piece).map(Response::Import),
+        Request::Relay(view, after) => {
+            operator.relay(view, after, limits::PAGE).map(Response::Relay)
+        }
+        Request::ResumeRoute(number) => operator.resume_route(number).map(|()| Response::Done),
         Request::Pause(system) => operator.pause(system).map(|()| Response::Done),
         Request::Resume(system) => operator.resume(system).map(|()| Response::Done),
         Request::Log { verbose } => operator.set_verbose(verbose).map(|()| Response::Done),

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use smtpd_queue::id::{EnvelopeId, MessageId};
 
 use crate::control::order::{Action, Selection};
-use crate::control::{System, limits};
+use crate::control::{System, View, limits};
 
 /// A complete command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,12 +46,16 @@ pub enum Command {
     Verify,
     /// `resume mda|mta|smtp`
     Resume(System),
+    /// `resume route routeid`
+    ResumeRoute(u64),
     /// `show envelope evpid`
     ShowEnvelope(EnvelopeId),
     /// `show message evpid|msgid`
     ShowMessage(MessageId),
     /// `show queue [msgid]`
     ShowQueue(Option<MessageId>),
+    /// `show hosts`, `show hoststats`, `show relays`, `show routes`
+    ShowRelay(View),
     /// `show stats`
     ShowStatistics,
     /// `show status`
@@ -107,19 +111,22 @@ enum Token {
     Envelope,
     /// A message id: 8 hexadecimal digits, not all zero.
     Message,
+    /// The number of a route, from 1 on.
+    Route,
     /// A domain: anything that is no longer than one may be.
     Domain,
     /// The name of a directory or file: anything but nothing.
     Path(&'static str),
 }
 
-use Token::{Domain, Envelope, Message, Path, Word};
+use Token::{Domain, Envelope, Message, Path, Route, Word};
 
 /// The parameters along a path.
 #[derive(Default)]
 struct Given {
     subject: Option<Subject>,
     domain: Option<String>,
+    route: Option<u64>,
     paths: Vec<PathBuf>,
     /// The words behind a command that reads them by itself.
     rest: Vec<String>,
@@ -171,6 +178,7 @@ const COMMANDS: &[(&[Token], Meaning)] = &[
     }),
     (&[Word("resume"), Word("mda")], |_| Some(Command::Resume(System::Mda))),
     (&[Word("resume"), Word("mta")], |_| Some(Command::Resume(System::Mta))),
+    (&[Word("resume"), Word("route"), Route], |given| given.route.map(Command::ResumeRoute)),
     (&[Word("resume"), Word("smtp")], |_| Some(Command::Resume(System::Smtp))),
     (&[Word("schedule"), Envelope], |given| given.order(Action::Schedule)),
     (&[Word("schedule"), Message], |given| given.order(Action::Schedule)),
@@ -180,12 +188,16 @@ const COMMANDS: &[(&[Token], Meaning)] = &[
         Subject::Envelope(id) => Some(Command::ShowEnvelope(id)),
         Subject::Message(_) => None,
     }),
+    (&[Word("show"), Word("hosts")], |_| Some(Command::ShowRelay(View::Hosts))),
+    (&[Word("show"), Word("hoststats")], |_| Some(Command::ShowRelay(View::HostStats))),
     (&[Word("show"), Word("message"), Envelope], Given::show_message),
     (&[Word("show"), Word("message"), Message], Given::show_message),
     (&[Word("show"), Word("queue")], |_| Some(Command::ShowQueue(None))),
     (&[Word("show"), Word("queue"), Message], |given| {
         given.subject.map(|subject| Command::ShowQueue(Some(subject.message())))
     }),
+    (&[Word("show"), Word("relays")], |_| Some(Command::ShowRelay(View::Relays))),
+    (&[Word("show"), Word("routes")], |_| Some(Command::ShowRelay(View::Routes))),
     (&[Word("show"), Word("stats")], |_| Some(Command::ShowStatistics)),
     (&[Word("show"), Word("status")], |_| Some(Command::ShowStatus)),
 ];
@@ -222,6 +234,7 @@ impl Given {
             Word(_) => {}
             Envelope => self.subject = word.parse().ok().map(Subject::Envelope),
             Message => self.subject = word.parse().ok().map(Subject::Message),
+            Route => self.route = word.parse().ok(),
             Domain => self.domain = Some(word.to_owned()),
             Path(_) => self.paths.push(word.into()),
         }
@@ -233,6 +246,7 @@ impl Token {
     fn shown(self) -> &'static str {
         match self {
             Word(word) | Path(word) => word,
+            Route => "<routeid>",
             Domain => "<str>",
             Envelope => "<evpid>",
             Message => "<msgid>",
@@ -291,6 +305,7 @@ fn choose(next: &[Token], word: &str) -> Option<Token> {
         Word(_) => false,
         Envelope => word.parse::<EnvelopeId>().is_ok(),
         Message => word.parse::<MessageId>().is_ok(),
+        Route => word.parse::<u64>().is_ok_and(|number| number > 0),
         Domain => word.len() <= usize::from(limits::DOMAIN),
         Path(_) => true,
     });
@@ -355,6 +370,11 @@ mod tests {
             ("pause mda", Command::Pause(System::Mda)),
             ("p mt", Command::Pause(System::Mta)),
             ("res smtp", Command::Resume(System::Smtp)),
+            ("resume route 12", Command::ResumeRoute(12)),
+            ("show hosts", Command::ShowRelay(View::Hosts)),
+            ("sh hostst", Command::ShowRelay(View::HostStats)),
+            ("sh rel", Command::ShowRelay(View::Relays)),
+            ("sh ro", Command::ShowRelay(View::Routes)),
             ("show queue", Command::ShowQueue(None)),
             ("sh q 0123abcd", Command::ShowQueue(Some(message))),
             ("sho queue 0123ABCD", Command::ShowQueue(Some(message))),
@@ -368,8 +388,8 @@ mod tests {
 
     #[test]
     fn otherwise_the_possibilities_are_shown() {
-        let show = "possibilities are:\nshow envelope\nshow message\nshow queue\nshow stats\n\
-                    show status";
+        let show = "possibilities are:\nshow envelope\nshow hosts\nshow hoststats\nshow message\n\
+                    show queue\nshow relays\nshow routes\nshow stats\nshow status";
         let top = "possibilities are:\nconvert\ndiscover\nexplain\nhold\nlog\npause\nqueue\nrelease\nremove\nresume\n\
                    schedule\nshow";
         let remove = "possibilities are:\nremove <evpid>\nremove <msgid>\nremove all\n\
@@ -381,6 +401,8 @@ mod tests {
             ("Show status", top),
             ("show", show),
             ("sh stat", show),
+            ("sh host", show),
+            ("resume route 0", "possibilities are:\nresume route <routeid>"),
             ("show nothing", show),
             ("re all", top),
             ("s queue", top),

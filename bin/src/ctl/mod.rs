@@ -29,6 +29,7 @@ use std::time::SystemTime;
 use getopts::ParsingStyle;
 use smtpd_queue::id::{EnvelopeId, MessageId};
 
+use crate::control::View;
 use crate::control::client::{Client, Error};
 use crate::control::entry::QueueEntry;
 use crate::control::message::{Request, Response};
@@ -161,6 +162,8 @@ fn obey(
     let request = match command {
         Command::Convert(file) => return convert::file(&file, &place.macros, out, err),
         Command::Log { verbose } => Request::Log { verbose },
+        Command::ResumeRoute(number) => Request::ResumeRoute(number),
+        Command::ShowRelay(view) => return show_relay(view, &mut connect(place)?, out),
         Command::Pause(system) => Request::Pause(system),
         Command::Resume(system) => Request::Resume(system),
         Command::ShowStatistics => Request::Statistics,
@@ -193,7 +196,7 @@ fn obey(
     };
     match connect(place)?.ask(&request)? {
         Response::Done => Ok(writeln!(out, "command succeeded")?),
-        Response::Status { version, status } => Ok(show::status(out, status, &version)?),
+        Response::Status { version, status } => Ok(show::status(out, &status, &version)?),
         Response::Statistics(values) => Ok(show::statistics(out, values)?),
         _ => Err(Error::Incompatible.into()),
     }
@@ -278,6 +281,25 @@ fn show_queue(
         }
         asking.join().unwrap_or_else(|defect| resume_unwind(defect))
     })
+}
+
+/// Prints a list of the relay, piece by piece.
+fn show_relay(view: View, online: &mut Online, out: &mut dyn Write) -> Result<(), Failure> {
+    let mut after = 0;
+    loop {
+        let Response::Relay(items) = online.ask(&Request::Relay(view, after))? else {
+            return Err(Error::Incompatible.into());
+        };
+        let Some((last, _)) = items.last() else { return Ok(()) };
+        // Numbers go upwards, or this would never end.
+        if *last <= after {
+            return Err(Error::Incompatible.into());
+        }
+        after = *last;
+        for (_, text) in items {
+            writeln!(out, "{text}")?;
+        }
+    }
 }
 
 /// What of a message is in the queue, with all of it scheduled by a daemon.

@@ -63,10 +63,14 @@ pub fn queue_entry(out: &mut dyn Write, entry: &QueueEntry, now: Option<u64>) ->
 ///
 /// # Errors
 /// Of the output.
-pub fn status(out: &mut dyn Write, status: Status, version: &str) -> io::Result<()> {
+pub fn status(out: &mut dyn Write, status: &Status, version: &str) -> io::Result<()> {
     for system in System::ALL {
         let state = if status.paused(system) { "paused" } else { "running" };
         writeln!(out, "{} {state}", system.word().to_uppercase())?;
+    }
+    match &status.dns {
+        None => writeln!(out, "DNS running")?,
+        Some(why) => writeln!(out, "DNS failing ({})", vis(why.as_bytes()))?,
     }
     writeln!(out, "{}", vis(version.as_bytes()))
 }
@@ -224,8 +228,11 @@ mod tests {
     #[test]
     fn status_says_what_runs_and_who_says_so() {
         let paused = Status { mta_paused: true, ..Status::default() };
-        let text = shown(|out| status(out, paused, "Hermes 1.2.3"));
-        assert_eq!(text, "MDA running\nMTA paused\nSMTP running\nHermes 1.2.3\n");
+        let text = shown(|out| status(out, &paused, "Hermes 1.2.3"));
+        assert_eq!(text, "MDA running\nMTA paused\nSMTP running\nDNS running\nHermes 1.2.3\n");
+        let failing = Status { dns: Some("no nameserver answers".to_owned()), ..paused };
+        let text = shown(|out| status(out, &failing, "Hermes 1.2.3"));
+        assert!(text.contains("\nDNS failing (no nameserver answers)\n"), "{text}");
     }
 
     #[test]

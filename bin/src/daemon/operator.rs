@@ -15,16 +15,20 @@ use super::importing::Importing;
 use super::messages::{Errand, Message, Shown};
 use super::orders;
 use super::reading::Reading;
+use super::relay::Message as Relaying;
 use crate::control::entry::QueueEntry;
 use crate::control::import::{Piece, Progress};
 use crate::control::order::{Action, Selection, Step};
-use crate::control::{Operator, Status, System, listing};
+use crate::control::{Operator, Status, System, View, listing};
 use crate::log;
 use crate::log::life;
 
 /// How long the scheduler's answer is waited for: it does nothing that takes long, so one that
 /// does not come says that the machine is in trouble.
 const ANSWER: Duration = Duration::from_secs(5);
+
+/// The relay's way in.
+pub type Relay = smtpd_reactor::calls::Sender<Relaying>;
 
 /// Carries out commands.
 pub struct Commands {
@@ -38,6 +42,8 @@ pub struct Commands {
     pub smtp_paused: Arc<AtomicBool>,
     /// What the reactor counts.
     pub stats: Arc<Stats>,
+    /// The relay's.
+    pub relay: Relay,
     /// Reads the queue.
     pub reading: Reading,
     /// Writes into it.
@@ -52,6 +58,12 @@ impl Commands {
         let sent = self.scheduler.send(question(sender));
         sent.map_err(|_| "the daemon is ending".to_owned())?;
         answer.recv_timeout(ANSWER).map_err(|_| "the scheduler does not answer".to_owned())
+    }
+
+    fn ask_relay<T>(&self, question: impl FnOnce(Sender<T>) -> Relaying) -> Result<T, String> {
+        let (sender, answer) = mpsc::channel();
+        self.relay.send(question(sender));
+        answer.recv_timeout(ANSWER).map_err(|_| "the relay does not answer".to_owned())
     }
 
     /// Waits until the queue has been read, which takes seconds after the start.
@@ -103,6 +115,7 @@ impl Operator for Commands {
             mda_paused: paused.contains(&Kind::Mda),
             mta_paused: paused.contains(&Kind::Mta),
             smtp_paused: self.smtp_paused.load(Ordering::Relaxed),
+            dns: self.ask_relay(Relaying::Silence)?.map(|trouble| trouble.to_string()),
         })
     }
 
@@ -126,6 +139,22 @@ impl Operator for Commands {
 
     fn resume(&mut self, system: System) -> Result<(), String> {
         self.switch(system, false)
+    }
+
+    fn relay(
+        &mut self,
+        view: View,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, String)>, String> {
+        self.ask_relay(|answer| Relaying::Show(view, after, limit, answer))
+    }
+
+    fn resume_route(&mut self, number: u64) -> Result<(), String> {
+        match self.ask_relay(|answer| Relaying::ResumeWay(number, answer))? {
+            true => Ok(()),
+            false => Err(format!("there is no route {number}")),
+        }
     }
 
     fn set_verbose(&mut self, verbose: bool) -> Result<(), String> {

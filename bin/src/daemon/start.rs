@@ -376,6 +376,7 @@ impl Parts {
             scheduler: to_scheduler.clone(),
             store: to_store.clone(),
             reactor: reactor.clone(),
+            relay: relay.sender(),
             smtp_paused: Arc::new(AtomicBool::new(smtp_paused)),
             stats,
             importing: Importing::new(importing),

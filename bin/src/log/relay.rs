@@ -123,12 +123,14 @@ pub fn enabled(path: &Path, host: &str) {
     info!("smtp-out: Enabling route {}", way(path, host));
 }
 
-fn way(path: &Path, host: &str) -> String {
+/// A way, as it is shown.
+pub fn way(path: &Path, host: &str) -> String {
     let source = path.0.map_or_else(|| "[]".to_owned(), |source| shown(&source));
     format!("{source} <-> {} ({})", shown(&path.1.ip()), vis(host.as_bytes()))
 }
 
-fn shown(address: &IpAddr) -> String {
+/// An address, as it is shown.
+pub fn shown(address: &IpAddr) -> String {
     match address {
         IpAddr::V4(address) => address.to_string(),
         IpAddr::V6(address) => format!("[{address}]"),

@@ -24,7 +24,7 @@ pub use inbox::{Inbox, Sender};
 
 use crate::channel::Channel;
 use crate::connection::Role;
-use crate::dns::{QueryId, Question, Settings, Sockets};
+use crate::dns::{QueryId, Question, Settings, Sockets, Trouble};
 use crate::side::{Session, Side};
 use crate::token::{self, ConnId};
 use crate::transport::{Stream, Transport};
@@ -146,6 +146,11 @@ impl<C: Caller> Calls<'_, C> {
     /// Has other nameservers asked, and other hosts known, from now on.
     pub fn set_names(&mut self, settings: Settings) {
         self.names.set(settings, self.core.now);
+    }
+
+    /// Why the last question that needed a nameserver found none: the DNS is gone.
+    pub fn silence(&self) -> Option<Trouble> {
+        self.names.silence()
     }
 
     /// Has [`Caller::turn_over`] called at that moment at the latest. Each turn forgets it.

@@ -93,6 +93,12 @@ impl Sockets {
         self.resolver.next_answer()
     }
 
+    /// Why the last question that needed a nameserver found none: the DNS is gone.
+    #[must_use]
+    pub fn silence(&self) -> Option<Trouble> {
+        self.resolver.silence()
+    }
+
     /// Something happened to the socket with that number.
     pub fn note(&mut self, nth: usize) {
         if let Some(Some(open)) = self.open.get_mut(nth)

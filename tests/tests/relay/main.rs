@@ -154,6 +154,38 @@ fn the_next_server_is_tried_at_once() {
 }
 
 #[test]
+fn smtpctl_shows_where_mail_goes() {
+    let (dead, (port, _)) = (free_port(), server(good));
+    let dir = TempDir::new();
+    let urls = [dead, port].map(|port| format!("smtp://127.0.0.1:{port}"));
+    let relay = relay_to(&dir, &urls, "");
+    send(&relay, "alice@here.example", "bob@there.example", b"x\r\n");
+    relay.wait_for_empty_queue(Duration::from_secs(20));
+    let show = |what| {
+        let (status, out, error) = relay.smtpctl(&["show", what]);
+        assert!(status.success(), "{what}: {error}");
+        out
+    };
+    let relays = show("relays");
+    let begin = format!("[relay:127.0.0.1+127.0.0.1,port={dead},smtp,mx,heloname=relay.example] ");
+    assert!(relays.starts_with(&begin), "{relays}");
+    assert!(relays.contains("\n  connector [] refcount=1 nconn=1 lastconn="), "{relays}");
+    let hosts = show("hosts");
+    assert!(hosts.starts_with("127.0.0.1 127.0.0.1 refcount=2 nconn=1 lastconn="), "{hosts}");
+    let stats = show("hoststats");
+    assert!(stats.starts_with("there.example|"), "{stats}");
+    assert!(stats.ends_with("|250 2.0.0 taken as 4711\n"), "{stats}");
+    let routes = show("routes");
+    let disabled = routes.lines().find(|line| line.contains(" NDQ- ")).expect("a dead one");
+    assert!(routes.lines().any(|line| line.contains(" ---K nconn=1 ")), "{routes}");
+    let number = disabled.split('.').next().expect("a number");
+    let (status, _, error) = relay.smtpctl(&["resume", "route", number]);
+    assert!(status.success(), "{error}");
+    assert!(!show("routes").contains('D'));
+    assert!(show("status").contains("\nDNS running\n"));
+}
+
+#[test]
 fn what_demands_tls_does_not_go_without() {
     let (port, told) = server(good);
     let dir = TempDir::new();

@@ -23,7 +23,8 @@ use super::names::{Answer, Question};
 use super::task::Task;
 use super::told::told;
 use super::trust::Trust;
-use super::{Connect, End, Offers, Output, QuestionId, Relay, SessionId};
+use super::{Connect, End, Item, Offers, Output, QuestionId, Relay, SessionId};
+use crate::control::View;
 use crate::daemon::clock::wall;
 use crate::daemon::messages;
 use crate::daemon::pool::Pool;
@@ -42,6 +43,12 @@ pub enum Message {
     Ending,
     /// Resolve names like this from now on.
     Names(Settings),
+    /// Answer with a part of a list: at most so many items, from behind this number on.
+    Show(View, u64, usize, mpsc::Sender<Vec<Item>>),
+    /// Answer why no nameserver answers, if none does.
+    Silence(mpsc::Sender<Option<dns::Trouble>>),
+    /// Try the way with this number again, and answer whether there is one.
+    ResumeWay(u64, mpsc::Sender<bool>),
 }
 
 /// Content to be read for a connection.
@@ -184,6 +191,16 @@ impl Caller for Shell {
             Message::Tasks(tasks) => tasks.into_iter().for_each(|task| self.relay.take(task)),
             Message::Ending => self.relay.end(),
             Message::Names(settings) => calls.set_names(settings),
+            // Whoever asked may have given up waiting.
+            Message::Show(view, after, limit, answer) => {
+                let _ = answer.send(self.relay.show(view, after, limit, clock(calls.now())));
+            }
+            Message::Silence(answer) => {
+                let _ = answer.send(calls.silence());
+            }
+            Message::ResumeWay(number, answer) => {
+                let _ = answer.send(self.relay.resume_way(number));
+            }
         }
     }
 

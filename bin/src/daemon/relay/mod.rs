@@ -32,6 +32,7 @@
 //! | `tally` | connections counted by what they have in common |
 //! | `rates` | messages counted by minute and hour |
 //! | `pace` | how many connections, how fast |
+//! | `show`, `title`, `hoststats` | what smtpctl shows |
 //! | `prepare` | from a batch to tasks |
 //! | `content` | the octets of a message, lent or read in pieces |
 //! | `caller`, `start` | the shell: the relay's reactor and its threads |
@@ -41,17 +42,20 @@
 pub mod blocks;
 mod caller;
 pub mod content;
+mod hoststats;
 pub mod names;
 pub mod pace;
 pub mod prepare;
 mod rates;
 mod route;
 mod session;
+mod show;
 pub(super) mod start;
 pub mod tally;
 pub mod task;
 #[cfg(test)]
 mod tests;
+mod title;
 pub mod told;
 pub(super) mod trust;
 
@@ -67,6 +71,7 @@ use smtpd_queue::lanes::BatchId;
 use smtpd_queue::scheduler::Clock;
 
 use blocks::Blocks;
+use hoststats::HostStats;
 use names::{About, Answer, Question};
 use rates::Rates;
 use route::{Route, RouteId};
@@ -74,7 +79,9 @@ use session::Session;
 use tally::Tallies;
 use task::{Attempts, Hop, Key, Server, Task, Way};
 
+pub use caller::Message;
 pub use session::{Again, End, Next, Offers, Told, Trouble, Whom};
+pub use show::Item;
 
 /// The number of an outgoing session, as it stands in the log.
 pub type SessionId = u64;
@@ -143,6 +150,7 @@ pub struct Relay {
     tallies: Tallies,
     rates: Rates,
     blocks: Blocks,
+    stats: HostStats,
     /// Until when this machine has no room for connections, and what it says.
     no_room: Option<(Time, Failure)>,
     /// Tasks that wait for a way that leads nowhere now, by their routes.
@@ -191,6 +199,7 @@ impl Relay {
             tallies: Tallies::default(),
             rates: Rates::default(),
             blocks: Blocks::default(),
+            stats: HostStats::default(),
             no_room: None,
             held: BTreeMap::new(),
             questions: HashMap::new(),

@@ -26,6 +26,7 @@ use smtpd_queue::spool::INLINE;
 use super::later;
 use super::pace::Pace;
 use super::task::{BetterThan, Content, Hop, Key, Recipient, Server, Task, Way};
+use super::title;
 use crate::decide;
 use crate::log::relay as line;
 
@@ -170,6 +171,7 @@ impl<U: Outside> Preparer<U> {
         };
         let hop = config.next_hop(relay, &domain, &self.outside, &mut ()).map_err(no_route)?;
         let sources = config.sources(relay, &self.outside).map_err(no_route)?;
+        let title = title::title(config, relay, &hop, &domain);
         let limits = |domain: &str| config.mta.domains.get(domain);
         let (place, way, pace, family) = match hop {
             NextHop::Mx { better_than, tls } => {
@@ -193,7 +195,7 @@ impl<U: Outside> Preparer<U> {
         };
         let key = Key { action: action.into(), place: place.into() };
         let helo = config.helo(relay).to_owned();
-        Ok(Arc::new(Hop { key, way, helo, sources, family, pace }))
+        Ok(Arc::new(Hop { key, title, way, helo, sources, family, pace }))
     }
 
     /// What has to be known of the content.

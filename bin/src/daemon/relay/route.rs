@@ -176,6 +176,16 @@ impl Route {
         }
     }
 
+    /// Whether its servers are being asked for, and nobody knows them yet.
+    pub(super) fn is_asking(&self) -> bool {
+        self.names.is_none() && self.coming.is_some()
+    }
+
+    /// Whether it is known that there is no server, or not known where.
+    pub(super) fn has_no_servers(&self) -> bool {
+        self.names().is_some_and(|names| names.failure().is_some())
+    }
+
     /// Whether it can be forgotten.
     pub(super) fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.sessions.is_empty()
@@ -520,7 +530,7 @@ impl Relay {
             Attempt::Held(text) => text,
             Attempt::Delivered => return,
         };
-        for Recipient { batch, id: envelope, .. } in one.settle(Whom::Rest) {
+        for Recipient { batch, id: envelope, to } in one.settle(Whom::Rest) {
             let message = &one.task.message;
             let delivery = line::Delivery {
                 session: 0,
@@ -532,6 +542,7 @@ impl Relay {
                 stat,
             };
             line::delivery(&delivery, now.unix);
+            self.stats.note(to.domain(), stat, now.unix);
             self.report(batch, envelope, attempt.clone());
             if let Attempt::Later(_) = attempt
                 && again

@@ -313,7 +313,7 @@ impl Relay {
         };
         let (local, relay) = (session.local, (session.path.1.ip(), &*session.host));
         let route_id = session.route;
-        for Recipient { batch, id: envelope, .. } in one.settle(whom) {
+        for Recipient { batch, id: envelope, to } in one.settle(whom) {
             let delivery = line::Delivery {
                 session: id,
                 message: &one.task.message,
@@ -324,6 +324,7 @@ impl Relay {
                 stat,
             };
             line::delivery(&delivery, now.unix);
+            self.stats.note(to.domain(), stat, now.unix);
             self.reports.entry(batch).or_default().push((envelope, attempt.clone()));
         }
         if attempt == Attempt::Delivered

@@ -68,6 +68,11 @@ pub struct Running {
 }
 
 impl Running {
+    /// The way to ask it.
+    pub fn sender(&self) -> Sender<Message> {
+        self.sender.clone()
+    }
+
     /// Says that the process is about to end: what only waits there is given back to the queue.
     pub fn warn(&self) {
         self.sender.send(Message::Ending);

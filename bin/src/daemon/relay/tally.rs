@@ -144,6 +144,14 @@ impl Tallies {
         self.get(scope).map_or(0, |tally| tally.connections)
     }
 
+    /// The hosts that connections were begun to.
+    pub(super) fn hosts(&self) -> impl Iterator<Item = (IpAddr, &Tally)> {
+        self.tallies.iter().filter_map(|(scope, tally)| match scope {
+            Scope::Host(address) => Some((*address, tally)),
+            _ => None,
+        })
+    }
+
     /// Whether a connection with these scopes may be opened as far as this pace says.
     pub(super) fn room(&self, scopes: &Scopes, pace: &Pace, now: Time) -> Room {
         let mut pause: Option<(Time, Kind)> = None;

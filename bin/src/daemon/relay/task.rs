@@ -57,6 +57,8 @@ pub struct Content {
 pub struct Hop {
     /// What it is known by.
     pub key: Key,
+    /// What administrators see of it.
+    pub title: String,
     /// How its servers are found.
     pub way: Way,
     /// The name given with EHLO when no source address has one of its own.
