@@ -25,6 +25,15 @@ pub struct Enhanced {
     pub detail: u16,
 }
 
+impl Enhanced {
+    /// The enhanced code of a reply in one line, `250 2.0.0 Ok`, if it has one that fits its code.
+    #[must_use]
+    pub fn of_reply(line: &str) -> Option<Self> {
+        let (code, text) = line.split_once(' ')?;
+        split_enhanced(code.parse().ok()?, text).map(|(enhanced, _)| enhanced)
+    }
+}
+
 impl fmt::Display for Enhanced {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}.{}", self.class, self.subject, self.detail)

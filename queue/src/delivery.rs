@@ -6,8 +6,10 @@
 //! ones do not wait for the slow ones. Nothing is said of a job before what it says is durable,
 //! and every job is told of in the end.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use smtpd_engine::limits;
 use smtpd_engine::reply::Enhanced;
 
 use crate::envelope::{Agent, Envelope, Message};
@@ -96,6 +98,10 @@ pub(crate) fn envelope(message: &Message, id: EnvelopeId) -> &Envelope {
 pub enum Attempt {
     /// It is delivered, and durable.
     Delivered,
+    /// Another server has taken it. Its words come along when it promises no notices (it does not
+    /// offer DSN) and the message asks for one: then this server is the last that can tell the
+    /// sender that it went well (RFC 3461 section 5.2.2).
+    Relayed(Option<Arc<Remote>>),
     /// It failed for now.
     Later(Failure),
     /// It failed for good, whenever it is tried: its sender has to know.
@@ -105,20 +111,81 @@ pub enum Attempt {
     Held(String),
 }
 
+impl Attempt {
+    /// Whether the envelope has gone where it was to go.
+    pub fn is_success(&self) -> bool {
+        matches!(self, Self::Delivered | Self::Relayed(_))
+    }
+}
+
 /// Why an attempt failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// For programs, and for the sender.
     pub status: Enhanced,
-    /// The machine's own words, for the log and the listing of the queue.
+    /// What the log and the listing of the queue say. Where no other server is quoted these are
+    /// the machine's own words, which may name paths and users, and the sender never sees them.
     pub text: String,
+    /// The other server that said so, for the sender.
+    pub remote: Option<Arc<Remote>>,
 }
 
 impl Failure {
-    /// A failure with a status of class, subject and detail (RFC 3463).
+    /// A failure of this machine, with a status of class, subject and detail (RFC 3463).
     pub fn new((class, subject, detail): (u8, u16, u16), text: impl Into<String>) -> Self {
-        Self { status: Enhanced { class, subject, detail }, text: text.into() }
+        Self { status: Enhanced { class, subject, detail }, text: text.into(), remote: None }
     }
+}
+
+/// What another server said of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remote {
+    host: Box<str>,
+    reply: Box<str>,
+}
+
+/// Octets kept of a reply: as many as one line of it has (RFC 5321 section 4.5.3.1.5). The log has
+/// all of it.
+const REPLY: usize = 512;
+
+impl Remote {
+    /// The reply, in one line, of the server with this name or address. Of either no more is kept
+    /// than is bounded.
+    #[must_use]
+    pub fn new(host: &str, reply: &str) -> Self {
+        let host = match host.parse() {
+            Ok(IpAddr::V4(ip)) => format!("[{ip}]").into(),
+            Ok(IpAddr::V6(ip)) => format!("[IPv6:{ip}]").into(),
+            Err(_) => beginning(host, limits::DOMAIN).into(),
+        };
+        Self { host, reply: beginning(reply, REPLY).into() }
+    }
+
+    /// The name of the server, or its address as a literal.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Its reply: code, perhaps enhanced code, and text.
+    pub fn reply(&self) -> &str {
+        &self.reply
+    }
+
+    /// The status that the reply gives to what went well: its own enhanced code, if it has one.
+    pub fn success(&self) -> Enhanced {
+        let own = Enhanced::of_reply(&self.reply).filter(|own| own.class == SUCCESS.class);
+        own.unwrap_or(SUCCESS)
+    }
+}
+
+/// The status of what went well, in no more words (RFC 3463 section 3.1).
+pub const SUCCESS: Enhanced = Enhanced { class: 2, subject: 0, detail: 0 };
+
+/// The text, or as much of its beginning as fits into so many octets.
+pub(crate) fn beginning(text: &str, octets: usize) -> &str {
+    let is_between = |end: &usize| text.is_char_boundary(*end);
+    let end = (0..=text.len().min(octets)).rev().find(is_between).unwrap_or(0);
+    &text[..end]
 }
 
 /// What came of a batch, or of a part of it.

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use smtpd_engine::address::{Mailbox, ReversePath};
 
+use crate::delivery::beginning;
 use crate::envelope::{
     Agent, Due, Envelope, Message, Notify, Outcome, Ret, Source, State, Verdict,
 };
@@ -180,7 +181,7 @@ pub(crate) fn put_state(into: &mut Vec<u8>, state: &State) {
     if state.told > 0 {
         put_number(into, u64::from(state.told));
     }
-    put_text(into, cut(&state.error));
+    put_text(into, beginning(&state.error, ERROR));
 }
 
 /// Reads what [`put_state`] wrote.
@@ -208,12 +209,12 @@ pub(crate) fn put_outcome(into: &mut Vec<u8>, outcome: &Outcome) {
             into.push(2);
             put_number(into, u64::from(*tries));
             put_number(into, *due);
-            put_text(into, cut(error));
+            put_text(into, beginning(error, ERROR));
         }
         Verdict::Held { tries, error } => {
             into.push(3);
             put_number(into, u64::from(*tries));
-            put_text(into, cut(error));
+            put_text(into, beginning(error, ERROR));
         }
         Verdict::Changed(state) => {
             into.push(4);
@@ -243,13 +244,6 @@ pub(crate) fn take_outcome(from: &mut Take<'_>) -> Result<Outcome, Malformed> {
 
 fn mailbox(text: &str) -> Result<Mailbox, Malformed> {
     Mailbox::parse(text).map_err(|_| Malformed)
-}
-
-/// The text, or as much of its beginning as is kept.
-fn cut(text: &str) -> &str {
-    let whole = |end: &usize| text.is_char_boundary(*end);
-    let end = (0..=text.len().min(ERROR)).rev().find(whole).unwrap_or(0);
-    &text[..end]
 }
 
 #[cfg(test)]

@@ -6,8 +6,13 @@ and RFC 6533 want it, or the package had something to complain about.
 """
 import sys
 from email import message_from_bytes, policy
+from email.utils import parsedate_to_datetime
 
 STATUS = ("message/delivery-status", "message/global-delivery-status")
+RECIPIENT = (
+    "Original-Recipient", "Final-Recipient", "Action", "Status", "Remote-MTA", "Diagnostic-Code",
+    "Last-Attempt-Date", "Will-Retry-Until",
+)
 ORIGINAL = ("text/rfc822-headers", "message/rfc822", "message/global-headers", "message/global")
 
 
@@ -25,6 +30,12 @@ def groups(part):
     octets = part.as_bytes(policy=policy.SMTP).split(b"\r\n\r\n", 1)[1]
     blocks = octets.strip(b"\r\n").split(b"\r\n\r\n")
     return [message_from_bytes(block + b"\r\n\r\n") for block in blocks]
+
+
+def fields(group):
+    """Names and values; the package keeps octets above 127 as lone surrogates."""
+    for name, value in group.raw_items():
+        yield name, value.encode("ascii", "surrogateescape").decode("utf-8")
 
 
 def main():
@@ -49,11 +60,19 @@ def main():
     check(about["Reporting-MTA"] and about["Arrival-Date"], "the fields about the message")
     check(recipients, "no recipient")
     for group in (about, *recipients):
-        for name, value in group.items():
+        for name, value in fields(group):
+            if name.endswith(("-Date", "-Until")):
+                check(parsedate_to_datetime(value) is not None, name)
             print(f"{name}={value}")
     for group in recipients:
         for field in ("Final-Recipient", "Action", "Status"):
             check(len(group.get_all(field, [])) == 1, f"not one {field}")
+        known = dict(fields(group))
+        for field in known:
+            check(field in RECIPIENT, f"a field {field} about a recipient")
+        # RFC 3464 section 2.3.5: no other server is named that had no part in it.
+        quoted = known.get("Diagnostic-Code", "").startswith("smtp;")
+        check(("Remote-MTA" in known) == quoted, "Remote-MTA")
     if len(parts) == 3:
         kind = parts[2].get_content_type()
         check(kind in ORIGINAL, kind)

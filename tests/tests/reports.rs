@@ -37,20 +37,100 @@ fn crlf(path: &Path) -> Vec<u8> {
 #[test]
 fn python_reads_every_kind_of_report() {
     let expected = [
-        ("failed.eml", &["Action=failed", "Status=5.1.1", "Original-Type=text/rfc822-headers"][..]),
+        (
+            "failed.eml",
+            &[
+                "Action=failed",
+                "Status=5.1.1",
+                "Diagnostic-Code=x-local; There is no such user here",
+                "Arrival-Date=Sun, 1 Dec 2024 10:00:00 +0100 (CET)",
+                "Last-Attempt-Date=Sun, 1 Dec 2024 10:59:50 +0100 (CET)",
+                "Original-Type=text/rfc822-headers",
+                "Original-Subject=a question",
+            ][..],
+        ),
         (
             "full.eml",
             &[
                 "Original-Envelope-Id=QQ=31+4159",
                 "Original-Recipient=rfc822; Bob+x@example.org",
                 "Final-Recipient=rfc822; robert@example.com",
+                "Remote-MTA=dns; mx.example.com",
+                "Diagnostic-Code=smtp; 550 5.1.1 <robert@example.com>: no?such??X-Forged: yes",
                 "Original-Type=message/rfc822",
+                "Original-Subject=a question",
             ],
         ),
-        ("delayed.eml", &["Action=delayed", "Status=4.2.2", "Status-Type=message/delivery-status"]),
+        (
+            "expired.eml",
+            &[
+                "Action=failed",
+                "Status=5.4.7",
+                "Remote-MTA=dns; [IPv6:2001:db8::25]",
+                "Diagnostic-Code=smtp; 451 4.7.1 come back later",
+            ],
+        ),
+        (
+            "delayed.eml",
+            &[
+                "Action=delayed",
+                "Status=4.2.2",
+                "Will-Retry-Until=Thu, 5 Dec 2024 10:00:00 +0100 (CET)",
+                "Status-Type=message/delivery-status",
+                "Original-Type=text/rfc822-headers",
+            ],
+        ),
+        (
+            "delivered.eml",
+            &[
+                "Subject=Delivery status notification: delivered",
+                "Action=delivered",
+                "Status=2.0.0",
+                "Original-Envelope-Id=id-1",
+                "Original-Recipient=rfc822; carol@example.org",
+                "Final-Recipient=rfc822; caroline@example.org",
+                "Original-Type=text/rfc822-headers",
+                "Original-Subject=a question",
+            ],
+        ),
+        (
+            "relayed.eml",
+            &[
+                "Subject=Delivery status notification: relayed",
+                "Action=relayed",
+                "Status=2.6.0",
+                "Remote-MTA=dns; mx.example.com",
+                "Diagnostic-Code=smtp; 250 2.6.0 queued as 4711",
+                "Original-Type=text/rfc822-headers",
+            ],
+        ),
         (
             "smtputf8.eml",
-            &["Status-Type=message/global-delivery-status", "Original-Type=message/global"],
+            &[
+                "Action=failed",
+                "Original-Recipient=utf-8; j\u{fc}rgen@b\u{fc}cher.example",
+                "Final-Recipient=utf-8; j\u{fc}rgen@example.org",
+                "Diagnostic-Code=smtp; 550 5.1.1 j\u{fc}rgen gibt es nicht?X-Forged: yes",
+                "Status-Type=message/global-delivery-status",
+                "Original-Type=message/global",
+            ],
+        ),
+        (
+            "smtputf8-delayed.eml",
+            &[
+                "Action=delayed",
+                "Status-Type=message/global-delivery-status",
+                "Original-Type=message/global-headers",
+            ],
+        ),
+        (
+            "smtputf8-delivered.eml",
+            &[
+                "Action=delivered",
+                "Final-Recipient=utf-8; j\u{fc}rgen@example.org",
+                "Status-Type=message/global-delivery-status",
+                "Original-Type=message/global-headers",
+            ],
         ),
     ];
     let folder = repository().join("fixtures/reports");
@@ -143,6 +223,46 @@ fn what_fails_for_good_goes_back_to_who_wants_to_know() {
     }
     let recipients = facts.iter().filter(|fact| fact.starts_with("Final-Recipient"));
     assert_eq!(recipients.count(), 1, "carol has hers: {facts:#?}");
+}
+
+#[test]
+fn what_is_delivered_is_told_to_who_asks() {
+    let dir = TempDir::new();
+    let server = Server::start(configuration(&dir, "one.conf", ANYBODY));
+    let mut client = server.connect();
+    client.expect("EHLO c.example", "250");
+    client.expect("MAIL FROM:<alice@localhost> RET=FULL ENVID=Q+2B2", "250");
+    for rcpt in [
+        "RCPT TO:<bob@localhost> NOTIFY=SUCCESS ORCPT=rfc822;Bob+40x",
+        "RCPT TO:<carol@localhost> NOTIFY=SUCCESS,FAILURE",
+        "RCPT TO:<dave@localhost> NOTIFY=FAILURE,DELAY",
+        "RCPT TO:<erin@localhost>",
+    ] {
+        client.expect(rcpt, "250");
+    }
+    client.expect("DATA", "354");
+    client.expect("Subject: hello\r\n\r\nhello\r\n.", "250");
+    let reports = server.wait_for_mail("alice", 1);
+    eventually("an empty queue", || server.smtpctl(&["show", "queue"]).1.is_empty());
+    for user in ["alice", "bob", "carol", "dave", "erin"] {
+        assert_eq!(server.maildir(user).len(), 1, "{user}");
+    }
+    let Some(facts) = facts(&delivered(&reports[0])) else { return };
+    for (fact, many) in [
+        ("Subject=Delivery status notification: delivered", 1),
+        ("Original-Envelope-Id=Q+2", 1),
+        ("Original-Recipient=rfc822; Bob@x", 1),
+        ("Final-Recipient=rfc822; bob@localhost", 1),
+        ("Final-Recipient=rfc822; carol@localhost", 1),
+        ("Final-Recipient=rfc822; dave@localhost", 0),
+        ("Action=delivered", 2),
+        ("Status=2.0.0", 2),
+        ("Original-Type=text/rfc822-headers", 1),
+        ("Original-Subject=hello", 1),
+    ] {
+        let found = facts.iter().filter(|one| *one == fact).count();
+        assert_eq!(found, many, "{fact} in {facts:#?}");
+    }
 }
 
 /// Rules that know only those users, who have their homes in `dir`.

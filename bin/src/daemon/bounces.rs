@@ -1,5 +1,5 @@
-//! Reports to the senders of mail that failed or is late: whether somebody is to be told, where
-//! the report goes, and the report.
+//! Reports to the senders of mail that failed, is late, or went well and was to be told of:
+//! whether somebody is to be told, where the report goes, and the report.
 //!
 //! [`Bouncer`] is a value that may wait: for the disk, which has the message, and for a look-up of
 //! the sender. A report takes the way of any message from this machine: today's rules, aliases and
@@ -178,11 +178,12 @@ impl<U: Outside> Bouncer<U> {
     ) -> Option<Accept<Vec<EnvelopeId>>> {
         let id = self.ids.take()?;
         let zone = zone(i64::try_from(now / 1_000_000).unwrap_or(i64::MAX));
-        let recipient = |one: &About| {
-            let (envelope, status) = (envelope(&notice.message, self::id(one)), one.failure.status);
-            Recipient { envelope, status, text: bounce::words(status) }
-        };
-        let told: Vec<_> = about.iter().map(recipient).collect();
+        let told = about.iter().map(|one| {
+            let envelope = envelope(&notice.message, self::id(one));
+            let (status, remote, at) = (one.status, one.remote.as_deref(), one.outcome.at);
+            Recipient { envelope, status, remote, at }
+        });
+        let told: Vec<_> = told.collect();
         let report = Report {
             kind: notice.kind,
             to,

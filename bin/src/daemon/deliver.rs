@@ -163,7 +163,7 @@ fn later(text: impl Into<String>) -> Attempt {
 fn log(session: u64, job: &Job, attempt: &Attempt, now: u64) {
     let envelope = job.envelope();
     let (outcome, stat) = match attempt {
-        Attempt::Delivered => (Outcome::Ok, Cow::Borrowed("Delivered")),
+        Attempt::Delivered | Attempt::Relayed(_) => (Outcome::Ok, Cow::Borrowed("Delivered")),
         Attempt::Later(why) => (Outcome::TempFail, format!("Error ({})", why.text).into()),
         Attempt::Failed(Failure { text, .. }) | Attempt::Held(text) => {
             (Outcome::PermFail, Cow::Borrowed(text.as_str()))

@@ -316,6 +316,7 @@ impl Parts {
         let has_failed = failed.clone();
         let (preparers, relay) = relay.start(move |error| give_up("relay", error, &has_failed))?;
         schedule.warn_at(config.bounce_warn.clone());
+        schedule.own_addresses(config.host.addresses.clone());
         let (to_bounces, notices) = mpsc::channel();
         let own = (reader.clone(), ids.clone(), Budget::new(bounces::MEMORY));
         let bouncer = Bouncer::new(config.clone(), users.clone(), own);

@@ -59,7 +59,7 @@ pub fn delivery(delivery: &Delivery<'_>, now: u64) {
         |(address, name)| format!("{} ({})", shown(&address), vis(name.as_bytes())),
     );
     let result = match attempt {
-        Attempt::Delivered => Outcome::Ok,
+        Attempt::Delivered | Attempt::Relayed(_) => Outcome::Ok,
         Attempt::Later(_) => Outcome::TempFail,
         Attempt::Failed(_) | Attempt::Held(_) => Outcome::PermFail,
     };

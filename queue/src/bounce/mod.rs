@@ -1,5 +1,5 @@
 //! Reports to the sender of a message (RFC 3461, RFC 3464): what was given up, what is late, and
-//! what was delivered when somebody wanted to know.
+//! what was delivered or handed on when he asked to know.
 //!
 //! Everything here is pure: whether a report is [due to anybody](address), of which recipients
 //! it [speaks](wants), what of the message it [returns](Original), and its [octets](Report). The
@@ -16,21 +16,21 @@ mod words;
 #[cfg(test)]
 mod tests;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use smtpd_engine::address::{Mailbox, ReversePath, is_domain};
 use smtpd_engine::reply::Enhanced;
 
-use crate::delivery::Failure;
-use crate::envelope::{Envelope, Message, Outcome};
+use crate::delivery::Remote;
+use crate::envelope::{Envelope, Message, Outcome, Source};
 use crate::id::EnvelopeId;
 use crate::request::Stored;
 use crate::spool::INLINE;
 
 pub use original::Original;
 pub use report::{Recipient, Report};
-pub use words::words;
 
 /// Recipients of one report at most: those of a message that are more have another.
 pub const RECIPIENTS: usize = 50;
@@ -40,13 +40,17 @@ pub const RECIPIENTS: usize = 50;
 pub const RETURNED: usize = 64 << 10;
 
 /// Octets that a recipient takes in a report at most: two addresses and the original one with
-/// the names of their fields, and the words of the failure twice.
-const RECIPIENT: usize = 3000;
+/// the names of their fields, another server with its words twice, and two dates.
+const RECIPIENT: usize = 3600;
 const _: () = assert!(RECIPIENTS * RECIPIENT + RETURNED + (8 << 10) <= INLINE);
 
 /// What a report tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
+    /// The recipients have the message.
+    Delivered,
+    /// Other servers have it, which promise no reports of their own.
+    Relayed,
     /// The recipients will not get the message.
     Failed,
     /// They have not got it for this long, and may get it yet.
@@ -58,9 +62,17 @@ impl Kind {
     #[must_use]
     pub fn action(self) -> &'static str {
         match self {
+            Self::Delivered => "delivered",
+            Self::Relayed => "relayed",
             Self::Failed => "failed",
             Self::Delayed(_) => "delayed",
         }
+    }
+
+    /// Whether there is nothing more to be done for the recipients.
+    #[must_use]
+    pub fn is_success(self) -> bool {
+        matches!(self, Self::Delivered | Self::Relayed)
     }
 }
 
@@ -73,7 +85,7 @@ pub struct Notice {
     pub content: Stored,
     /// What there is to tell.
     pub kind: Kind,
-    /// Of whom, and why; never empty.
+    /// Of whom, and what; never empty.
     pub about: Vec<About>,
 }
 
@@ -83,8 +95,10 @@ pub struct About {
     /// What becomes true when the notice is on disk, or when it is clear that there is nobody to
     /// be told.
     pub outcome: Outcome,
-    /// What happened.
-    pub failure: Failure,
+    /// What happened, for programs.
+    pub status: Enhanced,
+    /// The other server that said so, if it was one.
+    pub remote: Option<Arc<Remote>>,
 }
 
 impl Notice {
@@ -130,10 +144,30 @@ pub fn name(message: &Message) -> &str {
 /// hears of failures and delays.
 #[must_use]
 pub fn wants(envelope: &Envelope, kind: Kind) -> bool {
-    envelope.notify.is_none_or(|notify| match kind {
-        Kind::Failed => notify.failure,
-        Kind::Delayed(_) => notify.delay,
-    })
+    match (kind, envelope.notify) {
+        (Kind::Delivered | Kind::Relayed, notify) => notify.is_some_and(|notify| notify.success),
+        (_, None) => true,
+        (Kind::Failed, Some(notify)) => notify.failure,
+        (Kind::Delayed(_), Some(notify)) => notify.delay,
+    }
+}
+
+/// Whether the sender of this message hears of success when he asks for it: somebody who
+/// authenticated, or who sent it from this machine, which has the addresses `own` beside those of
+/// its loopback interface.
+///
+/// A stranger does not: what he gives as his address may be anybody's, who would get a message
+/// for each that is delivered; and he would learn which addresses there are.
+#[must_use]
+pub fn may_hear_of_success(message: &Message, own: &[IpAddr]) -> bool {
+    message.username.is_some()
+        || match message.source {
+            Source::Local => true,
+            Source::Ip(ip) => {
+                let ip = ip.to_canonical();
+                ip.is_loopback() || own.contains(&ip)
+            }
+        }
 }
 
 /// The age of which the sender is to be told, after an attempt that failed for now: the first

@@ -5,6 +5,7 @@
 //! The parts are written first and the boundary is chosen last, as one that occurs in none of
 //! them, whoever wrote what is returned.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use memchr::memmem;
@@ -15,8 +16,9 @@ use smtpd_engine::reply::Enhanced;
 use smtpd_engine::server::Peer;
 use smtpd_engine::trace::{self, Received, With};
 
-use super::words::Span;
-use super::{Kind, Original, name};
+use super::words::{Span, words};
+use super::{EXPIRED, Kind, Original, name};
+use crate::delivery::Remote;
 use crate::envelope::{Envelope, Message};
 use crate::id::MessageId;
 use crate::schedule;
@@ -31,8 +33,23 @@ pub struct Recipient<'a> {
     pub envelope: &'a Envelope,
     /// What happened, for programs.
     pub status: Enhanced,
+    /// The other server that said so, if it was one.
+    pub remote: Option<&'a Remote>,
+    /// When the last attempt ended, in microseconds since 1970.
+    pub at: u64,
+}
+
+impl Recipient<'_> {
     /// What happened, for people.
-    pub text: &'a str,
+    fn text(&self) -> Cow<'static, str> {
+        let said = self.remote.map(|remote| format!("{} said: {}", remote.host(), remote.reply()));
+        match said {
+            None => words(self.status).into(),
+            // What it said was no more than the last reason to wait.
+            Some(said) if self.status == EXPIRED => format!("{}; {said}", words(EXPIRED)).into(),
+            Some(said) => said.into(),
+        }
+    }
 }
 
 /// A report that is to be written.
@@ -163,6 +180,13 @@ impl Report<'_> {
             text.write_fmt(line).expect("a string takes every text");
         };
         match self.kind {
+            Kind::Delivered => text.push_str(
+                "    Your message was delivered to the following recipients:\n\n",
+            ),
+            Kind::Relayed => text.push_str(
+                "    Your message was handed on for the following recipients, to servers that do\n    \
+                 not promise to tell you when it is delivered:\n\n",
+            ),
             Kind::Failed => text.push_str(
                 "    Your message could not be delivered to the following recipients, and will\n    \
                  not be tried again:\n\n",
@@ -176,8 +200,13 @@ impl Report<'_> {
                 ),
             ),
         }
-        for Recipient { envelope, text: why, .. } in self.recipients {
-            let why = printable(why, self.smtputf8());
+        for one in self.recipients {
+            let envelope = one.envelope;
+            if self.kind == Kind::Delivered {
+                put(&mut text, format_args!("{}\n", envelope.rcpt));
+                continue;
+            }
+            let why = printable(&one.text(), self.smtputf8());
             // Lines of mail are shorter than 1,000 octets (RFC 5321 section 4.5.3.1.6).
             let gap = if envelope.rcpt.as_str().len() + why.len() < 900 { " " } else { "\n    " };
             put(&mut text, format_args!("{}:{gap}{why}\n", envelope.rcpt));
@@ -214,7 +243,7 @@ impl Report<'_> {
             put("Original-Envelope-Id", format_args!("{}", printable(&envid, utf8)));
         }
         put("Arrival-Date", format_args!("{}", self.date(message.ctime)));
-        for Recipient { envelope, status, text } in self.recipients {
+        for Recipient { envelope, status, remote, at } in self.recipients {
             fields.push_str("\r\n");
             let mut put = |name: &str, value: std::fmt::Arguments<'_>| {
                 write!(fields, "{name}: {value}\r\n").expect("a string takes every text");
@@ -230,8 +259,17 @@ impl Report<'_> {
             put("Final-Recipient", format_args!("{kind}; {dest}"));
             put("Action", format_args!("{}", self.kind.action()));
             put("Status", format_args!("{status}"));
-            // Said by this system, not by a peer in SMTP, hence the type.
-            put("Diagnostic-Code", format_args!("x-local; {}", printable(text, utf8)));
+            match remote {
+                Some(remote) => {
+                    put("Remote-MTA", format_args!("dns; {}", printable(remote.host(), utf8)));
+                    let reply = printable(remote.reply(), utf8);
+                    put("Diagnostic-Code", format_args!("smtp; {reply}"));
+                }
+                None if self.kind.is_success() => {}
+                // Said by this system, not by a peer in SMTP, hence the type.
+                None => put("Diagnostic-Code", format_args!("x-local; {}", words(*status))),
+            }
+            put("Last-Attempt-Date", format_args!("{}", self.date(*at)));
             if let Kind::Delayed(_) = self.kind {
                 let end = schedule::expiry(message.ctime, envelope.ttl);
                 put("Will-Retry-Until", format_args!("{}", self.date(end)));
@@ -257,14 +295,15 @@ fn crlf(text: &str) -> String {
     text.replace('\n', "\r\n")
 }
 
-/// A text as it may stand in a line: no control character, of bounded length, and without
+/// A text as it may stand in a line: no control character or line end, of bounded length, and without
 /// `utf8` in ASCII, where other characters are written as RFC 6533 section 3 writes them.
 fn printable(text: &str, utf8: bool) -> String {
     let mut line = String::new();
     for c in text.chars() {
         let start = line.len();
         match c {
-            _ if c.is_control() => line.push('?'),
+            // The last two are what some readers of UTF-8 take for line ends.
+            _ if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') => line.push('?'),
             _ if c.is_ascii() || utf8 => line.push(c),
             _ => write!(line, "\\x{{{:X}}}", u32::from(c)).expect("a string takes every text"),
         }

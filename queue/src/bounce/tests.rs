@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::*;
+use crate::delivery::SUCCESS;
 use crate::encode::tests::message as any_message;
 use crate::envelope::{Agent, Notify, Ret, Source};
 use crate::id::{EnvelopeId, MessageId};
@@ -50,20 +51,29 @@ fn message(to: &[(&str, &str)]) -> Message {
     }
 }
 
-fn written(message: &Message, kind: Kind, status: Enhanced, text: &str, content: &[u8]) -> String {
+/// A server elsewhere, and what it said.
+fn remote(reply: &str) -> Remote {
+    Remote::new("mx.example.com", reply)
+}
+
+/// What a report tells of its recipients: a status, and another server that gave it.
+type Told<'a> = (Enhanced, Option<&'a Remote>);
+
+fn written(message: &Message, kind: Kind, told: Told<'_>, content: &[u8]) -> String {
     let octets = content.len() as u64;
     let original = Original::read(message, kind, &mut &*content, octets).unwrap();
-    report(message, kind, status, text, &original)
+    report(message, kind, told, &original)
 }
 
 fn report(
     message: &Message,
     kind: Kind,
-    status: Enhanced,
-    text: &str,
+    (status, remote): Told<'_>,
     original: &Original,
 ) -> String {
-    let recipients = message.envelopes.iter().map(|envelope| Recipient { envelope, status, text });
+    let at = CTIME + 3_590_000_000;
+    let recipients =
+        message.envelopes.iter().map(|envelope| Recipient { envelope, status, remote, at });
     let octets = Report {
         kind,
         to: address(message).unwrap(),
@@ -95,7 +105,7 @@ fn is(name: &str, report: &str) {
 #[test]
 fn what_failed_comes_back_with_its_header() {
     let message = message(&[("bob@example.org", "bob@example.org")]);
-    is("failed.eml", &written(&message, Kind::Failed, NO_USER, words(NO_USER), CONTENT));
+    is("failed.eml", &written(&message, Kind::Failed, (NO_USER, None), CONTENT));
 }
 
 #[test]
@@ -106,8 +116,8 @@ fn the_whole_message_comes_back_with_all_that_its_sender_gave() {
     ]);
     (message.ret, message.envid) = (Some(Ret::Full), Some("QQ+3D31+2B4159".into()));
     message.envelopes[0].orcpt = Some("rfc822;Bob+2Bx@example.org".into());
-    let text = "550 5.1.1 <robert@example.com>: no\tsuch\r\nX-Forged: yes";
-    is("full.eml", &written(&message, Kind::Failed, NO_USER, text, CONTENT));
+    let remote = remote("550 5.1.1 <robert@example.com>: no\tsuch\r\nX-Forged: yes");
+    is("full.eml", &written(&message, Kind::Failed, (NO_USER, Some(&remote)), CONTENT));
 }
 
 #[test]
@@ -115,7 +125,7 @@ fn what_is_late_is_told_with_its_age_and_how_long_it_is_tried() {
     let mut message = message(&[("bob@example.org", "bob@example.org")]);
     message.ret = Some(Ret::Full);
     let kind = Kind::Delayed(Duration::from_secs(4 * 3600));
-    is("delayed.eml", &written(&message, kind, FULL, words(FULL), CONTENT));
+    is("delayed.eml", &written(&message, kind, (FULL, None), CONTENT));
 }
 
 #[test]
@@ -125,17 +135,66 @@ fn smtputf8_has_types_of_its_own() {
     message.ret = Some(Ret::Full);
     message.envelopes[0].orcpt = Some("utf-8;j\u{fc}rgen@b\u{fc}cher.example".into());
     let content = "Subject: gr\u{fc}\u{df}e\r\n\r\nhallo\r\n".as_bytes();
-    is("smtputf8.eml", &written(&message, Kind::Failed, NO_USER, words(NO_USER), content));
+    let remote = remote("550 5.1.1 j\u{fc}rgen gibt es nicht\u{2028}X-Forged: yes");
+    is("smtputf8.eml", &written(&message, Kind::Failed, (NO_USER, Some(&remote)), content));
+    let late = Kind::Delayed(Duration::from_secs(4 * 3600));
+    is("smtputf8-delayed.eml", &written(&message, late, (FULL, None), content));
+    is("smtputf8-delivered.eml", &written(&message, Kind::Delivered, (SUCCESS, None), content));
+}
+
+#[test]
+fn what_another_server_put_off_until_it_expired_comes_back_with_its_words() {
+    let message = message(&[("bob@example.org", "bob@example.org")]);
+    let remote = Remote::new("2001:db8::25", "451 4.7.1 come back later");
+    is("expired.eml", &written(&message, Kind::Failed, (EXPIRED, Some(&remote)), CONTENT));
+}
+
+#[test]
+fn success_is_told_with_the_header() {
+    let mut message = message(&[
+        ("bob@example.org", "bob@example.org"),
+        ("carol@example.org", "caroline@example.org"),
+    ]);
+    (message.ret, message.envid) = (Some(Ret::Full), Some("id-1".into()));
+    message.envelopes[1].orcpt = Some("rfc822;carol@example.org".into());
+    is("delivered.eml", &written(&message, Kind::Delivered, (SUCCESS, None), CONTENT));
+    let remote = remote("250 2.6.0 queued as 4711");
+    let told = (remote.success(), Some(&remote));
+    is("relayed.eml", &written(&message, Kind::Relayed, told, CONTENT));
+}
+
+#[test]
+fn a_server_elsewhere_is_named_and_quoted_within_bounds() {
+    for (host, name) in [
+        ("mx.example.org", "mx.example.org"),
+        ("192.0.2.1", "[192.0.2.1]"),
+        ("2001:db8::1", "[IPv6:2001:db8::1]"),
+    ] {
+        assert_eq!(Remote::new(host, "250 ok").host(), name);
+    }
+    let long = Remote::new(&"h".repeat(1000), &format!("550 {}", "\u{fc}".repeat(1000)));
+    assert_eq!((long.host().len(), long.reply().len()), (255, 512));
+    for (reply, status) in [
+        ("250 2.6.0 queued", "2.6.0"),
+        ("250 2.6.0", "2.6.0"),
+        ("250 ok", "2.0.0"),
+        ("250", "2.0.0"),
+        ("250 5.1.1 odd", "2.0.0"),
+        ("", "2.0.0"),
+    ] {
+        assert_eq!(remote(reply).success().to_string(), status, "{reply}");
+    }
 }
 
 #[test]
 fn an_ascii_report_stays_ascii_whatever_was_said() {
     let mut message = message(&[("bob@example.org", "bob@example.org")]);
     message.envelopes[0].orcpt = Some("utf-8;j\u{fc}rgen@example.org".into());
-    let report = written(&message, Kind::Failed, NO_USER, "500 gr\u{fc}\u{df}e", b"\r\n");
+    let remote = remote("500 gr\u{fc}\u{df}e");
+    let report = written(&message, Kind::Failed, (NO_USER, Some(&remote)), b"\r\n");
     assert!(report.is_ascii());
     assert!(report.contains("\r\nOriginal-Recipient: utf-8; j\\x{FC}rgen@example.org\r\n"));
-    assert!(report.contains("\r\nDiagnostic-Code: x-local; 500 gr\\x{FC}\\x{DF}e\r\n"), "{report}");
+    assert!(report.contains("\r\nDiagnostic-Code: smtp; 500 gr\\x{FC}\\x{DF}e\r\n"), "{report}");
 }
 
 #[test]
@@ -146,7 +205,8 @@ fn nothing_that_was_stored_can_add_a_line() {
     message.smtpname = "mx\r\nX-Forged: 2".into();
     message.envelopes[0].orcpt = Some("rfc822;b\r\nX-Forged: 3".into());
     message.helo = "c\r\nX-Forged: 4".into();
-    let report = written(&message, Kind::Failed, NO_USER, "no\r\nX-Forged: 5\n\n", CONTENT);
+    let remote = Remote::new("mx\r\nX-Forged: 5", "no\r\nX-Forged: 6\n\n");
+    let report = written(&message, Kind::Failed, (NO_USER, Some(&remote)), CONTENT);
     assert!(!report.contains("\r\nX-Forged"), "{report}");
     assert!(report.contains("From: Mailer Daemon <MAILER-DAEMON@localhost>"));
 }
@@ -156,7 +216,7 @@ fn the_boundary_is_one_that_nobody_else_wrote() {
     let mut message = message(&[("--report-0000002b-1@example.org", "bob@example.org")]);
     message.ret = Some(Ret::Full);
     let content = b"Subject: x\r\n\r\n--report-0000002b-0\r\n--report-0000002b-2--\r\n";
-    let report = written(&message, Kind::Failed, NO_USER, "no", content);
+    let report = written(&message, Kind::Failed, (NO_USER, None), content);
     assert!(report.contains("boundary=\"report-0000002b-3\""), "{report}");
     assert_eq!(report.matches("\r\n--report-0000002b-3\r\n").count(), 3);
 }
@@ -176,7 +236,9 @@ fn what_is_returned_is_bounded() {
     assert_eq!(failed(&full, &content), Original::Whole(content.clone()));
     assert_eq!(failed(&plain, &content), header(b"Subject: x\r\n"));
     let delayed = Kind::Delayed(Duration::from_secs(1));
-    assert_eq!(read(&full, delayed, &content), header(b"Subject: x\r\n"));
+    for kind in [delayed, Kind::Delivered, Kind::Relayed] {
+        assert_eq!(read(&full, kind, &content), header(b"Subject: x\r\n"));
+    }
     content.push(b'x');
     assert_eq!(failed(&full, &content), header(b"Subject: x\r\n"));
 
@@ -203,10 +265,12 @@ fn the_largest_report_fits_into_a_record() {
     for envelope in &mut message.envelopes {
         envelope.orcpt = Some(format!("rfc822;{}", "a".repeat(493)));
     }
-    let text = "\u{1f4e7}".repeat(2000);
+    let domain = message.smtpname.clone();
+    let remote = Remote::new(&domain, &"\u{1f4e7}".repeat(2000));
     let content = vec![b'x'; RETURNED - 1];
-    for kind in [Kind::Failed, Kind::Delayed(Duration::from_secs(1))] {
-        let report = report(&message, kind, NO_USER, &text, &Original::Nothing);
+    let late = Kind::Delayed(Duration::from_secs(1));
+    for kind in [Kind::Delivered, Kind::Relayed, Kind::Failed, late] {
+        let report = report(&message, kind, (NO_USER, Some(&remote)), &Original::Nothing);
         assert!(report.len() <= RECIPIENTS * RECIPIENT, "{}", report.len());
     }
     let octets = Original::read(&message, Kind::Failed, &mut &*content, content.len() as u64);
@@ -229,13 +293,14 @@ fn who_said_when_to_hear_hears_only_then() {
     let late = Kind::Delayed(Duration::from_secs(1));
     let mut heard = |notify| {
         envelope.notify = notify;
-        (wants(&envelope, Kind::Failed), wants(&envelope, late))
+        assert_eq!(wants(&envelope, Kind::Delivered), wants(&envelope, Kind::Relayed));
+        [Kind::Failed, late, Kind::Delivered].map(|kind| wants(&envelope, kind))
     };
-    assert_eq!(heard(None), (true, true));
-    assert_eq!(heard(Some(Notify::default())), (false, false), "NEVER");
-    assert_eq!(heard(Some(Notify { success: true, ..Notify::default() })), (false, false));
-    assert_eq!(heard(Some(Notify { failure: true, ..Notify::default() })), (true, false));
-    assert_eq!(heard(Some(Notify { delay: true, ..Notify::default() })), (false, true));
+    assert_eq!(heard(None), [true, true, false]);
+    assert_eq!(heard(Some(Notify::default())), [false; 3], "NEVER");
+    assert_eq!(heard(Some(Notify { success: true, ..Notify::default() })), [false, false, true]);
+    assert_eq!(heard(Some(Notify { failure: true, ..Notify::default() })), [true, false, false]);
+    assert_eq!(heard(Some(Notify { delay: true, ..Notify::default() })), [false, true, false]);
 }
 
 #[test]

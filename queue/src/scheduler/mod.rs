@@ -19,7 +19,8 @@
 //! ```
 //!
 //! What fails for good or expires goes back to its sender, and its outcome is recorded with the
-//! report. What cannot be tried is held with its reason. Nothing is dropped.
+//! report; so is what was delivered, if its sender asked to be told. What cannot be tried is held
+//! with its reason. Nothing is dropped.
 //!
 //! | file | holds |
 //! |---|---|
@@ -42,7 +43,7 @@ use std::time::Duration;
 
 use smtpd_engine::time::Time;
 
-use crate::bounce::{EXPIRED, Notice};
+use crate::bounce::{EXPIRED, Kind as Told, Notice};
 use crate::delivery::{Attempt, Batch, Failure, Job, Kind, Report, envelope};
 use crate::destination::Destinations;
 use crate::envelope::{Due, Message, Outcome, State, Verdict};
@@ -300,7 +301,7 @@ impl Scheduler {
             let Some(entry) = self.memory.get(id) else { continue };
             let Phase::InFlight { .. } = entry.phase else { continue };
             self.memory.drop_content(id);
-            if attempt != Attempt::Delivered && self.is_unwanted(id) {
+            if !attempt.is_success() && self.is_unwanted(id) {
                 self.memory.set_phase(id, Phase::New);
                 self.obey(id, now, outputs);
                 continue;
@@ -321,17 +322,18 @@ impl Scheduler {
         let Some(Entry { message, .. }) = self.memory.get(id) else { return };
         let is_over = schedule::expired(message.ctime, envelope(message, id).ttl, now.unix);
         match attempt {
-            Attempt::Delivered => {
-                self.memory.set_phase(id, Phase::Recording);
-                let verdict = Verdict::Delivered;
-                outputs.push(Output::Record(self.outcome(id, now, verdict)));
+            Attempt::Delivered => self.succeeded(id, Told::Delivered, None, now, outputs),
+            Attempt::Relayed(Some(remote)) => {
+                self.succeeded(id, Told::Relayed, Some(remote), now, outputs);
             }
+            // Whoever has it now tells the sender, if he wants to know.
+            Attempt::Relayed(None) => self.delivered(id, now, outputs),
             Attempt::Held(why) => self.hold(id, why, now, outputs),
             Attempt::Failed(failure) => self.give_up(id, failure, now),
-            Attempt::Later(Failure { text, .. }) if is_over => {
+            Attempt::Later(Failure { text, remote, .. }) if is_over => {
                 outputs.push(Output::Expired(Arc::clone(message), id));
                 let text = format!("Envelope expired: {text}");
-                self.give_up(id, Failure { status: EXPIRED, text }, now);
+                self.give_up(id, Failure { status: EXPIRED, text, remote }, now);
             }
             Attempt::Later(failure) => self.try_later(id, failure, now, outputs),
         }

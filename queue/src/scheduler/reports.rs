@@ -1,17 +1,19 @@
-//! What the senders are told of: envelopes that failed for good or expired, and those that are
-//! late.
+//! What the senders are told of: envelopes that failed for good or expired, those that are late,
+//! and those that went well, of which some ask to hear.
 //!
 //! Such an envelope stays in [`Phase::Recording`] until its outcome is on disk, which is in one
 //! record with the report, or alone when there is nobody to be told. When no report can be made
 //! now ([`Input::Unsent`](super::Input::Unsent)), it is tried again later like any that failed
 //! for now, and whatever comes of that counts; nothing of this outlives the process, so after a
-//! crash it is simply tried again.
+//! crash it is simply tried again. Of what went well the outcome is then recorded alone: it has
+//! been delivered, and a report less is better than a message twice.
 //!
 //! What is to be told of several envelopes of a message is told together: the first of them
 //! waits for the others that are being tried, up to [`TOGETHER`].
 
 use std::collections::btree_map::{BTreeMap, Entry as Slot};
 use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +22,7 @@ use smtpd_engine::time::Time;
 use super::memory::{Entry, Phase};
 use super::{Clock, Output, Scheduler};
 use crate::bounce::{self, About, Kind, Notice};
-use crate::delivery::{self, Failure, envelope};
+use crate::delivery::{self, Failure, Remote, SUCCESS, envelope};
 use crate::envelope::{Due, State, Verdict};
 use crate::id::{EnvelopeId, MessageId};
 use crate::schedule;
@@ -38,8 +40,10 @@ pub(super) struct Reports {
     deadlines: VecDeque<(Time, (MessageId, Kind))>,
     /// Messages of which something was tried or is to be told since they were looked at.
     touched: Vec<MessageId>,
-    /// Envelopes whose sender is being told, and why.
-    open: HashMap<EnvelopeId, (Kind, Failure)>,
+    /// Envelopes whose sender is being told, and why they failed, if they did.
+    open: HashMap<EnvelopeId, Option<Failure>>,
+    /// The addresses of this machine, beside those of its loopback interface.
+    own: Vec<IpAddr>,
 }
 
 #[derive(Debug)]
@@ -54,9 +58,44 @@ impl Scheduler {
         self.reports.ages = ages;
     }
 
+    /// Whoever sends from these addresses, or from those of the loopback interface, is told of
+    /// success when he asks for it.
+    pub fn own_addresses(&mut self, own: Vec<IpAddr>) {
+        self.reports.own = own;
+    }
+
     /// An attempt was the last: the sender is told, and then the envelope is gone.
     pub(super) fn give_up(&mut self, id: EnvelopeId, failure: Failure, now: Clock) {
-        self.tell(id, Kind::Failed, Verdict::Removed, failure, now);
+        let Failure { status, remote, .. } = failure.clone();
+        let outcome = self.outcome(id, now, Verdict::Removed);
+        self.tell(Kind::Failed, About { outcome, status, remote }, Some(failure), now);
+    }
+
+    /// An attempt has succeeded. The sender is told when he asked for that and may hear of it.
+    pub(super) fn succeeded(
+        &mut self,
+        id: EnvelopeId,
+        kind: Kind,
+        remote: Option<Arc<Remote>>,
+        now: Clock,
+        outputs: &mut Vec<Output>,
+    ) {
+        let Some(Entry { message, .. }) = self.memory.get(id) else { return };
+        let is_told = bounce::wants(envelope(message, id), kind)
+            && bounce::may_hear_of_success(message, &self.reports.own)
+            && bounce::address(message).is_ok();
+        if !is_told {
+            return self.delivered(id, now, outputs);
+        }
+        let status = remote.as_ref().map_or(SUCCESS, |remote| remote.success());
+        let outcome = self.outcome(id, now, Verdict::Delivered);
+        self.tell(kind, About { outcome, status, remote }, None, now);
+    }
+
+    /// The envelope is where it was to go, and nobody is told.
+    pub(super) fn delivered(&mut self, id: EnvelopeId, now: Clock, outputs: &mut Vec<Output>) {
+        self.memory.set_phase(id, Phase::Recording);
+        outputs.push(Output::Record(self.outcome(id, now, Verdict::Delivered)));
     }
 
     /// An attempt failed for now. The sender is told when the envelope has reached an age for
@@ -93,8 +132,9 @@ impl Scheduler {
             return false;
         }
         let told = u32::try_from(age.as_secs()).unwrap_or(u32::MAX);
-        let verdict = Verdict::Changed(State { told, ..state.clone() });
-        self.tell(id, kind, verdict, failure.clone(), now);
+        let outcome = self.outcome(id, now, Verdict::Changed(State { told, ..state.clone() }));
+        let Failure { status, remote, .. } = failure.clone();
+        self.tell(kind, About { outcome, status, remote }, Some(failure.clone()), now);
         true
     }
 
@@ -102,14 +142,19 @@ impl Scheduler {
     /// age, and another has passed as well, of which the sender is told now.
     pub(super) fn reported(&mut self, id: EnvelopeId, state: &State, now: Clock) -> bool {
         let open = self.reports.open.remove(&id);
-        open.is_some_and(|(_, failure)| self.warn(id, state, &failure, now))
+        open.flatten().is_some_and(|failure| self.warn(id, state, &failure, now))
     }
 
-    /// These reports could not be made now.
+    /// These reports could not be made now. What went well is settled all the same: to wait for
+    /// another time would be to deliver it again after a crash.
     pub(super) fn unsent(&mut self, ids: Vec<EnvelopeId>, now: Clock, outputs: &mut Vec<Output>) {
         for id in ids {
-            let Some((_, failure)) = self.reports.open.remove(&id) else { continue };
+            let Some(failure) = self.reports.open.remove(&id) else { continue };
             let Some(entry) = self.memory.get(id) else { continue };
+            let Some(failure) = failure else {
+                self.delivered(id, now, outputs);
+                continue;
+            };
             let state = put_off(entry, &failure, schedule::LOCAL_UNIT, now.unix);
             self.record(id, state, now, outputs);
         }
@@ -156,12 +201,11 @@ impl Scheduler {
         outputs.push(Output::Record(self.outcome(id, now, verdict)));
     }
 
-    fn tell(&mut self, id: EnvelopeId, kind: Kind, verdict: Verdict, failure: Failure, now: Clock) {
+    fn tell(&mut self, kind: Kind, about: About, failure: Option<Failure>, now: Clock) {
+        let id = about.outcome.envelope;
         self.memory.set_phase(id, Phase::Recording);
         self.reports.touched.push(id.message());
-        self.reports.open.insert(id, (kind, failure.clone()));
-        let outcome = self.outcome(id, now, verdict);
-        let about = About { outcome, failure };
+        self.reports.open.insert(id, failure);
         let key = (id.message(), kind);
         match self.reports.gathered.entry(key) {
             Slot::Occupied(mut gathered) => gathered.get_mut().about.push(about),
@@ -186,7 +230,7 @@ impl Scheduler {
         }
         for message in std::mem::take(&mut self.reports.touched) {
             if !self.is_being_tried(message) {
-                let of_it = (message, Kind::Failed)..=(message, Kind::Delayed(Duration::MAX));
+                let of_it = (message, Kind::Delivered)..=(message, Kind::Delayed(Duration::MAX));
                 let keys: Vec<_> =
                     self.reports.gathered.range(of_it).map(|(key, _)| *key).collect();
                 keys.into_iter().for_each(|key| self.give_out(key, outputs));

@@ -442,7 +442,7 @@ impl World {
         let mut outcomes = Vec::new();
         for (envelope, attempt) in maildirs.deliver(&batch) {
             let verdict = match attempt {
-                Attempt::Delivered => {
+                Attempt::Delivered | Attempt::Relayed(_) => {
                     self.model.delivered(envelope);
                     Verdict::Delivered
                 }

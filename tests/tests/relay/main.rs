@@ -87,7 +87,14 @@ fn one_bad_recipient_bounces_and_the_others_go_on() {
     client.expect("DATA", "354");
     client.expect("Subject: x\r\n\r\nbody\r\n.", "250");
     let bounce = fs::read_to_string(&relay.wait_for_mail("alice", 1)[0]).expect("a bounce");
-    for part in ["Final-Recipient: rfc822; bad@there.example", "Action: failed", "Status: 5.1.1"] {
+    for part in [
+        "Original-Envelope-Id: id-1\n",
+        "Original-Recipient: rfc822; bad@there.example\n\
+         Final-Recipient: rfc822; bad@there.example\nAction: failed\nStatus: 5.1.1\n\
+         Remote-MTA: dns; [127.0.0.1]\nDiagnostic-Code: smtp; 550 5.1.1 no such user here\n\
+         Last-Attempt-Date: ",
+        "bad@there.example: [127.0.0.1] said: 550 5.1.1 no such user here\n",
+    ] {
         assert!(bounce.contains(part), "{part}: {bounce}");
     }
     assert!(!bounce.contains("good@there.example"), "{bounce}");
@@ -99,6 +106,42 @@ fn one_bad_recipient_bounces_and_the_others_go_on() {
         "DATA body",
     ] {
         assert!(told.iter().any(|one| one == line), "{line}: {told:?}");
+    }
+}
+
+/// A server that offers DSN tells the sender itself, and the other knows nothing of it.
+#[test]
+fn what_a_server_without_dsn_has_taken_is_told_as_relayed() {
+    fn plain(line: &str) -> Option<String> {
+        good(line).map(|reply| reply.replace("250-DSN\r\n", ""))
+    }
+    for (answer, is_told) in [(plain as server::Answer, true), (good, false)] {
+        let (port, told) = server(answer);
+        let dir = TempDir::new();
+        let relay = relay_to(&dir, &[format!("smtp://127.0.0.1:{port}")], "");
+        let mut client = relay.connect();
+        client.expect("EHLO client.example", "250");
+        client.expect("MAIL FROM:<alice@here.example> RET=FULL ENVID=id-1", "250");
+        client.expect("RCPT TO:<bob@there.example> NOTIFY=SUCCESS ORCPT=rfc822;Bob@x", "250");
+        client.expect("RCPT TO:<carol@there.example>", "250");
+        client.expect("DATA", "354");
+        client.expect("Subject: x\r\n\r\nbody\r\n.", "250");
+        relay.wait_for_log("to=<bob@there.example>");
+        relay.wait_for_empty_queue(Duration::from_secs(20));
+        let told: Vec<_> = told.try_iter().map(|(_, line)| line).collect();
+        let rcpt = "RCPT TO:<bob@there.example> NOTIFY=SUCCESS ORCPT=rfc822;Bob@x";
+        assert_eq!(told.iter().any(|line| line == rcpt), !is_told, "{told:?}");
+        assert_eq!(relay.maildir("alice").len(), usize::from(is_told));
+        if !is_told {
+            continue;
+        }
+        let notice = fs::read_to_string(&relay.maildir("alice")[0]).expect("a notice");
+        let part = "Original-Recipient: rfc822; Bob@x\nFinal-Recipient: rfc822; bob@there.example\n\
+            Action: relayed\nStatus: 2.0.0\nRemote-MTA: dns; [127.0.0.1]\n\
+            Diagnostic-Code: smtp; 250 2.0.0 taken as 4711\nLast-Attempt-Date: ";
+        assert!(notice.contains(part), "{notice}");
+        assert!(notice.contains("Original-Envelope-Id: id-1\n"), "{notice}");
+        assert!(!notice.contains("carol") && !notice.contains("\nbody"), "{notice}");
     }
 }
 

@@ -10,6 +10,7 @@ use smtpd_queue::id::{EnvelopeId, MessageId};
 use smtpd_queue::request::Accept;
 
 use crate::people::{RECIPIENTS, TOLD, USERS, maildir, reaches};
+use crate::server::asks;
 use crate::tally::Tally;
 use crate::trace::note;
 
@@ -52,6 +53,10 @@ pub struct Model {
     warned: HashSet<(EnvelopeId, Report)>,
     /// Envelopes whose delivery is on record.
     settled: HashSet<EnvelopeId>,
+    /// Envelopes whose sender is to be told of that, and is there.
+    asked: HashSet<EnvelopeId>,
+    /// Envelopes of which a report could not be made at some time.
+    unsent: HashSet<EnvelopeId>,
     /// Envelopes that an administrator wanted out of the queue.
     by_hand: HashSet<EnvelopeId>,
     /// Envelopes that are paused, on record.
@@ -77,7 +82,12 @@ impl Model {
     /// The server says that it has taken a message.
     pub fn accepted(&mut self, message: &Message) {
         assert!(self.ids.insert(message.id), "the message id {} comes twice", message.id);
-        self.promised.extend(message.envelopes.iter().map(|envelope| envelope.id));
+        let ids = message.envelopes.iter().map(|envelope| envelope.id);
+        self.promised.extend(ids.clone());
+        // Reports find others only as long as they are there.
+        if message.sender.mailbox().is_some_and(|sender| sender.as_str() == TOLD) {
+            self.asked.extend(ids.filter(|id| asks(message, *id)));
+        }
     }
 
     /// The server says that it has not taken a message, and that this is on disk.
@@ -148,12 +158,20 @@ impl Model {
         self.reports.insert(message.id, (kind, token.clone()));
     }
 
+    /// A report could not be made.
+    pub fn unsent(&mut self, about: &[EnvelopeId]) {
+        self.tally.unsent += about.len() as u64;
+        self.unsent.extend(about);
+    }
+
     /// A report is on disk, and so is what it tells.
     pub fn report_accepted(&mut self, id: MessageId) {
         let (kind, about) = &self.reports[&id];
         for one in about {
             assert!(!self.settled.contains(one), "{one} was delivered, and a report is made");
             match kind {
+                Report::Delivered => self.tally.confirmed += 1,
+                Report::Relayed => panic!("{one}: nobody relays"),
                 Report::Failed => {
                     assert!(!self.given_up.contains(one), "{one} is told twice");
                     self.tally.bounced += 1;
@@ -247,6 +265,12 @@ impl Model {
         }
         for id in self.promised.difference(&ids) {
             assert!(self.is_told(*id, |report| ids.contains(report)), "{id} is lost");
+        }
+        let told = self.reports.values().filter(|(kind, _)| *kind == Report::Delivered);
+        let told: HashSet<_> = told.flat_map(|(_, about)| about).collect();
+        for id in self.asked.intersection(&self.settled) {
+            let is_told = told.contains(id) || self.unsent.contains(id);
+            assert!(is_told, "{id} is delivered, and its sender was to be told");
         }
         let both = ids.iter().find(|id| self.given_up.contains(id));
         assert!(both.is_none() || !undisturbed, "{both:?} is delivered and given up");

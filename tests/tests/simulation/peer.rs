@@ -49,6 +49,8 @@ pub struct Peer {
     pipelines: bool,
     /// Sends content without waiting for 354.
     rude: bool,
+    /// Knows how to ask for notices.
+    asks: bool,
     /// Hangs up when so many octets are sent.
     patience: Option<usize>,
 }
@@ -65,9 +67,11 @@ impl Peer {
             heard: Vec::new(),
             pipelines: rng.one_in(2),
             rude: rng.one_in(8),
+            asks: false,
             patience: rng.one_in(4).then(|| rng.below(3000)),
         };
         let hello = if rng.one_in(5) { "HELO" } else { "EHLO" };
+        peer.asks = hello == "EHLO";
         peer.say(About::Hello, format!("{hello} peer.example.net\r\n"));
         for nth in 0..=rng.below(3) {
             if nth > 0 {
@@ -99,7 +103,9 @@ impl Peer {
         let mut recipients = Vec::new();
         for place in 0..=rng.below(4) {
             let to = *rng.pick(&RECIPIENTS);
-            self.say(About::Rcpt(nth, place), format!("RCPT TO:<{to}>\r\n"));
+            let asks = self.asks && (nth + place).is_multiple_of(3);
+            let notify = if asks { " NOTIFY=SUCCESS,FAILURE,DELAY" } else { "" };
+            self.say(About::Rcpt(nth, place), format!("RCPT TO:<{to}>{notify}\r\n"));
             recipients.push((to, None));
         }
         let content = content(rng, nth, self.manner);

@@ -18,6 +18,7 @@ use smtpd::daemon::replies::{accepted, refused};
 use smtpd::daemon::writer::{self, ContentWriter, Order};
 use smtpd::sys::Zone;
 use smtpd_config::Config;
+use smtpd_engine::address::ReversePath;
 use smtpd_engine::server::{self, Answer, Peer as Address, Ticket};
 use smtpd_engine::time::Time;
 use smtpd_queue::backend::{Commits, Leases, Reads};
@@ -26,7 +27,7 @@ use smtpd_queue::budget::Budget;
 use smtpd_queue::commit::{Commit, Opened, Options};
 use smtpd_queue::delivery::{Attempt, Batch, Kind};
 use smtpd_queue::disk::fault::FaultDisk;
-use smtpd_queue::envelope::{Agent, Due, Message, Verdict};
+use smtpd_queue::envelope::{Agent, Due, Message, Source, Verdict};
 use smtpd_queue::id::{EnvelopeId, MessageId};
 use smtpd_queue::lease;
 use smtpd_queue::maildir::Maildirs;
@@ -360,7 +361,7 @@ impl Server {
                     match token {
                         Asker::Peer(waiting) => self.refuse(waiting, why, clock, model),
                         Asker::Report(ids) => {
-                            model.tally.unsent += ids.len() as u64;
+                            model.unsent(&ids);
                             self.inputs.push(Input::Unsent(ids));
                         }
                         Asker::Tool(_) => panic!("nobody imports here"),
@@ -583,6 +584,7 @@ impl Server {
         for (id, attempt) in &report.attempts {
             match attempt {
                 Attempt::Delivered => drop(self.delivered.insert(*id)),
+                Attempt::Relayed(_) => panic!("{id}: nobody relays"),
                 Attempt::Later(why) => {
                     assert!(!why.text.contains("defect"), "{id}: {why:?}");
                     model.tally.retried += 1;
@@ -606,6 +608,11 @@ impl Server {
         }
         let notice = self.notices.swap_remove(rng.below(self.notices.len()));
         note(|| format!("to be told: {:?} {:?}", notice.kind, notice.about));
+        if notice.kind.is_success() {
+            for id in notice.ids() {
+                assert!(asks(&notice.message, id), "nobody asked to be told of {id}");
+            }
+        }
         if notice.kind == Report::Failed {
             match self.copies(&notice.message, &notice.content, notice.ids()) {
                 Ok(copies) => copies.into_iter().for_each(|copy| model.gives_up(copy)),
@@ -629,7 +636,7 @@ impl Server {
                     requests.extend(outcomes.into_iter().map(Request::Outcome));
                 }
                 Made::Later(ids) => {
-                    model.tally.unsent += ids.len() as u64;
+                    model.unsent(&ids);
                     self.inputs.push(Input::Unsent(ids));
                 }
             }
@@ -704,6 +711,14 @@ impl Server {
         let commit = self.commit.take();
         commit.is_some_and(|commit| commit.close().is_ok())
     }
+}
+
+/// Whether the sender is to be told when this envelope is delivered.
+pub fn asks(message: &Message, id: EnvelopeId) -> bool {
+    let Some(envelope) = message.envelopes.iter().find(|one| one.id == id) else { return false };
+    message.source == Source::Ip(Ipv4Addr::LOCALHOST.into())
+        && message.sender != ReversePath::Null
+        && envelope.notify.is_some_and(|notify| notify.success)
 }
 
 fn is_accept<T>(request: &Request<T>) -> bool {

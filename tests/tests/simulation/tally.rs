@@ -39,6 +39,8 @@ tally! {
     bounced,
     /// Envelopes of which a report says that they are late.
     warned,
+    /// Envelopes of which a report says that they are delivered.
+    confirmed,
     /// Envelopes that were given up and nobody was told.
     dropped,
     /// Envelopes whose report could not be made for the time being.

@@ -205,7 +205,8 @@ impl Caller for Shell {
     }
 
     fn ready<'c>(&'c mut self, own: &'c mut Own, about: &Calling<'_>) -> Next<'c> {
-        let offers = Offers { smtputf8: about.session.extensions().smtputf8 };
+        let offered = about.session.extensions();
+        let offers = Offers { smtputf8: offered.smtputf8, dsn: offered.dsn };
         if own.conn.replace(about.conn).is_none() {
             line::connected(own.session);
             if let Some(tls) = about.session.tls() {

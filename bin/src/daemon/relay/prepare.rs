@@ -237,7 +237,7 @@ fn fail(prepared: &mut Prepared, job: &Job, attempt: Attempt, now: u64) {
     let stat = match &attempt {
         Attempt::Later(failure) | Attempt::Failed(failure) => &failure.text,
         Attempt::Held(text) => text,
-        Attempt::Delivered => "",
+        Attempt::Delivered | Attempt::Relayed(_) => "",
     };
     line::delivery(&line::Delivery::without_session(job, &attempt, stat), now);
     prepared.report.attempts.push((job.id, attempt));

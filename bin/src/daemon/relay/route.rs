@@ -528,7 +528,7 @@ impl Relay {
         let stat = match attempt {
             Attempt::Later(failure) | Attempt::Failed(failure) => &failure.text,
             Attempt::Held(text) => text,
-            Attempt::Delivered => return,
+            Attempt::Delivered | Attempt::Relayed(_) => return,
         };
         for Recipient { batch, id: envelope, to } in one.settle(Whom::Rest) {
             let message = &one.task.message;

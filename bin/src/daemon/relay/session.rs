@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use smtpd_config::route::HopTls;
 use smtpd_engine::time::Time;
-use smtpd_queue::delivery::{Attempt, Failure};
+use smtpd_queue::delivery::{Attempt, Failure, Remote};
+use smtpd_queue::envelope::Message;
 use smtpd_queue::scheduler::Clock;
 
 use super::blocks::{Path, Why};
@@ -40,6 +41,8 @@ pub enum Next {
 pub struct Offers {
     /// SMTPUTF8 (RFC 6531).
     pub smtputf8: bool,
+    /// DSN (RFC 3461): it takes over what the sender wants to be told.
+    pub dsn: bool,
 }
 
 /// Whom something told is about.
@@ -63,8 +66,10 @@ pub enum Told {
 /// Why something failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
-    /// Status and words.
+    /// Status and words. Which server it was is added by the relay.
     pub failure: Failure,
+    /// What the server said, if it said something.
+    pub reply: Option<String>,
     /// It fails whenever it is tried.
     pub permanent: bool,
     /// The server has too much to do: 421 or 4.7.x.
@@ -125,6 +130,8 @@ pub(super) struct Session {
     mails: u32,
     /// It has been ready.
     pub(super) is_proven: bool,
+    /// Its server offers DSN.
+    dsn: bool,
     /// The address of this end.
     local: Option<IpAddr>,
     /// Why it ends.
@@ -163,6 +170,7 @@ impl Session {
             task: None,
             mails: 0,
             is_proven: false,
+            dsn: false,
             local: None,
             trouble: None,
         }
@@ -183,7 +191,7 @@ impl Relay {
         let Some(route) = self.routes.get_mut(&session.route) else { return Next::Quit };
         self.touched.insert(session.route);
         if !mem::replace(&mut session.is_proven, true) {
-            session.local = local;
+            (session.local, session.dsn) = (local, offers.dsn);
             route.is_proven = true;
             if self.blocks.free(&session.path) {
                 line::enabled(&session.path, &session.host);
@@ -246,8 +254,11 @@ impl Relay {
     }
 
     /// A session tells of its task, or of itself.
-    pub fn told(&mut self, id: SessionId, whom: Whom, told: Told, now: Clock) {
+    pub fn told(&mut self, id: SessionId, whom: Whom, mut told: Told, now: Clock) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
+        if let Told::Failed(Trouble { failure, reply: Some(reply), .. }) = &mut told {
+            failure.remote = Some(Arc::new(Remote::new(&session.host, reply)));
+        }
         let route_id = session.route;
         self.touched.insert(route_id);
         if let (Some(route), Told::Failed(trouble)) = (self.routes.get_mut(&route_id), &told)
@@ -301,7 +312,11 @@ impl Relay {
     fn settle(&mut self, id: SessionId, one: &mut Try, whom: Whom, told: &Told, now: Clock) {
         let Some(session) = self.sessions.get(&id) else { return };
         let attempt = match told {
-            Told::Delivered(_) => Attempt::Delivered,
+            Told::Delivered(reply) => {
+                let is_last = !session.dsn && asks_for_success(&one.task.message);
+                let remote = is_last.then(|| Arc::new(Remote::new(&session.host, reply)));
+                Attempt::Relayed(remote)
+            }
             Told::Failed(Trouble { failure, permanent: true, .. }) => {
                 Attempt::Failed(failure.clone())
             }
@@ -327,7 +342,7 @@ impl Relay {
             self.stats.note(to.domain(), stat, now.unix);
             self.reports.entry(batch).or_default().push((envelope, attempt.clone()));
         }
-        if attempt == Attempt::Delivered
+        if attempt.is_success()
             && let Some(route) = self.routes.get_mut(&route_id)
         {
             let deferred = route.speed_up();
@@ -415,5 +430,10 @@ impl Relay {
 /// Why a way is not gone, in upstream's words.
 fn on_the_way(failure: &Failure) -> Failure {
     let text = format!("Network error on destination MXs: {}", failure.text);
-    Failure { status: failure.status, text }
+    Failure { text, ..failure.clone() }
+}
+
+/// Whether the sender asks to be told of success of some recipient (RFC 3461 section 4.1).
+fn asks_for_success(message: &Message) -> bool {
+    message.envelopes.iter().any(|one| one.notify.is_some_and(|notify| notify.success))
 }

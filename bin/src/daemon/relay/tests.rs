@@ -183,7 +183,8 @@ impl World {
 
     fn ready(&mut self, session: SessionId) -> Next {
         let local = Some(IpAddr::from([192, 0, 2, 25]));
-        let next = self.relay.ready(session, local, Offers { smtputf8: false }, self.now);
+        let next =
+            self.relay.ready(session, local, Offers { smtputf8: false, dsn: true }, self.now);
         self.turn();
         next
     }
@@ -261,7 +262,7 @@ fn servers(hosts: &[&str]) -> Arc<Hop> {
 fn trouble(status: (u8, u16, u16), text: &str, again: Again) -> Told {
     let permanent = status.0 == 5;
     let failure = Failure::new(status, text);
-    Told::Failed(Trouble { failure, permanent, pressed: false, again })
+    Told::Failed(Trouble { failure, reply: None, permanent, pressed: false, again })
 }
 
 fn address(text: &str) -> SocketAddr {
@@ -287,7 +288,7 @@ fn a_message_goes_over_a_new_connection_and_the_next_over_the_same() {
     assert_eq!(world.ready(connect.session), Next::Mail);
     assert_eq!(world.relay.current(connect.session).unwrap().recipients[0].id, ids[0]);
     world.takes(connect.session);
-    assert_eq!(world.outcome(), Attempt::Delivered);
+    assert_eq!(world.outcome(), Attempt::Relayed(None));
 
     let Next::Wait(until) = world.ready(connect.session) else { panic!() };
     assert_eq!(until, world.now.mono + Duration::from_secs(10));
@@ -543,7 +544,7 @@ fn a_connection_that_died_while_idle_is_replaced_silently() {
     world.closed(first.session, &End::Failed);
     world.ready(second.session);
     world.takes(second.session);
-    assert_eq!(world.outcome(), Attempt::Delivered);
+    assert_eq!(world.outcome(), Attempt::Relayed(None));
 }
 
 #[test]
@@ -602,7 +603,7 @@ fn mx_routes_begin_carefully_and_back_off() {
     }
     let pressed = |status, again| {
         let failure = Failure::new(status, "421 4.7.0 too many connections");
-        Told::Failed(Trouble { failure, permanent: false, pressed: true, again })
+        Told::Failed(Trouble { failure, reply: None, permanent: false, pressed: true, again })
     };
     world.told(busy[0], Whom::Rest, pressed((4, 7, 0), Again::No));
     world.closed(busy[0], &End::Failed);
@@ -716,7 +717,7 @@ fn a_way_that_cannot_be_begun_is_left_alone_while_others_are_busy() {
     assert_eq!(world.ready(busy), Next::Mail);
     world.takes(busy);
     assert_eq!(world.outcomes.len(), 2);
-    assert!(world.outcomes.iter().all(|(.., attempt)| *attempt == Attempt::Delivered));
+    assert!(world.outcomes.iter().all(|(.., attempt)| *attempt == Attempt::Relayed(None)));
 }
 
 #[test]
@@ -740,7 +741,7 @@ fn what_a_server_dropped_is_not_tried_at_its_next_success() {
         let second = world.one().session;
         assert_eq!(world.ready(second), Next::Mail);
         world.takes(second);
-        assert_eq!(world.outcome(), Attempt::Delivered);
+        assert_eq!(world.outcome(), Attempt::Relayed(None));
         assert!(world.scheduled.is_empty(), "{end:?}");
     }
 }

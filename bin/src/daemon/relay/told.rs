@@ -42,8 +42,12 @@ fn trouble(failure: &Failure<'_>, is_kept: bool) -> Trouble {
         _ if is_lost => Again::Elsewhere,
         _ => Again::No,
     };
-    let failure = delivery::Failure { status, text: failure.to_string() };
-    Trouble { failure, permanent, pressed: is_421 || by_policy, again }
+    let reply = match failure {
+        Failure::Refused { reply, .. } => Some(reply.to_string()),
+        _ => None,
+    };
+    let failure = delivery::Failure { status, text: failure.to_string(), remote: None };
+    Trouble { failure, reply, permanent, pressed: is_421 || by_policy, again }
 }
 
 #[cfg(test)]

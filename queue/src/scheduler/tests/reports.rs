@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::bounce::{About, Kind as Report, Notice};
+use crate::delivery::Remote;
 use crate::envelope::Notify;
 
 const NO_USER: (u8, u16, u16) = (5, 1, 1);
@@ -43,8 +44,8 @@ fn what_fails_for_good_is_told_and_gone_when_that_is_on_disk() {
     let outputs = bench.ends(batch(&outputs), &[failed()]);
     let notice = notice(&outputs);
     assert_eq!(notice.kind, Report::Failed);
-    let [About { outcome, failure }] = &notice.about[..] else { panic!("{notice:?}") };
-    assert_eq!((&outcome.verdict, failure.status.to_string()), (&Verdict::Removed, "5.1.1".into()));
+    let [About { outcome, status, remote: None }] = &notice.about[..] else { panic!("{notice:?}") };
+    assert_eq!((&outcome.verdict, status.to_string()), (&Verdict::Removed, "5.1.1".into()));
     assert!(bench.scheduler.is_busy());
     bench.pass(3600);
     assert!(bench.turn([]).is_empty(), "it is told once");
@@ -59,11 +60,13 @@ fn what_expires_by_a_failed_attempt_is_told() {
     bench.scheduler.warn_at(vec![hours(1)]);
     let outputs = bench.accept(1, &["bob"]);
     bench.pass(u64::from(TTL));
-    let outputs = bench.ends(batch(&outputs), &[later()]);
+    let remote = Some(Arc::new(Remote::new("mx.example.com", "451 4.7.1 come back later")));
+    let failure = Failure { remote: remote.clone(), ..Failure::new((4, 7, 1), "451 4.7.1 ...") };
+    let outputs = bench.ends(batch(&outputs), &[Attempt::Later(failure)]);
     let [Output::Expired(..), Output::Bounce(notice)] = &outputs[..] else { panic!("{outputs:?}") };
-    let About { outcome, failure } = &notice.about[0];
-    assert_eq!((notice.kind, &outcome.verdict), (Report::Failed, &Verdict::Removed));
-    assert_eq!(failure, &Failure::new((5, 4, 7), "Envelope expired: disk full"));
+    let about = &notice.about[0];
+    assert_eq!((notice.kind, &about.outcome.verdict), (Report::Failed, &Verdict::Removed));
+    assert_eq!((about.status.to_string(), &about.remote), ("5.4.7".into(), &remote));
 }
 
 #[test]
@@ -198,4 +201,108 @@ fn an_order_by_hand_waits_for_the_report() {
     let outputs = bench.told(notice);
     let too_late = |output: &Output| matches!(output, Output::Administered { changed: 0, .. });
     assert!(outputs.len() == 1 && too_late(&outputs[0]), "{outputs:?}");
+}
+
+fn relayed() -> Attempt {
+    Attempt::Relayed(Some(Arc::new(Remote::new("mx.example.com", "250 2.6.0 queued as 1"))))
+}
+
+impl Bench {
+    /// Takes in a message whose sender asks to be told of success, for all or for none.
+    fn asks(&mut self, number: u32, to: &[&str], change: impl Fn(&mut Message)) -> Vec<Output> {
+        let mut message = message(number, to);
+        for envelope in &mut message.envelopes {
+            envelope.notify = Some(Notify { success: true, ..Notify::default() });
+        }
+        change(&mut message);
+        let content = stored(&message);
+        self.turn([Input::Accepted(Arc::new(message), content)])
+    }
+}
+
+#[test]
+fn success_is_told_in_one_record_with_the_outcome() {
+    let mut bench = Bench::new(Options::default());
+    let outputs = bench.asks(1, &["bob", "carol", "example.com"], |_| {});
+    let [Output::Deliver(mda), Output::Deliver(mta)] = &outputs[..] else { panic!("{outputs:?}") };
+    let (mda, mta) = (mda.clone(), mta.clone());
+    let outputs = bench.ends(&mda, &[Attempt::Delivered, Attempt::Delivered]);
+    assert!(outputs.is_empty(), "the third is being tried: {outputs:?}");
+    let outputs = bench.ends(&mta, &[relayed()]);
+    let [Output::Bounce(local), Output::Bounce(remote)] = &outputs[..] else {
+        panic!("{outputs:?}")
+    };
+    assert_eq!((local.kind, local.about.len()), (Report::Delivered, 2));
+    assert_eq!((remote.kind, remote.about.len()), (Report::Relayed, 1));
+    let all = local.about.iter().chain(&remote.about);
+    assert!(all.clone().all(|about| about.outcome.verdict == Verdict::Delivered));
+    let told: Vec<_> = all.map(|about| (about.status.to_string(), &about.remote)).collect();
+    let Attempt::Relayed(server) = relayed() else { unreachable!() };
+    let plain = ("2.0.0".to_owned(), &None);
+    assert_eq!(told, [plain.clone(), plain, ("2.6.0".to_owned(), &server)]);
+    assert!(bench.scheduler.is_busy());
+    let (local, remote) = (local.clone(), remote.clone());
+    assert!(bench.told(&local).is_empty() && bench.told(&remote).is_empty());
+    assert_eq!((bench.scheduler.memory.ids(), bench.scheduler.is_busy()), (vec![], false));
+}
+
+/// Who did not ask, who may not hear, and whom another server tells.
+#[test]
+fn success_is_told_to_nobody_else() {
+    let from = |ip: &'static str| {
+        move |message: &mut Message| message.source = Source::Ip(ip.parse().unwrap())
+    };
+    let mut bench = Bench::new(Options::default());
+    bench.scheduler.own_addresses(vec!["192.0.2.25".parse().unwrap()]);
+    type Change<'a> = &'a dyn Fn(&mut Message);
+    let changes: [(&str, Change<'_>, bool); 10] = [
+        ("local", &|_| {}, true),
+        ("loopback", &from("127.0.0.1"), true),
+        ("mapped", &from("::ffff:127.0.0.1"), true),
+        ("own", &from("192.0.2.25"), true),
+        ("stranger", &from("192.0.2.26"), false),
+        (
+            "authenticated",
+            &|message| {
+                from("192.0.2.26")(message);
+                message.username = Some("alice".into());
+            },
+            true,
+        ),
+        ("not asked", &|message| message.envelopes[0].notify = None, false),
+        ("never", &|message| message.envelopes[0].notify = Some(Notify::default()), false),
+        ("null", &|message| message.sender = ReversePath::Null, false),
+        ("a report", &|message| message.envelopes[0].internal = true, false),
+    ];
+    for (number, (name, change, is_told)) in (1..).zip(changes) {
+        for attempt in [Attempt::Delivered, relayed(), Attempt::Relayed(None)] {
+            let outputs = bench.asks(number, &["bob"], change);
+            let outputs = bench.ends(batch(&outputs), std::slice::from_ref(&attempt));
+            match &outputs[..] {
+                [Output::Bounce(notice)] if is_told && attempt != Attempt::Relayed(None) => {
+                    let notice = notice.clone();
+                    bench.told(&notice);
+                }
+                [Output::Record(outcome)] if !is_told || attempt == Attempt::Relayed(None) => {
+                    assert_eq!(outcome.verdict, Verdict::Delivered);
+                    bench.turn([Input::Recorded(outcome.clone())]);
+                }
+                other => panic!("{name} {attempt:?}: {other:?}"),
+            }
+        }
+    }
+    assert_eq!(bench.scheduler.memory.ids(), []);
+}
+
+#[test]
+fn success_that_cannot_be_told_is_settled_all_the_same() {
+    let mut bench = Bench::new(Options::default());
+    let outputs = bench.asks(1, &["bob"], |_| {});
+    let outputs = bench.ends(batch(&outputs), &[Attempt::Delivered]);
+    let ids: Vec<_> = notice(&outputs).ids().collect();
+    let outputs = bench.turn([Input::Unsent(ids)]);
+    let [Output::Record(outcome)] = &outputs[..] else { panic!("{outputs:?}") };
+    assert_eq!(outcome.verdict, Verdict::Delivered);
+    assert!(bench.turn([Input::Recorded(outcome.clone())]).is_empty());
+    assert_eq!((bench.scheduler.memory.ids(), bench.scheduler.is_busy()), (vec![], false));
 }
