@@ -41,6 +41,14 @@ pub trait Handler {
         let _ = (own, ticket, in_time);
     }
 
+    /// A [`Sender::resume`](crate::Sender::resume) has reached the session, whatever it waits for:
+    /// the time to look at what has become known. Gives the answer to its open question, if that
+    /// is possible now.
+    fn resumed(&mut self, own: &mut Self::Session, about: &About<'_>) -> Option<(Ticket, Answer)> {
+        let _ = (own, about);
+        None
+    }
+
     /// A reply was written, and the listener's [`Params::report`] asks for it to be told.
     fn replied(&mut self, own: &mut Self::Session, about: &About<'_>, replied: Replied<'_>) {
         let _ = (own, about, replied);

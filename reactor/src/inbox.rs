@@ -50,9 +50,15 @@ impl Sender {
         );
     }
 
-    /// Lets a session go on that [`Flow::Hold`](crate::Flow::Hold) stopped. It is asked again.
+    /// Something is new for a session: one that [`Flow::Hold`](crate::Flow::Hold) stopped is asked
+    /// again, and [`Handler::resumed`](crate::Handler::resumed) may answer an open question.
     pub fn resume(&self, conn: ConnId) {
         self.post.send([Message::Resume(conn)]);
+    }
+
+    /// The same for many sessions: they share one wake-up.
+    pub fn resume_all(&self, conns: impl IntoIterator<Item = ConnId>) {
+        self.post.send(conns.into_iter().map(Message::Resume));
     }
 
     /// Stops taking connections, which then wait in the system's backlog, or takes them again.

@@ -35,7 +35,7 @@ pub(crate) enum News {
     Accepted,
     /// The answer to its question is there.
     Answer(Ticket, Answer),
-    /// It need not be held any longer.
+    /// It may go on: it need not be held any longer, or something has become known.
     Resume,
 }
 
@@ -132,6 +132,12 @@ impl<H: Handler> Server<H> {
                 }
             }
             Cause::News(News::Resume) => {
+                let about = About { conn: channel.id(), session: &self.session, now };
+                if let Some((ticket, answer)) = tools.handler.resumed(&mut self.own, &about)
+                    && self.answer(ticket, answer, tools.out, now)
+                {
+                    self.pause = Pause::Turn;
+                }
                 if self.pause == Pause::Held && self.may_go(tools.handler) {
                     self.session.resumed(now);
                     self.pause = Pause::Turn;

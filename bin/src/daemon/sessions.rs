@@ -6,12 +6,13 @@ use smtpd_engine::server::{Answer, Event, Ticket};
 use smtpd_engine::time::Time;
 use smtpd_queue::id::MessageId;
 use smtpd_queue::request::Accept;
-use smtpd_reactor::{self as reactor, About, Closed, ConnId, Flow, Handler, Link, Replied};
+use smtpd_reactor::{self as reactor, About, Closed, ConnId, Flow, Handler, Link, Replied, calls};
 
 use super::clock::wall;
-use super::intake::{Backstage, Intake, Session};
+use super::intake::{Backstage, Intake, Session, client};
 use super::lookup::{self, Question};
 use super::messages::{Asker, Backlog, Order, Request, Waiting};
+use super::relay;
 use super::spooler::Spooler;
 use super::users::Remembered;
 use crate::log::session::{self as line, Reason};
@@ -27,6 +28,10 @@ pub struct Channels {
     pub spooler: Spooler<ConnId>,
     /// To the look-up thread.
     pub lookup: lookup::Sender<ConnId>,
+    /// To the resolver.
+    pub resolver: calls::Sender<relay::Message>,
+    /// Clients of this turn whose names are to be looked up.
+    pub clients: Vec<client::Question<ConnId>>,
 }
 
 /// Messages handed to the commit thread at once: enough that a sync costs each of them little, and
@@ -37,6 +42,13 @@ impl Channels {
     fn hand_over(&mut self) {
         if !self.whole.is_empty() {
             let _ = self.commit.send(Order::Requests(std::mem::take(&mut self.whole)));
+        }
+    }
+
+    fn ask_for_names(&mut self) {
+        if !self.clients.is_empty() {
+            let clients = std::mem::take(&mut self.clients);
+            self.resolver.send(relay::Message::Clients(clients));
         }
     }
 }
@@ -68,6 +80,11 @@ impl Backstage for Channels {
         self.spooler.remove(message);
     }
 
+    /// Those who came in one turn share a wake-up.
+    fn name(&mut self, question: client::Question<ConnId>) {
+        self.clients.push(question);
+    }
+
     fn look_up(&mut self, question: Question<ConnId>) {
         let _ = self.lookup.send(question);
     }
@@ -97,8 +114,8 @@ impl Sessions {
 impl Handler for Sessions {
     type Session = Session;
 
-    fn accept(&mut self, link: &Link<'_>, _conn: ConnId, _now: Time) -> reactor::Accept<Session> {
-        let (params, own) = self.intake.open(link.listener);
+    fn accept(&mut self, link: &Link<'_>, conn: ConnId, _now: Time) -> reactor::Accept<Session> {
+        let (params, own) = self.intake.open(link.listener, link.peer(), conn);
         reactor::Accept::Session { params, id: own.id, own }
     }
 
@@ -110,6 +127,10 @@ impl Handler for Sessions {
         own.answered(ticket, in_time);
     }
 
+    fn resumed(&mut self, own: &mut Session, about: &About<'_>) -> Option<(Ticket, Answer)> {
+        self.intake.resumed(own, about.session, about.conn)
+    }
+
     fn replied(&mut self, own: &mut Session, _about: &About<'_>, replied: Replied<'_>) {
         if let Some(command) = replied.command {
             line::trace_received(own.id, command);
@@ -118,6 +139,7 @@ impl Handler for Sessions {
         if replied.code < 400 {
             return;
         }
+        self.intake.announce(own);
         match replied.command {
             Some(command) => line::failed_command(own.id, command, replied.reply),
             None => line::bad_input(own.id, replied.reply),
@@ -130,9 +152,11 @@ impl Handler for Sessions {
 
     fn turn_over(&mut self, _now: Time) {
         self.intake.backstage.hand_over();
+        self.intake.backstage.ask_for_names();
     }
 
     fn closed(&mut self, mut own: Session, _conn: ConnId, why: Closed, _now: Time) {
+        self.intake.announce(&mut own);
         self.intake.give_up(&mut own);
         let text;
         let reason = match why {

@@ -311,6 +311,7 @@ impl Parts {
             outside: users.clone(),
             reader: reader.clone(),
             scheduler: to_scheduler.clone(),
+            sessions: reactor.clone(),
             random,
         };
         let has_failed = failed.clone();
@@ -351,7 +352,14 @@ impl Parts {
             commit: to_commit.clone(),
             directory,
         };
-        let channels = Channels { commit: to_commit.clone(), whole: Vec::new(), spooler, lookup };
+        let channels = Channels {
+            commit: to_commit.clone(),
+            whole: Vec::new(),
+            spooler,
+            lookup,
+            resolver: relay.sender(),
+            clients: Vec::new(),
+        };
         let budget = Budget::new(limits::CONTENT_MEMORY);
         let seed = random() as u64;
         let intake = Intake::new(config, gates, (ids, budget), memory, seed, channels);

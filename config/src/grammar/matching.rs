@@ -128,11 +128,7 @@ impl Reader<'_> {
             "any" => From::Any,
             "socket" => From::Socket,
             "src" => From::Src(self.client_operand(cursor)?),
-            "rdns" => {
-                self.inactive(at, "rdns conditions do not work yet");
-                let table = self.optional_pattern(cursor, "rdns", Takes::List)?;
-                From::Rdns(table)
-            }
+            "rdns" => From::Rdns(self.optional_pattern(cursor, "rdns", Takes::List)?),
             // These are `from any` and a condition on something else, which `!` goes with.
             "auth" => {
                 draft.from = Some(Test { not: false, what: From::Any });

@@ -27,11 +27,7 @@ impl Session {
         out: &mut Vec<u8>,
         now: Time,
     ) -> Result<(), AnswerError> {
-        let open = self.question.filter(|_| {
-            ticket.session == self.id
-                && ticket.serial == self.serial
-                && !matches!(self.state, State::Closed)
-        });
+        let open = self.question.filter(|_| self.awaits(ticket));
         let question = open.ok_or(AnswerError::Stale)?;
         let fits = match (question, answer.reply.class()) {
             (_, 4 | 5) | (Question::Auth, 2 | 3) => true,
@@ -44,6 +40,16 @@ impl Session {
         self.question = None;
         self.decide(question, answer, out, now);
         Ok(())
+    }
+
+    /// Whether the question of that ticket is open: it has no answer yet, and its time is not
+    /// over.
+    #[must_use]
+    pub fn awaits(&self, ticket: Ticket) -> bool {
+        self.question.is_some()
+            && ticket.session == self.id
+            && ticket.serial == self.serial
+            && !matches!(self.state, State::Closed)
     }
 
     /// Carries out the answer to a question that is no longer open.

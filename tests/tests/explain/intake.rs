@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::Value;
-use smtpd::daemon::intake::{Backstage, Gate, Intake};
+use smtpd::daemon::intake::{Backstage, Gate, Intake, client};
 use smtpd::daemon::lookup::Question;
 use smtpd::daemon::messages::{Backlog, Waiting};
 use smtpd::sys::Zone;
@@ -35,6 +35,7 @@ const NOW: Time = Time::from_micros(1_000_000);
 struct Behind {
     message: Option<Arc<Message>>,
     questions: Vec<Question<()>>,
+    name: Option<client::Question<()>>,
 }
 
 impl Backstage for Behind {
@@ -53,6 +54,10 @@ impl Backstage for Behind {
     }
 
     fn remove(&mut self, _: MessageId) {}
+
+    fn name(&mut self, question: client::Question<()>) {
+        self.name = Some(question);
+    }
 
     fn look_up(&mut self, question: Question<()>) {
         self.questions.push(question);
@@ -102,6 +107,7 @@ impl Outside for Hasty {
 /// One session, as it is asked about and as it is led.
 struct Talk {
     ip: IpAddr,
+    rdns: Option<&'static str>,
     gate: usize,
     tls: bool,
     helo: &'static str,
@@ -115,6 +121,7 @@ type Outcome = (Vec<String>, Vec<(String, String, Option<String>)>);
 
 const CLIENTS: [&str; 6] =
     ["203.0.113.9", "10.0.0.7", "192.0.2.1", "127.0.0.1", "2001:db8::9", "::1"];
+const NAMES: [Option<&str>; 3] = [None, Some("mail.x.example"), Some("far.example.org")];
 const HELOS: [&str; 3] = ["mail.x.example", "localhost", "[203.0.113.9]"];
 const SENDERS: [&str; 6] =
     ["", "a@x.example", "joe+t@spam.example", "ann@example.org", "nodomain", "a b"];
@@ -146,6 +153,7 @@ impl Talk {
         let gate = rng.below(config.listeners.len());
         Talk {
             ip: CLIENTS[rng.below(CLIENTS.len())].parse().expect("an address"),
+            rdns: NAMES[rng.below(NAMES.len())],
             gate,
             tls: config.listeners[gate].tls != Tls::Never && !rng.one_in(4),
             helo: HELOS[rng.below(HELOS.len())],
@@ -158,6 +166,7 @@ impl Talk {
         let port = config.listeners[self.gate].port.to_string();
         let ip = self.ip.to_string();
         let mut words = vec!["-j", "--from-ip", &ip, "--port", &port, "--helo", self.helo];
+        words.extend(self.rdns.into_iter().flat_map(|name| ["--from-rdns", name]));
         words.extend(["--mail-from", self.sender]);
         words.extend(self.recipients.iter().flat_map(|rcpt| ["--rcpt-to", rcpt]));
         words.extend(self.tls.then_some("--tls"));
@@ -196,9 +205,10 @@ impl Talk {
         let gates = gates.map(|listen| Gate::new(config, listen, Report::Nothing)).collect();
         let own = (ids, Budget::new(1 << 20));
         let mut intake = Intake::new(config.clone(), gates, own, Hasty, 1, Behind::default());
-        let (params, mut own) = intake.open(self.gate);
+        let peer = Peer::Ip(self.ip);
+        let (params, mut own) = intake.open(self.gate, peer, ());
         let tls = matches!(config.listeners[self.gate].tls, Tls::Smtps { .. }).then(handshake);
-        let mut engine = Engine::new(params, own.id, Peer::Ip(self.ip), tls, NOW);
+        let mut engine = Engine::new(params, own.id, peer, tls, NOW);
         // The last line of the reply, and the message, if it came to one.
         let mut say = |line: &str| {
             let mut input = line.as_bytes();
@@ -209,9 +219,23 @@ impl Talk {
                     continue;
                 }
                 let ticket = event.ticket();
-                let answer = intake.event(&mut own, &engine, (), event);
-                let question = intake.backstage.questions.pop();
+                let mut answer = intake.event(&mut own, &engine, (), event);
+                let mut question = intake.backstage.questions.pop();
                 let Some(ticket) = ticket else { continue };
+                // The name is found when something cannot do without.
+                if answer.is_none()
+                    && question.is_none()
+                    && let Some(asked) = intake.backstage.name.take()
+                {
+                    let name = |name: &str| client::Name { name: name.into(), confirmed: false };
+                    asked.slot.put(self.rdns.map(name));
+                    let resumed = intake.resumed(&mut own, &engine, ());
+                    answer = resumed.map(|(resumed, answer)| {
+                        assert_eq!(resumed, ticket);
+                        answer
+                    });
+                    question = intake.backstage.questions.pop();
+                }
                 let looked_up = || {
                     question.as_ref().and_then(|question| question.judge(&People)).map(Into::into)
                 };
@@ -276,8 +300,15 @@ action "out" relay
 "#;
 const ACTIONS: [&str; 9] =
     ["plain", "alias", "alias", "table", "virtual", "any", "expand", "forward", "out"];
-const FROM: [&str; 6] =
-    ["from any", "from local", "from src <nets>", "from socket", "from rdns", ""];
+const FROM: [&str; 7] = [
+    "from any",
+    "from local",
+    "from src <nets>",
+    "from socket",
+    "from rdns",
+    "from rdns \"*.x.example\"",
+    "",
+];
 const FOR: [&str; 5] =
     ["for any", "for local", "for domain <domains>", "for domain \"*.example\"", ""];
 const OTHERS: [&str; 6] = [

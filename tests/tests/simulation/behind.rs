@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use smtpd::daemon::intake::Backstage;
+use smtpd::daemon::intake::{Backstage, client};
 use smtpd::daemon::lookup::Question;
 use smtpd::daemon::messages::{Asker, Backlog, Waiting};
 use smtpd::daemon::writer::Order;
@@ -22,6 +22,8 @@ pub struct Behind {
     pub orders: [VecDeque<Order<u64>>; THREADS],
     /// For the look-ups.
     pub questions: Vec<Question<u64>>,
+    /// For the resolver.
+    pub names: Vec<client::Question<u64>>,
     /// The wall clock.
     pub wall: u64,
 }
@@ -52,6 +54,10 @@ impl Backstage for Behind {
 
     fn remove(&mut self, message: MessageId) {
         self.order(message, Order::Remove(message));
+    }
+
+    fn name(&mut self, question: client::Question<u64>) {
+        self.names.push(question);
     }
 
     fn look_up(&mut self, question: Question<u64>) {

@@ -121,6 +121,15 @@ impl Connection {
         }
     }
 
+    /// Something has become known, and may answer the session's question.
+    pub fn resumed(
+        &mut self,
+        conn: u64,
+        intake: &mut Intake<Behind, People>,
+    ) -> Option<(Ticket, Answer)> {
+        intake.resumed(&mut self.own, &self.engine, conn)
+    }
+
     /// Goes on after it was held back, if it need not be any longer.
     pub fn resume(&mut self, now: Time) {
         if !self.own.is_held() {

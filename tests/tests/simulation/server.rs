@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use smtpd::daemon::bounces::{Bouncer, Made};
 use smtpd::daemon::deliver::Worker;
-use smtpd::daemon::intake::{self, Backstage, Intake};
+use smtpd::daemon::intake::{self, Backstage, Intake, client};
 use smtpd::daemon::messages::{Asker, Waiting};
 use smtpd::daemon::replies::{accepted, refused};
 use smtpd::daemon::writer::{self, ContentWriter, Order};
@@ -161,10 +161,11 @@ impl Server {
     /// A peer has connected.
     pub fn connect(&mut self, conn: u64, manner: Manner, now: Time) {
         let gate = Gate::ALL.iter().position(|gate| *gate == manner.gate);
-        let (params, own) = self.intake.open(gate.expect("all are listed"));
         let remote = Ipv4Addr::new(192, 0, 2, 1);
         let ip = IpAddr::V4(if manner.loopback { Ipv4Addr::LOCALHOST } else { remote });
-        let connection = Connection::new(params, own, Address::Ip(ip), now);
+        let (gate, peer) = (gate.expect("all are listed"), Address::Ip(ip));
+        let (params, own) = self.intake.open(gate, peer, conn);
+        let connection = Connection::new(params, own, peer, now);
         self.connections.insert(conn, connection);
     }
 
@@ -229,8 +230,30 @@ impl Server {
         sessions.chain(self.scheduler.next_wakeup(clock)).min()
     }
 
-    /// Has one recipient judged. False when there is none.
+    /// Has a client's name found, or that it has none. False when nobody asks.
+    fn find_name(&mut self, clock: Clock, rng: &mut Rng) -> bool {
+        let names = &mut self.intake.backstage.names;
+        if names.is_empty() {
+            return false;
+        }
+        let question = names.swap_remove(rng.below(names.len()));
+        let name = client::Name { name: "peer.example".into(), confirmed: rng.one_in(2) };
+        question.slot.put((!rng.one_in(3)).then_some(name));
+        self.intake.backstage.wall = clock.unix;
+        let connection = self.connections.get_mut(&question.conn).filter(|one| !one.closed);
+        let resumed = connection.and_then(|one| one.resumed(question.conn, &mut self.intake));
+        if let Some((ticket, answer)) = resumed {
+            assert!(self.answer(question.conn, ticket, answer, clock), "the question was open");
+        }
+        true
+    }
+
+    /// Has one recipient judged, or one name found. False when there is neither.
     pub fn look_up(&mut self, clock: Clock, rng: &mut Rng, model: &mut Model) -> bool {
+        let is_alone = self.intake.backstage.questions.is_empty();
+        if (is_alone || rng.one_in(2)) && self.find_name(clock, rng) {
+            return true;
+        }
         let questions = &mut self.intake.backstage.questions;
         if questions.is_empty() {
             return false;

@@ -7,19 +7,21 @@
 //! A recipient is answered at once when everything it needs is in memory. Else it is answered by
 //! ticket from the look-up thread, and what was found lies in a [`Slot`](super::lookup::Slot) that
 //! is opened only if that answer reached the session in time.
+//!
+//! The client's name is looked up from the accept on. RCPT waits for it when some rule looks at it,
+//! and DATA always, as it stands in the trace field.
 
+pub mod client;
 mod content;
 mod received;
 mod transaction;
 
 use std::sync::Arc;
 
-use smtpd_config::{Auth, Client, Config, Expansion, Facts, Listen, Outside, Tls};
-use smtpd_engine::address::PathRef;
+use smtpd_config::{self as config, Auth, Config, Expansion, Facts, Listen, Outside, Tls};
 use smtpd_engine::reply::{self, Reply};
 use smtpd_engine::server::{
-    Answer, Demand, Event, Params, Peer, RcptParams, Report, Session as Engine, StrayNewline,
-    Ticket,
+    Answer, Demand, Event, Params, Peer, Report, Session as Engine, StrayNewline, Ticket,
 };
 use smtpd_queue::budget::Budget;
 use smtpd_queue::id::{Ids, MessageId};
@@ -29,10 +31,11 @@ use super::lookup::{self, OwnFacts, Question};
 use super::messages::{Backlog, Total, Waiting};
 use crate::log::session as line;
 use crate::sys::Zone;
+use client::{Client, Waiting as Awaiting};
 use content::Content;
+use received::Header;
 pub use received::NO_NAME;
-use received::{Header, rdns};
-use transaction::{Data, Sender, Transaction};
+use transaction::{Accepted, Data, Sender, Transaction};
 
 /// The port of submission (RFC 6409): what arrives there may be completed.
 const SUBMISSION: u16 = 587;
@@ -53,6 +56,10 @@ pub trait Backstage {
 
     /// Has the content file of a message removed that was given up.
     fn remove(&mut self, message: MessageId);
+
+    /// Has the name of a client looked up, and its connection resumed when the answer is there
+    /// ([`Intake::resumed`]), within seconds.
+    fn name(&mut self, question: client::Question<Self::Conn>);
 
     /// Has a recipient judged where waiting is allowed, and the question answered.
     fn look_up(&mut self, question: Question<Self::Conn>);
@@ -120,6 +127,7 @@ pub struct Session {
     /// As it is logged.
     pub id: u64,
     gate: usize,
+    client: Client,
     helo: Box<str>,
     transaction: Option<Box<Transaction>>,
 }
@@ -148,6 +156,8 @@ pub struct Intake<B, U> {
     behind: Total,
     users: U,
     next_session: u64,
+    /// Whether some rule looks at the names of clients.
+    names_matter: bool,
     /// Where header and body are put together; empty between two events.
     scratch: Vec<u8>,
     zone: (i64, Zone),
@@ -169,7 +179,9 @@ impl<B: Backstage, U: Outside> Intake<B, U> {
         seed: u64,
         backstage: B,
     ) -> Intake<B, U> {
+        let asks = |rule: &config::Match| matches!(rule.from.what, config::rules::From::Rdns(_));
         Intake {
+            names_matter: config.matches.iter().any(asks),
             config,
             gates,
             ids,
@@ -184,11 +196,15 @@ impl<B: Backstage, U: Outside> Intake<B, U> {
     }
 
     /// A connection came in at a gate: what its session may do, and our part of it.
-    pub fn open(&mut self, gate: usize) -> (Arc<Params>, Session) {
+    pub fn open(&mut self, gate: usize, peer: Peer, conn: B::Conn) -> (Arc<Params>, Session) {
         // A Weyl sequence: no id comes twice in 2^64 sessions, and neighbours look unrelated.
         self.next_session = self.next_session.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let id = self.next_session;
-        let session = Session { id, gate, helo: "".into(), transaction: None };
+        let (client, question) = Client::new(peer, conn);
+        if let Some(question) = question {
+            self.backstage.name(question);
+        }
+        let session = Session { id, gate, client, helo: "".into(), transaction: None };
         (self.gates[gate].params.clone(), session)
     }
 
@@ -202,12 +218,14 @@ impl<B: Backstage, U: Outside> Intake<B, U> {
     ) -> Option<Answer> {
         // What a panic of another session left there must not reach this one's message.
         self.scratch.clear();
+        // Nothing happens while a question is open, so that is over.
+        session.client.waiting = None;
         let name = &self.gates[session.gate].name;
         let reply = match event {
             Event::Connected { .. } => {
-                line::connected(engine.id(), engine.peer(), rdns(engine.peer(), name));
-                if engine.early_talker() {
-                    line::early_talker(engine.id(), engine.peer());
+                session.client.unannounced = Some(engine.early_talker());
+                if session.client.is_known() {
+                    self.announce(session);
                 }
                 reply::banner(name)
             }
@@ -220,7 +238,17 @@ impl<B: Backstage, U: Outside> Intake<B, U> {
                 reply::OK
             }
             Event::Rcpt { ticket, to, params } => {
-                return self.recipient(session, engine, (conn, ticket), to, &params);
+                let accepted = Accepted::new(to.to_mailbox(name), &params);
+                if self.names_matter && !session.client.is_known() {
+                    let waiting = Awaiting::Recipient(Box::new(accepted));
+                    session.client.waiting = Some((ticket, waiting));
+                    return None;
+                }
+                return self.recipient(session, engine, (conn, ticket), accepted);
+            }
+            Event::Data { ticket } if !session.client.is_known() => {
+                session.client.waiting = Some((ticket, Awaiting::Data));
+                return None;
             }
             Event::Data { .. } => self.data(session, engine, conn),
             Event::Body(run) => {
@@ -251,6 +279,41 @@ impl<B: Backstage, U: Outside> Intake<B, U> {
         Some(reply.into())
     }
 
+    /// Something has become known about the session: its client's name, if that was missing. The
+    /// answer to the question that waits for it, if there is one already.
+    pub fn resumed(
+        &mut self,
+        session: &mut Session,
+        engine: &Engine,
+        conn: B::Conn,
+    ) -> Option<(Ticket, Answer)> {
+        if !session.client.is_known() {
+            return None;
+        }
+        self.announce(session);
+        let (ticket, waiting) = session.client.waiting.take()?;
+        // What the session has answered by itself must not come to anything.
+        if !engine.awaits(ticket) {
+            return None;
+        }
+        let answer = match waiting {
+            Awaiting::Recipient(one) => self.recipient(session, engine, (conn, ticket), *one)?,
+            Awaiting::Data => self.data(session, engine, conn).into(),
+        };
+        Some((ticket, answer))
+    }
+
+    /// Logs that the peer is there, if that has not been told: when its name is known, or before
+    /// anything else is told of it.
+    pub fn announce(&self, session: &mut Session) {
+        let Some(early_talker) = session.client.unannounced.take() else { return };
+        let (id, peer) = (session.id, session.client.peer);
+        line::connected(id, peer, session.client.shown(&self.gates[session.gate].name));
+        if early_talker {
+            line::early_talker(id, peer);
+        }
+    }
+
     /// The session is over: what it had begun is given up.
     pub fn give_up(&mut self, session: &mut Session) {
         if let Some(transaction) = session.transaction.take()
@@ -267,37 +330,36 @@ impl<B: Backstage, U: Outside> Intake<B, U> {
         session: &mut Session,
         engine: &Engine,
         (conn, ticket): (B::Conn, Ticket),
-        to: PathRef<'_>,
-        params: &RcptParams<'_>,
+        accepted: Accepted,
     ) -> Option<Answer> {
         let gate = &self.gates[session.gate];
         let Some(transaction) = session.transaction.as_mut() else {
             return Some(reply::NOT_NOW.into());
         };
-        let rcpt = to.to_mailbox(&gate.name);
+        let rcpt = &accepted.rcpt;
         let facts = Facts {
             client: match engine.peer() {
-                Peer::Local => Client::Socket,
-                Peer::Ip(ip) => Client::Ip(ip),
+                Peer::Local => config::Client::Socket,
+                Peer::Ip(ip) => config::Client::Ip(ip),
             },
-            rdns: None,
+            rdns: session.client.rdns(),
             helo: &session.helo,
             tag: gate.tag.as_deref(),
             auth: None,
             tls: engine.tls().is_some(),
             sender: transaction.sender.mailbox(),
         };
-        let expansion = self.config.expand(&facts, &rcpt, &self.users).without_programs(&rcpt);
-        lookup::trace(&self.config, &facts, &rcpt, &expansion, &self.users);
+        let expansion = self.config.expand(&facts, rcpt, &self.users).without_programs(rcpt);
+        lookup::trace(&self.config, &facts, rcpt, &expansion, &self.users);
         let reply = match expansion {
             Expansion::Deliver(became) => {
-                transaction.accept(rcpt, params, became);
+                transaction.accept(accepted, became);
                 reply::RCPT_OK
             }
             Expansion::Refuse(reply) => reply,
             Expansion::Later => {
-                let facts = OwnFacts::new(&facts);
-                let slot = transaction.await_verdict(ticket, rcpt.clone(), params);
+                let (facts, rcpt) = (OwnFacts::new(&facts), rcpt.clone());
+                let slot = transaction.await_verdict(ticket, accepted);
                 let config = self.config.clone();
                 self.backstage.look_up(Question { conn, ticket, config, facts, rcpt, slot });
                 return None;
@@ -317,7 +379,8 @@ impl<B: Backstage, U: Outside> Intake<B, U> {
             self.zone = (seconds, self.backstage.zone(seconds));
         }
         let gate = &self.gates[session.gate];
-        let header = Header { gate, helo: &session.helo, engine, id, seconds, zone: &self.zone.1 };
+        let (helo, client, zone) = (&*session.helo, &session.client, &self.zone.1);
+        let header = Header { gate, helo, client, engine, id, seconds, zone };
         let rewriter = header.rewriter();
         header.write(transaction.only_recipient(), transaction.smtputf8, &mut self.scratch);
         let buffer = (self.budget.buffer(), self.behind.clone());
@@ -345,7 +408,8 @@ impl<B: Backstage, U: Outside> Intake<B, U> {
             }
             return Err(reply::LOOP);
         }
-        let by = Sender { gate: &self.gates[session.gate], helo: &session.helo, engine };
+        let gate = &self.gates[session.gate];
+        let by = Sender { gate, helo: &session.helo, client: &session.client, engine };
         let message = Arc::new(transaction.message(&self.config, id, ctime, &by));
         let accept = |memory| Accept {
             token,

@@ -9,9 +9,10 @@ use smtpd_engine::trace::{self, Received, With};
 use smtpd_queue::id::MessageId;
 
 use super::Gate;
+use super::client::Client;
 use crate::sys::Zone;
 
-/// What stands for the name of a peer that has none in the DNS, or whose name was not looked up.
+/// What stands for the name of a peer that has none in the DNS, or none that was found in time.
 pub const NO_NAME: &str = "<unknown>";
 
 /// The facts that the added fields are made of.
@@ -20,6 +21,8 @@ pub struct Header<'a> {
     pub gate: &'a Gate,
     /// The argument of HELO or EHLO.
     pub helo: &'a str,
+    /// What is known of the client.
+    pub client: &'a Client,
     /// What the engine knows.
     pub engine: &'a Engine,
     /// The message.
@@ -34,7 +37,11 @@ impl Header<'_> {
     /// Adds the Received field to `out`; `recipient` only when there is no other.
     pub fn write(&self, recipient: Option<&Mailbox>, smtputf8: bool, out: &mut Vec<u8>) {
         let peer = self.engine.peer();
-        let from = trace::From { helo: self.helo, rdns: self.rdns(), peer: &peer };
+        let from = trace::From {
+            helo: self.helo,
+            rdns: self.client.vouched(&self.gate.name),
+            peer: &peer,
+        };
         let with = With {
             esmtp: self.engine.esmtp(),
             smtputf8,
@@ -73,20 +80,7 @@ impl Header<'_> {
         })
     }
 
-    fn rdns(&self) -> &str {
-        rdns(self.engine.peer(), &self.gate.name)
-    }
-
     fn date(&self) -> Date<'_> {
         Date::from_unix(self.seconds, self.zone.offset, &self.zone.name)
-    }
-}
-
-/// The peer's name: that of this server for its own processes, unknown for all others until
-/// names are looked up.
-pub fn rdns(peer: Peer, server: &str) -> &str {
-    match peer {
-        Peer::Local => server,
-        Peer::Ip(_) => NO_NAME,
     }
 }

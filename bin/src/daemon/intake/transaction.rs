@@ -11,8 +11,8 @@ use smtpd_queue::envelope::{Envelope, Message, Notify, Ret, Source};
 use smtpd_queue::id::{EnvelopeId, MessageId};
 
 use super::Gate;
+use super::client::Client;
 use super::content::Content;
-use super::received::rdns;
 use crate::daemon::lookup::{self, Slot};
 
 /// A transaction that MAIL began.
@@ -39,9 +39,11 @@ pub struct Data {
     pub content: Content,
 }
 
-/// A recipient that was accepted, and what it became.
-struct Accepted {
-    rcpt: Mailbox,
+/// A recipient that was accepted or is being judged, and what it became.
+#[derive(Debug)]
+pub struct Accepted {
+    /// As it was given.
+    pub rcpt: Mailbox,
     notify: Option<Notify>,
     orcpt: Option<Box<str>>,
     became: Vec<Recipient>,
@@ -60,6 +62,8 @@ pub struct Sender<'a> {
     pub gate: &'a Gate,
     /// The argument of HELO or EHLO.
     pub helo: &'a str,
+    /// What is known of the client.
+    pub client: &'a Client,
     /// What the engine knows.
     pub engine: &'a Engine,
 }
@@ -82,20 +86,14 @@ impl Transaction {
         }
     }
 
-    /// Takes a recipient.
-    pub fn accept(&mut self, rcpt: Mailbox, params: &RcptParams<'_>, became: Vec<Recipient>) {
-        self.accepted.push(Accepted::new(rcpt, params, became));
+    /// Takes a recipient, which became these.
+    pub fn accept(&mut self, accepted: Accepted, became: Vec<Recipient>) {
+        self.accepted.push(Accepted { became, ..accepted });
     }
 
     /// Remembers a recipient that is being judged elsewhere.
-    pub fn await_verdict(
-        &mut self,
-        ticket: Ticket,
-        rcpt: Mailbox,
-        params: &RcptParams<'_>,
-    ) -> Arc<Slot> {
+    pub fn await_verdict(&mut self, ticket: Ticket, accepted: Accepted) -> Arc<Slot> {
         let slot = Arc::new(Slot::default());
-        let accepted = Accepted::new(rcpt, params, Vec::new());
         self.awaited = Some(Awaited { ticket, accepted, slot: slot.clone() });
         slot
     }
@@ -156,7 +154,7 @@ impl Transaction {
                 Peer::Ip(ip) => Source::Ip(ip),
             },
             helo: by.helo.to_owned(),
-            hostname: rdns(peer, &by.gate.name).to_owned(),
+            hostname: by.client.shown(&by.gate.name).to_owned(),
             smtpname: by.gate.name.to_string(),
             tag: by.gate.tag.as_deref().unwrap_or_default().to_owned(),
             username: None,
@@ -170,13 +168,14 @@ impl Transaction {
 }
 
 impl Accepted {
-    fn new(rcpt: Mailbox, params: &RcptParams<'_>, became: Vec<Recipient>) -> Accepted {
+    /// The recipient of a RCPT command.
+    pub fn new(rcpt: Mailbox, params: &RcptParams<'_>) -> Accepted {
         let notify = params.notify.map(|notify| Notify {
             success: notify.contains(dsn::Notify::SUCCESS),
             failure: notify.contains(dsn::Notify::FAILURE),
             delay: notify.contains(dsn::Notify::DELAY),
         });
         let orcpt = params.orcpt.map(|orcpt| orcpt.as_str().into());
-        Accepted { rcpt, notify, orcpt, became }
+        Accepted { rcpt, notify, orcpt, became: Vec::new() }
     }
 }

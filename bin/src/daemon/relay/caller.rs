@@ -18,6 +18,7 @@ use smtpd_reactor::ConnId;
 use smtpd_reactor::calls::{Caller, Calling, Calls, Hangup, Next, Piece, Target};
 use smtpd_reactor::dns::{self, QueryId, Settings};
 
+use super::clients::Clients;
 use super::content::{self, Feed, Source};
 use super::names::{Answer, Question};
 use super::task::Task;
@@ -26,6 +27,7 @@ use super::trust::Trust;
 use super::{Connect, End, Item, Offers, Output, QuestionId, Relay, SessionId};
 use crate::control::View;
 use crate::daemon::clock::wall;
+use crate::daemon::intake::client;
 use crate::daemon::messages;
 use crate::daemon::pool::Pool;
 use crate::daemon::sockets::system_text;
@@ -49,6 +51,9 @@ pub enum Message {
     Silence(mpsc::Sender<Option<dns::Trouble>>),
     /// Try the way with this number again, and answer whether there is one.
     ResumeWay(u64, mpsc::Sender<bool>),
+    /// Look up what these clients of receiving sessions are called. Each answer is in its slot
+    /// within five seconds, and its session is resumed.
+    Clients(Vec<client::Question<ConnId>>),
 }
 
 /// Content to be read for a connection.
@@ -60,6 +65,7 @@ pub struct Shell {
     trust: Trust,
     scheduler: mpsc::Sender<messages::Message>,
     readers: Pool<Reading>,
+    clients: Clients,
     conns: HashMap<SessionId, ConnId>,
     questions: HashMap<QueryId, QuestionId>,
     outputs: Vec<Output>,
@@ -82,12 +88,14 @@ impl Shell {
         trust: Trust,
         scheduler: mpsc::Sender<messages::Message>,
         readers: Pool<Reading>,
+        clients: Clients,
     ) -> Shell {
         Shell {
             relay,
             trust,
             scheduler,
             readers,
+            clients,
             conns: HashMap::new(),
             questions: HashMap::new(),
             outputs: Vec::new(),
@@ -201,6 +209,7 @@ impl Caller for Shell {
             Message::ResumeWay(number, answer) => {
                 let _ = answer.send(self.relay.resume_way(number));
             }
+            Message::Clients(clients) => self.clients.ask(clients, calls),
         }
     }
 
@@ -263,8 +272,9 @@ impl Caller for Shell {
     }
 
     fn resolved(&mut self, query: QueryId, answer: &dns::Answer, _: &mut Calls<'_, Shell>) {
-        if let Some(question) = self.questions.remove(&query) {
-            self.relay.answered(question, &answered(answer));
+        match self.questions.remove(&query) {
+            Some(question) => self.relay.answered(question, &answered(answer)),
+            None => self.clients.resolved(query, answer),
         }
     }
 
@@ -286,6 +296,7 @@ impl Caller for Shell {
 
     fn turn_over(&mut self, calls: &mut Calls<'_, Shell>) {
         self.carry_out(calls);
+        self.clients.turn_over(calls);
     }
 }
 

@@ -35,12 +35,14 @@
 //! | `show`, `title`, `hoststats` | what smtpctl shows |
 //! | `prepare` | from a batch to tasks |
 //! | `content` | the octets of a message, lent or read in pieces |
+//! | `clients` | names of clients of the receiving side, by the same resolver |
 //! | `caller`, `start` | the shell: the relay's reactor and its threads |
 //! | `trust` | whose certificates are believed |
 //! | `told` | from the engine's events to what the relay decides by |
 
 pub mod blocks;
 mod caller;
+mod clients;
 pub mod content;
 mod hoststats;
 pub mod names;

@@ -15,6 +15,7 @@ use smtpd_reactor::calls::{Inbox, Limits, Reactor, Sender};
 use smtpd_reactor::dns::{Settings, Sockets};
 
 use super::caller::{Message, Reading, Shell};
+use super::clients::Clients;
 use super::prepare::{Prepared, Preparer};
 use super::trust::Trust;
 use super::{Bounds, Relay};
@@ -56,6 +57,8 @@ pub struct Parts {
     pub reader: Arc<dyn Reads>,
     /// Hears what comes of everything.
     pub scheduler: mpsc::Sender<messages::Message>,
+    /// The receiving sessions, whose clients have names.
+    pub sessions: smtpd_reactor::Sender,
     /// For whatever has to look random.
     pub random: fn() -> u128,
 }
@@ -96,7 +99,7 @@ impl Parts {
         self,
         failed: impl FnOnce(&io::Error) + Send + 'static,
     ) -> io::Result<(Pool<Batch>, Running)> {
-        let Parts { config, trust, names, outside, reader, scheduler, random } = self;
+        let Parts { config, trust, names, outside, reader, scheduler, sessions, random } = self;
         let inbox = Inbox::new()?;
         let sender = inbox.sender();
         let readers = (0..READERS).map(|_| {
@@ -136,7 +139,7 @@ impl Parts {
             connections: limits.connections,
         };
         let relay = Relay::new(random() as u64, bounds);
-        let shell = Shell::new(relay, trust, scheduler, readers);
+        let shell = Shell::new(relay, trust, scheduler, readers, Clients::new(sessions));
         let (settings, written) = names;
         let names = Sockets::new(settings, Box::new(move || random() as u16));
         let relay = sender.clone();
