@@ -1,6 +1,7 @@
 //! The relay with real programs on loopback: ours into ours, and into servers that do as each test
 //! says.
 
+mod loops;
 mod mx;
 mod server;
 mod tls;

@@ -85,7 +85,7 @@ pub enum Again {
     No,
     /// At another address.
     Elsewhere,
-    /// Over another connection: this one had died while it was idle.
+    /// Over another connection: this one had died while it was idle, or takes no more messages.
     Stale,
 }
 

@@ -33,12 +33,17 @@ fn trouble(failure: &Failure<'_>, is_kept: bool) -> Trouble {
         Failure::Refused { .. } => is_421,
         Failure::Lacks(_) | Failure::TooManyRefusals => false,
     };
+    // What has taken messages and wants no more says so to MAIL, this server by its `max-mails`.
+    let is_full = matches!(failure, Failure::Refused { phase: Phase::Mail, .. })
+        && (status.class, status.subject, status.detail) == (4, 5, 3);
     let again = match failure.phase() {
         // It may have been taken.
         Some(Phase::EndOfData) => Again::No,
         // A server may end a connection that is not used whenever it likes.
         Some(Phase::Idle) if matches!(failure, Failure::HungUp(_)) => Again::Stale,
-        Some(Phase::Idle | Phase::Reset | Phase::Mail) if is_lost && is_kept => Again::Stale,
+        Some(Phase::Idle | Phase::Reset | Phase::Mail) if (is_lost || is_full) && is_kept => {
+            Again::Stale
+        }
         _ if is_lost => Again::Elsewhere,
         _ => Again::No,
     };
