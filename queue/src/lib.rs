@@ -25,6 +25,7 @@ pub mod ordered;
 pub mod reader;
 pub mod recovery;
 pub mod request;
+pub mod sample;
 pub mod schedule;
 pub mod scheduler;
 pub mod spares;

@@ -17,11 +17,12 @@ use smtpd_queue::commit::{Commit, Opened, Options};
 use smtpd_queue::delivery::Report;
 use smtpd_queue::disk::fault::{Fault, FaultDisk};
 use smtpd_queue::disk::{Disk, read_exact_at};
-use smtpd_queue::envelope::{Agent, Due, Envelope, Message, Source};
+use smtpd_queue::envelope::{Due, Envelope, Message};
 use smtpd_queue::id::{EnvelopeId, Ids};
 use smtpd_queue::maildir::Maildirs;
 use smtpd_queue::reader::Reader;
 use smtpd_queue::request::{Accept, Body, Content, Done, Refusal, Request};
+use smtpd_queue::sample;
 use smtpd_queue::scheduler::{Clock, Input, Output, Scheduler};
 use smtpd_queue::spool::Spool;
 use smtpd_queue::store::Store;
@@ -84,32 +85,14 @@ impl Node {
             self.refused.insert(text.into());
             return;
         };
-        let envelope = |(nth, user): (u32, &&str)| Envelope {
-            id: EnvelopeId::new(id, nth),
-            rcpt: Mailbox::parse(&format!("{user}@example.org")).unwrap(),
-            dest: Mailbox::parse(&format!("{user}@example.org")).unwrap(),
-            internal: false,
-            action: "local".into(),
-            agent: Agent::Mda { user: (*user).into() },
+        let envelope = |user: &&str| Envelope {
             ttl: 3600,
-            notify: None,
-            orcpt: None,
+            ..sample::local(&format!("{user}@example.org"), user)
         };
         let message = Message {
-            id,
             ctime: self.clock.unix,
             sender: ReversePath::Null,
-            source: Source::Local,
-            helo: "localhost".into(),
-            hostname: "localhost".into(),
-            smtpname: "mx.example.org".into(),
-            tag: String::new(),
-            username: None,
-            tls: false,
-            smtputf8: false,
-            ret: None,
-            envid: None,
-            envelopes: (0..).zip(users).map(envelope).collect(),
+            ..sample::message(id, users.iter().map(envelope))
         };
         let mut octets = Budget::new(1 << 20).buffer();
         assert!(octets.extend(format!("Subject: {text}\r\n\r\n{text}\r\n").as_bytes()));

@@ -6,8 +6,9 @@ use std::path::Path;
 use super::*;
 use crate::delivery::SUCCESS;
 use crate::encode::tests::message as any_message;
-use crate::envelope::{Agent, Notify, Ret, Source};
-use crate::id::{EnvelopeId, MessageId};
+use crate::envelope::{Notify, Ret, Source};
+use crate::id::MessageId;
+use crate::sample;
 
 const NO_USER: Enhanced = Enhanced { class: 5, subject: 1, detail: 1 };
 const FULL: Enhanced = Enhanced { class: 4, subject: 2, detail: 2 };
@@ -22,32 +23,17 @@ fn mailbox(text: &str) -> Mailbox {
 
 fn message(to: &[(&str, &str)]) -> Message {
     let id = MessageId::from_u32(0x1a).unwrap();
-    let envelope = |(nth, (rcpt, dest)): (u32, &(&str, &str))| Envelope {
-        id: EnvelopeId::new(id, nth),
+    let envelope = |(rcpt, dest): &(&str, &str)| Envelope {
         rcpt: mailbox(rcpt),
-        dest: mailbox(dest),
-        internal: false,
-        action: "local".into(),
-        agent: Agent::Mda { user: "bob".into() },
-        ttl: 345_600,
-        notify: None,
-        orcpt: None,
+        ..sample::local(dest, "bob")
     };
     Message {
-        id,
         ctime: CTIME,
-        sender: ReversePath::Mailbox(mailbox("alice@example.net")),
         source: Source::Ip("192.0.2.1".parse().unwrap()),
         helo: "c".into(),
         hostname: "<unknown>".into(),
         smtpname: "mx.example.org".into(),
-        tag: String::new(),
-        username: None,
-        tls: false,
-        smtputf8: false,
-        ret: None,
-        envid: None,
-        envelopes: (0..).zip(to).map(envelope).collect(),
+        ..sample::message(id, to.iter().map(envelope))
     }
 }
 

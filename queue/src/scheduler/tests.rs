@@ -10,7 +10,8 @@ use std::collections::HashMap;
 use smtpd_engine::address::{Mailbox, ReversePath};
 
 use super::*;
-use crate::envelope::{Agent as Deliverer, Envelope, Source};
+use crate::envelope::{Envelope, Source};
+use crate::sample;
 
 const S: u64 = 1_000_000;
 const START: u64 = 1_700_000_000 * S;
@@ -19,39 +20,14 @@ const TTL: u32 = 4 * 24 * 3600;
 /// A message for these users of example.org; a name with a dot is a domain to relay to.
 pub(crate) fn message(number: u32, to: &[&str]) -> Message {
     let id = MessageId::from_u32(number).unwrap();
-    let envelope = |(nth, to): (u32, &&str)| {
-        let (dest, agent) = match to.contains('.') {
-            true => (format!("any@{to}"), Deliverer::Mta),
-            false => (format!("{to}@example.org"), Deliverer::Mda { user: (*to).into() }),
+    let envelope = |to: &&str| {
+        let envelope = match to.contains('.') {
+            true => sample::relayed(&format!("any@{to}")),
+            false => sample::local(&format!("{to}@example.org"), to),
         };
-        Envelope {
-            id: EnvelopeId::new(id, nth),
-            rcpt: Mailbox::parse("any@example.org").unwrap(),
-            dest: Mailbox::parse(&dest).unwrap(),
-            internal: false,
-            action: "local".into(),
-            agent,
-            ttl: TTL,
-            notify: None,
-            orcpt: None,
-        }
+        Envelope { rcpt: Mailbox::parse("any@example.org").unwrap(), ..envelope }
     };
-    Message {
-        id,
-        ctime: START,
-        sender: ReversePath::Mailbox(Mailbox::parse("alice@example.net").unwrap()),
-        source: Source::Local,
-        helo: "localhost".into(),
-        hostname: "localhost".into(),
-        smtpname: "mail.example.org".into(),
-        tag: String::new(),
-        username: None,
-        tls: false,
-        smtputf8: false,
-        ret: None,
-        envid: None,
-        envelopes: (0..).zip(to).map(envelope).collect(),
-    }
+    sample::message(id, to.iter().map(envelope))
 }
 
 fn stored(message: &Message) -> Stored {

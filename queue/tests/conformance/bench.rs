@@ -8,7 +8,7 @@ use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use smtpd_engine::address::{Mailbox, ReversePath};
+use smtpd_engine::address::ReversePath;
 use smtpd_engine::time::Time;
 use smtpd_queue::backend::journal::Journal;
 use smtpd_queue::backend::memory::Memory;
@@ -17,10 +17,11 @@ use smtpd_queue::budget::Budget;
 use smtpd_queue::commit::Options;
 use smtpd_queue::delivery::Kind;
 use smtpd_queue::disk::fault::FaultDisk;
-use smtpd_queue::envelope::{Agent, Due, Envelope, Message, Outcome, Source, State, Verdict};
+use smtpd_queue::envelope::{Due, Envelope, Message, Outcome, State, Verdict};
 use smtpd_queue::id::{EnvelopeId, Ids, MessageId};
 use smtpd_queue::lease::{Answer, Epoch, Request as Asked};
 use smtpd_queue::request::{Accept, Body, Content, Done, Request, Stored};
+use smtpd_queue::sample;
 use smtpd_queue::waiting::{Change, Claim, Place};
 
 pub const START: u64 = 1_700_000_000_000_000;
@@ -174,37 +175,15 @@ impl Bench {
 
     /// A message for these users and domains.
     pub fn message(&self, id: MessageId, to: &[&str]) -> Message {
-        let envelope = |(nth, to): (u32, &&str)| {
-            let is_domain = to.contains('.');
-            let address = if is_domain { format!("x@{to}") } else { format!("{to}@example.org") };
-            Envelope {
-                id: EnvelopeId::new(id, nth),
-                rcpt: Mailbox::parse(&address).unwrap(),
-                dest: Mailbox::parse(&address).unwrap(),
-                internal: false,
-                action: "local".into(),
-                agent: if is_domain { Agent::Mta } else { Agent::Mda { user: (*to).into() } },
-                ttl: 3600,
-                notify: None,
-                orcpt: None,
-            }
+        let envelope = |to: &&str| {
+            let envelope = match to.contains('.') {
+                true => sample::relayed(&format!("x@{to}")),
+                false => sample::local(&format!("{to}@example.org"), to),
+            };
+            Envelope { ttl: 3600, ..envelope }
         };
-        Message {
-            id,
-            ctime: START,
-            sender: ReversePath::Null,
-            source: Source::Local,
-            helo: "localhost".into(),
-            hostname: "localhost".into(),
-            smtpname: "mx.example.org".into(),
-            tag: String::new(),
-            username: None,
-            tls: false,
-            smtputf8: false,
-            ret: None,
-            envid: None,
-            envelopes: (0..).zip(to).map(envelope).collect(),
-        }
+        let message = sample::message(id, to.iter().map(envelope));
+        Message { ctime: START, sender: ReversePath::Null, ..message }
     }
 
     /// A small message to be accepted.

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use smtpd_config::route::HopTls;
-use smtpd_engine::address::{Mailbox, ReversePath};
 use smtpd_engine::time::Time;
 use smtpd_queue::delivery::{Attempt, Failure};
-use smtpd_queue::envelope::{Agent, Envelope, Message, Source};
+use smtpd_queue::envelope::{Envelope, Message};
 use smtpd_queue::id::{EnvelopeId, MessageId};
 use smtpd_queue::request::Stored;
+use smtpd_queue::sample;
 use smtpd_queue::scheduler::Clock;
 
 use super::names::{Answer, Question};
@@ -129,33 +129,8 @@ impl World {
     fn send(&mut self, hop: &Arc<Hop>, to: &[&str]) -> Vec<EnvelopeId> {
         self.messages += 1;
         let id = MessageId::from_u32(self.messages).unwrap();
-        let envelope = |(nth, to): (u32, &&str)| Envelope {
-            id: EnvelopeId::new(id, nth),
-            rcpt: Mailbox::parse(to).unwrap(),
-            dest: Mailbox::parse(to).unwrap(),
-            internal: false,
-            action: "out".into(),
-            agent: Agent::Mta,
-            ttl: 4 * 24 * 3600,
-            notify: None,
-            orcpt: None,
-        };
-        let message = Message {
-            id,
-            ctime: self.now.unix,
-            sender: ReversePath::Mailbox(Mailbox::parse("alice@example.net").unwrap()),
-            source: Source::Local,
-            helo: "localhost".into(),
-            hostname: "localhost".into(),
-            smtpname: "mail.example.net".into(),
-            tag: String::new(),
-            username: None,
-            tls: false,
-            smtputf8: false,
-            ret: None,
-            envid: None,
-            envelopes: (0..).zip(to).map(envelope).collect(),
-        };
+        let message = sample::message(id, to.iter().map(|to| sample::relayed(to)));
+        let message = Message { ctime: self.now.unix, ..message };
         let recipient = |envelope: &Envelope| Recipient {
             batch: u64::from(self.messages),
             id: envelope.id,

@@ -4,11 +4,10 @@ use std::path::Path;
 
 use smtpd_config::table::{LookupError, Query, Service, Table};
 use smtpd_config::{Files, Forward, Host, Lookup, User, Users};
-use smtpd_engine::address::Mailbox;
 use smtpd_queue::backend::memory::Memory;
 use smtpd_queue::delivery::Kind;
-use smtpd_queue::envelope::{Envelope, Message, Source};
-use smtpd_queue::id::EnvelopeId;
+use smtpd_queue::envelope::Envelope;
+use smtpd_queue::sample;
 
 use super::*;
 
@@ -58,33 +57,11 @@ fn preparer(actions: &str) -> Preparer<Nobody> {
 /// Jobs of one message, for these recipients by these actions.
 fn jobs(number: u32, content: &[u8], to: &[(&str, &str)]) -> Vec<Job> {
     let id = MessageId::from_u32(number).unwrap();
-    let envelope = |(nth, (to, action)): (u32, &(&str, &str))| Envelope {
-        id: EnvelopeId::new(id, nth),
-        rcpt: Mailbox::parse(to).unwrap(),
-        dest: Mailbox::parse(to).unwrap(),
-        internal: false,
+    let envelope = |(to, action): &(&str, &str)| Envelope {
         action: (*action).to_owned(),
-        agent: Agent::Mta,
-        ttl: 1000,
-        notify: None,
-        orcpt: None,
+        ..sample::relayed(to)
     };
-    let message = Arc::new(Message {
-        id,
-        ctime: 0,
-        sender: ReversePath::Mailbox(Mailbox::parse("alice@example.net").unwrap()),
-        source: Source::Local,
-        helo: "localhost".into(),
-        hostname: "localhost".into(),
-        smtpname: "mail.example.net".into(),
-        tag: String::new(),
-        username: None,
-        tls: false,
-        smtputf8: false,
-        ret: None,
-        envid: None,
-        envelopes: (0..).zip(to).map(envelope).collect(),
-    });
+    let message = Arc::new(sample::message(id, to.iter().map(envelope)));
     let mut buffer = Budget::new(1 << 20).buffer();
     assert!(buffer.extend(content));
     let memory = Some(Arc::new(buffer));
