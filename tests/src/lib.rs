@@ -5,7 +5,7 @@
 //! `noise` makes input that nobody should send, `configuration` files that are right. `program` runs the real programs, `load` sends
 //! them mail and keeps books of it, `mount` makes disks that may fill up or lose their power,
 //! `crash` ends the real daemon in the middle of its work and looks at what is left; `zone` is a
-//! nameserver.
+//! nameserver, `namespace` a machine of a test's own.
 
 #![forbid(unsafe_code)]
 
@@ -13,6 +13,7 @@ pub mod configuration;
 pub mod crash;
 pub mod load;
 pub mod mount;
+pub mod namespace;
 pub mod noise;
 pub mod paper;
 pub mod program;

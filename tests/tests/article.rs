@@ -9,56 +9,23 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use smtpd_tests::program::{Client, PATIENCE, TempDir, messages, program, repository};
-
-/// Set for the run inside of the namespaces: the directory prepared for it.
-const INSIDE: &str = "HERMES_ARTICLE";
+use smtpd_tests::namespace::{self, mount, mount_directory};
+use smtpd_tests::program::{Client, PATIENCE, messages, program, repository};
 
 #[test]
 fn the_article_configuration_works_as_printed() {
-    if let Some(dir) = std::env::var_os(INSIDE) {
-        return inside(Path::new(&dir));
+    if let Some(dir) = namespace::inside("the_article_configuration_works_as_printed") {
+        inside(&dir);
     }
-    let dir = TempDir::new();
-    let probe = Command::new("unshare")
-        .args(["--net", "--mount", "ip", "link", "set", "lo", "up"])
-        .stderr(Stdio::null())
-        .status();
-    if !probe.is_ok_and(|status| status.success()) {
-        eprintln!("SKIPPED: namespaces need root, unshare and ip: the article was not tried");
-        return;
-    }
-    // Built before: inside there is no network.
-    let _ = (program("smtpd"), program("smtpctl"));
-    let this = std::env::current_exe().expect("our own path");
-    let output = Command::new("unshare")
-        .args(["--net", "--mount"])
-        .arg(this)
-        .args(["--exact", "the_article_configuration_works_as_printed", "--nocapture"])
-        .env(INSIDE, dir.path())
-        .output()
-        .expect("it runs");
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{}{text}", String::from_utf8_lossy(&output.stdout));
-}
-
-fn run(program: &str, arguments: &[&str]) {
-    let status = Command::new(program).args(arguments).status().expect("it runs");
-    assert!(status.success(), "{program} {arguments:?}");
 }
 
 fn inside(dir: &Path) {
-    run("ip", &["link", "set", "lo", "up"]);
     for (name, path) in [("spool", "/var/spool"), ("run", "/var/run"), ("mail", "/etc/mail")] {
-        let own = dir.join(name);
-        fs::create_dir_all(&own).expect("a directory");
-        // This mount namespace ends with the process; the directory may stay.
-        fs::create_dir_all(path).expect("a mount point");
-        run("mount", &["--bind", &own.to_string_lossy(), path]);
+        mount_directory(dir, name, path);
     }
     let home = dir.join("home");
     fs::create_dir(&home).expect("a home");
@@ -69,7 +36,7 @@ fn inside(dir: &Path) {
         home.display()
     );
     fs::write(&passwd, lines).expect("written");
-    run("mount", &["--bind", &passwd.to_string_lossy(), "/etc/passwd"]);
+    mount(&passwd, "/etc/passwd");
     fs::write("/etc/mail/mailname", "hermes.my.domain\n").expect("written");
     fs::write("/etc/mail/aliases", "root: unixexperience\n").expect("written");
     fs::copy(repository().join("fixtures/config/article-2013.conf"), "/etc/mail/smtpd.conf")
