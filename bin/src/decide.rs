@@ -8,6 +8,7 @@ use smtpd_engine::address::Mailbox;
 use smtpd_queue::delivery::{Attempt, Failure, Job};
 use smtpd_queue::envelope::{Agent, Message, Source};
 
+use crate::daemon::clock::day;
 use crate::daemon::intake::NO_NAME;
 use crate::daemon::lookup;
 
@@ -129,5 +130,6 @@ fn facts(message: &Message) -> Facts<'_> {
         auth: message.username.as_deref(),
         tls: message.tls,
         sender: message.sender.mailbox(),
+        day: day(message.ctime),
     }
 }

@@ -145,6 +145,8 @@ pub struct Relay {
     pub filter: Option<String>,
     /// Rewrite the sender of forwarded mail.
     pub srs: bool,
+    /// Send content in chunks (RFC 3030) to who offers it.
+    pub chunking: bool,
 }
 
 /// How the next hop is found.

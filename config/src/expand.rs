@@ -6,6 +6,9 @@
 //! depth and the number of steps have bounds. If one of the results fails, the recipient as a
 //! whole is refused: a message is accepted for all of a list or for none.
 //!
+//! A sender that was rewritten and comes back as a recipient is what it stands for, as if an alias
+//! had led there.
+//!
 //! What an alias or a `.forward` has of commands and files is delivered in the name of whoever wrote
 //! it: of the user, or of the daemon.
 
@@ -20,6 +23,7 @@ use crate::action::Action;
 use crate::config::Config;
 use crate::observe::Observer;
 use crate::rules::Facts;
+use crate::srs::{self, NotOurs};
 use crate::surroundings::{Outside, User};
 use crate::table::LookupError;
 use work::Work;
@@ -128,6 +132,18 @@ impl From<LookupError> for Stop {
 }
 
 impl Config {
+    /// The address that a recipient stands for whose domain has rewritten a sender (`srs`): what
+    /// comes back is a report, from nobody. None when there is no such thing.
+    #[must_use]
+    pub fn comes_back(
+        &self,
+        facts: &Facts<'_>,
+        rcpt: &Mailbox,
+    ) -> Option<Result<Mailbox, NotOurs>> {
+        let srs = self.srs.as_ref().filter(|_| facts.sender.is_none())?;
+        srs::is_rewritten(rcpt).then(|| srs.original(rcpt, facts.day))
+    }
+
     /// Expands a recipient.
     pub fn expand(&self, facts: &Facts<'_>, rcpt: &Mailbox, outside: &dyn Outside) -> Expansion {
         self.expand_observed(facts, rcpt, outside, &mut ())

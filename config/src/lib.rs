@@ -51,6 +51,7 @@ pub mod places;
 pub mod print;
 pub mod route;
 pub mod rules;
+pub mod srs;
 pub mod surroundings;
 pub mod table;
 pub mod tls;

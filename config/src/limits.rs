@@ -52,6 +52,12 @@ pub const FORWARD_TARGETS: usize = 100;
 /// Octets of an included list of addresses: it is read at every expansion.
 pub const ALIAS_INCLUDE: u64 = 1 << 20;
 
+/// Source addresses, or servers, that are chosen among: a machine has no more of either.
+pub const FETCHED: usize = 1_000;
+
+/// Octets of a sender that is rewritten (as upstream).
+pub const SRS_ADDRESS: usize = 255;
+
 /// Levels of expansion (upstream: 10).
 pub const EXPANSION_DEPTH: u8 = 10;
 

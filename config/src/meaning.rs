@@ -312,6 +312,7 @@ enum MethodMeaning<'c> {
         lists: (&'c Option<Ciphers>, &'c Option<Protocols>),
         filter: Option<FilterUse<'c>>,
         srs: bool,
+        chunking: bool,
     },
 }
 
@@ -364,6 +365,7 @@ fn relay<'c>(config: &'c Config, relay: &'c Relay) -> MethodMeaning<'c> {
         protocols,
         filter,
         srs,
+        chunking,
     } = relay;
     let table = |id: TableId| content(config, id);
     MethodMeaning::Relay {
@@ -382,6 +384,7 @@ fn relay<'c>(config: &'c Config, relay: &'c Relay) -> MethodMeaning<'c> {
         lists: (ciphers, protocols),
         filter: used_filter(config, filter),
         srs: *srs,
+        chunking: *chunking,
     }
 }
 

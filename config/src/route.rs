@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::observe::Observer;
 use crate::rules::Client;
 use crate::surroundings::Outside;
-use crate::table::{LookupError, Service, TableId, client_text};
+use crate::table::{Backend, LookupError, Service, TableId, client_text};
 use crate::url::{RelayUrl, Scheme};
 
 /// The way to the next server.
@@ -41,21 +41,38 @@ pub struct Server {
     pub login: Option<Login>,
 }
 
-/// A user and his password at a server. Never shown.
+/// A user, and what shows a server that it is him. Never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Login {
     /// The user.
     pub user: String,
-    /// The password.
-    pub password: String,
+    /// His password, or a token.
+    pub secret: Secret,
 }
 
+/// See [`Login`].
+#[derive(Clone, PartialEq, Eq)]
+pub enum Secret {
+    /// For PLAIN or LOGIN.
+    Password(String),
+    /// A bearer token, for XOAUTH2.
+    Token(String),
+}
+
+/// What the value of a label begins with when it holds a token.
+const TOKEN: &str = "xoauth2:";
+
 impl Login {
-    /// The value of a label: `user:password`, or the password of a user who is named as the label.
+    /// The value of a label: `user:password`, the password of a user who is named as the label, or
+    /// `xoauth2:user:token`.
     fn parse(label: &str, value: &str) -> Option<Login> {
-        let (user, password) = value.split_once(':').unwrap_or((label, value));
-        let is_whole = !user.is_empty() && !password.is_empty();
-        is_whole.then(|| Login { user: user.to_owned(), password: password.to_owned() })
+        let (value, kind): (_, fn(String) -> Secret) = match value.strip_prefix(TOKEN) {
+            Some(rest) => (rest, Secret::Token),
+            None => (value, Secret::Password),
+        };
+        let (user, secret) = value.split_once(':').unwrap_or((label, value));
+        let is_whole = !user.is_empty() && !secret.is_empty();
+        is_whole.then(|| Login { user: user.to_owned(), secret: kind(secret.to_owned()) })
     }
 }
 
@@ -149,7 +166,10 @@ impl Config {
                 let better_than = Some(mx.to_owned());
                 return Ok(NextHop::Mx { better_than, tls: relay.tls.without_url() });
             }
-            Route::Hosts(table) => self.elements(*table),
+            Route::Hosts(table) => {
+                let urls = self.elements(*table, Service::RelayHost, outside);
+                urls.map_err(NoRoute::LookUp)?
+            }
             Route::Domains(table) => {
                 let url = self.value(*table, Service::RelayHost, domain, outside, observer);
                 url.map_err(NoRoute::LookUp)?.map(|url| url.into_owned()).into_iter().collect()
@@ -163,9 +183,18 @@ impl Config {
     }
 
     /// What a list holds.
-    fn elements(&self, table: TableId) -> Vec<String> {
+    fn elements(
+        &self,
+        table: TableId,
+        service: Service,
+        outside: &dyn Outside,
+    ) -> Result<Vec<String>, LookupError> {
         let table = self.tables.get(table);
-        table.entries.in_order().into_iter().map(|(key, _)| key.to_owned()).collect()
+        if let Backend::Db(_) | Backend::Process { .. } = table.backend {
+            let keys = outside.keys(table, service)?;
+            return Ok(keys.into_iter().map(String::from).collect());
+        }
+        Ok(table.entries.in_order().into_iter().map(|(key, _)| key.to_owned()).collect())
     }
 
     /// The source addresses of a relay action, each with the name to be given with EHLO. None
@@ -179,7 +208,7 @@ impl Config {
         outside: &dyn Outside,
     ) -> Result<Vec<(IpAddr, String)>, NoRoute> {
         let Some(table) = relay.src else { return Ok(Vec::new()) };
-        let elements = self.elements(table);
+        let elements = self.elements(table, Service::Source, outside).map_err(NoRoute::LookUp)?;
         if elements.is_empty() {
             return Err(NoRoute::NoSource);
         }
@@ -235,11 +264,32 @@ impl Config {
     }
 }
 
-impl Relay {
-    /// The reverse-path that the action gives instead of this one: `mail-from` replaces the user,
-    /// the domain or both. A null one stays.
+impl Config {
+    /// The reverse-path that a relay action gives mail for `rcpt` that goes to `dest`, where these
+    /// differ on behalf of `rcpt`'s domain. `day` counts from 1970.
+    ///
+    /// With `srs` the sender of what is forwarded is rewritten, so that reports come back here and
+    /// find their way; `mail-from` is for all else.
     #[must_use]
-    pub fn reverse_path(&self, from: &ReversePath) -> ReversePath {
+    pub fn reverse_path(
+        &self,
+        relay: &Relay,
+        from: &ReversePath,
+        (rcpt, dest): (&Mailbox, &Mailbox),
+        day: u64,
+    ) -> ReversePath {
+        let srs = self.srs.as_ref().filter(|_| relay.srs && rcpt != dest);
+        let rewritten = srs.zip(from.mailbox()).and_then(|(srs, sender)| {
+            // Null stays null, and what would be too long stays.
+            srs.rewrite(sender, rcpt.domain(), day)
+        });
+        rewritten.map_or_else(|| relay.mail_from(from), ReversePath::Mailbox)
+    }
+}
+
+impl Relay {
+    /// `mail-from` replaces the user, the domain or both. A null reverse-path stays.
+    fn mail_from(&self, from: &ReversePath) -> ReversePath {
         let (Some(wanted), ReversePath::Mailbox(old)) = (&self.mail_from, from) else {
             return from.clone();
         };

@@ -117,6 +117,8 @@ pub struct Facts<'a> {
     pub tls: bool,
     /// The reverse-path; `None` for the null one.
     pub sender: Option<&'a Mailbox>,
+    /// The day, counted from 1970: rewritten senders are good for some days only.
+    pub day: u64,
 }
 
 /// What the rules say of one recipient.
@@ -181,7 +183,10 @@ impl Condition {
 impl Config {
     /// What the rules say of a recipient as the client gave it.
     pub fn decide(&self, facts: &Facts<'_>, rcpt: &Mailbox, outside: &dyn Outside) -> Decision<'_> {
-        self.decide_for(facts, rcpt, false, outside, &mut ())
+        match self.comes_back(facts, rcpt) {
+            Some(Ok(original)) => self.decide_for(facts, &original, true, outside, &mut ()),
+            Some(Err(_)) | None => self.decide_for(facts, rcpt, false, outside, &mut ()),
+        }
     }
 
     /// The same, also for an address that an alias led to (`internal`): then `from` sees the

@@ -191,6 +191,16 @@ pub trait Outside: Users {
         key: &str,
     ) -> Result<Option<Box<str>>, LookupError>;
 
+    /// The keys of a table whose content is not in the configuration, for those who choose among
+    /// all of them. A program gives one at a time, whichever it likes. No more than
+    /// [`limits::FETCHED`] are looked at.
+    ///
+    /// # Errors
+    /// When it cannot be said: a temporary failure. So it is where nothing is relayed.
+    fn keys(&self, _: &Table, _: Service) -> Result<Vec<Box<str>>, LookupError> {
+        Err(LookupError::NoBackend)
+    }
+
     /// The text of a list that an alias includes; empty when it cannot be read, which somebody
     /// should be told of.
     ///

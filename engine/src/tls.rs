@@ -11,4 +11,6 @@ pub struct TlsInfo {
     pub bits: u16,
     /// Whether the peer's certificate was asked for and verified.
     pub verified: bool,
+    /// The certificate that the peer has shown: `SHA256:` and the digest of its DER in hexadecimal.
+    pub fingerprint: Option<String>,
 }

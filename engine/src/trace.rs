@@ -169,6 +169,7 @@ mod tests {
             cipher: "TLS_AES_256_GCM_SHA384".into(),
             bits: 256,
             verified: false,
+            fingerprint: None,
         };
         let rcpt = Mailbox::parse("c@d.example").unwrap();
         let mut facts = Received {

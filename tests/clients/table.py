@@ -2,7 +2,8 @@
 """The other side of the table protocol 0.1, well behaved or not.
 
 table.py MODE LOG: writes each question to LOG and answers as MODE says. Whatever a mode does, it
-does to keys that begin with its name; all other keys are answered well.
+does to keys that begin with its name; all other keys are answered well. When a key is to be
+fetched, it is MODE.
 """
 
 import subprocess
@@ -47,14 +48,18 @@ def main():
         log.write(f"start {handshake[2][2]}\n")
     say("register|alias")
     say("register|domain")
+    say("register|relayhost")
     say("register|ready")
     for line in sys.stdin:
         line = line.rstrip("\n")
         with open(sys.argv[2], "a") as log:
             log.write(line + "\n")
-        table, version, _, _, operation, service, ident, key = line.split("|", 7)
-        assert (table, version) == ("table", "0.1")
-        if key.startswith(sys.argv[1]):
+        table, version, _, _, operation, service, ident, *key = line.split("|", 7)
+        assert (table, version, len(key)) == ("table", "0.1", operation != "fetch")
+        key = "".join(key)
+        if operation == "fetch":
+            say(f"fetch-result|{ident}|found|{sys.argv[1]}")
+        elif key.startswith(sys.argv[1]):
             misbehave(operation, ident)
         elif operation == "check":
             known = key in ("a.example", "b.example")

@@ -169,6 +169,7 @@ fn verdict(config: &Config, envelope: &Envelope) -> String {
         auth: envelope.auth,
         tls: envelope.tls,
         sender: envelope.sender.as_ref(),
+        day: 20_781,
     };
     let decision = match config.decide(&facts, &envelope.rcpt, &People) {
         Decision::Action { rule, action: taken } => {

@@ -22,7 +22,7 @@ use smtpd_queue::id::{EnvelopeId, Ids};
 use smtpd_queue::request::{Accept, Body, Content};
 use smtpd_queue::scheduler::Input;
 
-use super::clock::wall;
+use super::clock::{day, wall};
 use super::lookup;
 use super::messages::{self, Asker, Order, Request};
 use super::threads;
@@ -142,6 +142,7 @@ impl<U: Outside> Bouncer<U> {
             auth: None,
             tls: false,
             sender: None,
+            day: day(wall()),
         };
         match self.config.expand(&facts, to, &self.users).without_programs(to) {
             Expansion::Deliver(recipients) => Ok(recipients),

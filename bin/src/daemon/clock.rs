@@ -9,3 +9,9 @@ pub fn wall() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
+
+/// The day of such a time, counted from 1970.
+#[must_use]
+pub fn day(wall: u64) -> u64 {
+    wall / (86_400 * 1_000_000)
+}

@@ -48,6 +48,7 @@ pub struct OwnFacts {
     auth: Option<Box<str>>,
     tls: bool,
     sender: Option<Mailbox>,
+    day: u64,
 }
 
 impl OwnFacts {
@@ -62,6 +63,7 @@ impl OwnFacts {
             auth: facts.auth.map(Into::into),
             tls: facts.tls,
             sender: facts.sender.cloned(),
+            day: facts.day,
         }
     }
 
@@ -76,6 +78,7 @@ impl OwnFacts {
             auth: self.auth.as_deref(),
             tls: self.tls,
             sender: self.sender.as_ref(),
+            day: self.day,
         }
     }
 }
@@ -130,7 +133,8 @@ pub fn agent(agent: config::Agent) -> Agent {
     }
 }
 
-/// Traces which rule took a recipient and what it became (topics rules and expand).
+/// Tells of a rewritten sender that does not come back to us, and traces which rule took a recipient
+/// and what it became (topics rules and expand).
 pub fn trace(
     config: &Config,
     facts: &Facts<'_>,
@@ -138,7 +142,13 @@ pub fn trace(
     expansion: &Expansion,
     outside: &dyn Outside,
 ) {
-    if topic::on(Topic::Rules) && !matches!(expansion, Expansion::Later) {
+    if matches!(expansion, Expansion::Later) {
+        return;
+    }
+    if let Some(Err(why)) = config.comes_back(facts, rcpt) {
+        log::info!("SRS failed to decode: {}: {why}", vis_shown(rcpt));
+    }
+    if topic::on(Topic::Rules) {
         let rule = match config.decide(facts, rcpt, outside) {
             Decision::Action { rule, .. } | Decision::Failed { rule, .. } => Some(rule),
             Decision::Reject { rule } => rule,

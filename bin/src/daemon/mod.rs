@@ -24,7 +24,7 @@
 
 pub mod bounces;
 mod bounds;
-mod clock;
+pub mod clock;
 mod committer;
 pub mod deliver;
 mod importing;

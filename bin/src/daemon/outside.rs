@@ -112,6 +112,20 @@ impl Outside for Lookups {
         answer
     }
 
+    fn keys(&self, table: &Table, service: Service) -> Result<Vec<Box<str>>, LookupError> {
+        let answer = match &table.backend {
+            Backend::Db(path) => self.maps.keys(path),
+            Backend::Process { .. } if self.is_quick => return Err(LookupError::Later),
+            Backend::Process { .. } => {
+                self.processes.fetch(table, service).map(|one| one.into_iter().collect())
+            }
+            _ => Err(LookupError::NoBackend),
+        };
+        let shown = answer.as_ref().map(|keys| if keys.is_empty() { "none" } else { "found" });
+        trace(table, "(any)", shown.map_err(|error| *error));
+        answer
+    }
+
     fn include(&self, path: &str) -> Result<Vec<u8>, LookupError> {
         let read = || -> io::Result<Vec<u8>> {
             let mut octets = Vec::new();

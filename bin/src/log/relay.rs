@@ -90,10 +90,14 @@ pub fn connected(session: SessionId) {
     info!("{session:016x} mta connected");
 }
 
-/// Logs what TLS was agreed on: version, cipher and bits.
+/// Logs what TLS was agreed on: version, cipher and bits; and whose certificate was shown.
 pub fn tls(session: SessionId, tls: &TlsInfo) {
-    let TlsInfo { version, cipher, bits, verified: _ } = tls;
+    let TlsInfo { version, cipher, bits, verified, fingerprint } = tls;
     info!("{session:016x} mta tls ciphers={version}:{cipher}:{bits}");
+    if let Some(fingerprint) = fingerprint {
+        let result = if *verified { "valid" } else { "unverified" };
+        info!("{session:016x} mta cert-check result=\"{result}\" fingerprint=\"{fingerprint}\"");
+    }
 }
 
 /// Logs the end of a session that nobody complains of.

@@ -61,6 +61,7 @@ impl<'c> Stranger<'c> {
                     auth: None,
                     tls: door.tls,
                     sender: Some(&sender),
+                    day: 0,
                 };
                 let decision = config.decide(&facts, rcpt, self.world.outside());
                 matches!(decision, Decision::Action { rule, .. } if rule == index)

@@ -106,7 +106,11 @@ impl<'w, O: Observer> Work<'w, O> {
     /// Works off all that the recipient leads to.
     pub fn run(&mut self, rcpt: &Mailbox) -> Result<(), Stop> {
         self.observer.step(0);
-        self.address(0, rcpt, 0)?;
+        match self.config.comes_back(self.facts, rcpt) {
+            Some(Ok(original)) => self.address(0, &original, 1)?,
+            // What cannot be read is an address like others.
+            Some(Err(_)) | None => self.address(0, rcpt, 0)?,
+        }
         let mut next = 0;
         while next < self.nodes.len() {
             let node = self.nodes[next].clone();

@@ -18,7 +18,7 @@ use super::{Name, Reader};
 const METHODS: [&str; 7] =
     ["mbox", "maildir", "lmtp", "mda", "forward-only", "expand-only", "relay"];
 const LOCAL: [&str; 6] = ["user", "alias", "virtual", "userbase", "wrapper", "ttl"];
-const RELAY: [&str; 15] = [
+const RELAY: [&str; 16] = [
     "helo",
     "helo-src",
     "pki",
@@ -34,6 +34,7 @@ const RELAY: [&str; 15] = [
     "auth",
     "filter",
     "srs",
+    "chunking",
 ];
 
 impl Reader<'_> {
@@ -251,23 +252,12 @@ impl Reader<'_> {
                     }
                     relay.srs = true;
                 }
+                "chunking" => relay.chunking = true,
                 _ => self.relay_option(cursor, word, &mut relay)?,
             }
-            self.relay_waits_for(word, at);
         }
         self.check_relay(&relay, seen);
         Ok((Method::Relay(Box::new(relay)), ttl))
-    }
-
-    /// What of a relay does not work yet.
-    pub(super) fn relay_waits_for(&mut self, word: &str, at: Place) {
-        match word {
-            "pki" | "certificate" => self.inactive(at, "certificates of clients do not work yet"),
-            "ciphers" | "protocols" => {
-                self.inactive(at, "ciphers and protocols of relays do not work yet");
-            }
-            _ => {}
-        }
     }
 
     fn route(&mut self, cursor: &mut Cursor<'_>, word: &str) -> Parse<Route> {

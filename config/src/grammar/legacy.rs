@@ -64,7 +64,6 @@ impl Reader<'_> {
             "subaddressing-delimiter" => self.delimiter(cursor),
             "ciphers" => {
                 self.config.smtp.ciphers = Some(self.ciphers(cursor)?);
-                self.inactive(at, "TLS does not work yet");
                 cursor.finish()
             }
             "curve" => {

@@ -253,7 +253,6 @@ impl Reader<'_> {
                 "auth" => relay.auth = Some(self.operand(cursor, "auth", Takes::Map)?),
                 _ => self.legacy_relay_option(cursor, word, &mut relay)?,
             }
-            self.relay_waits_for(word, token.place);
         }
         let Some(via) = via else { return Ok(relay) };
         let url = LegacyUrl::parse(&via.text, verify).map_err(|help| {

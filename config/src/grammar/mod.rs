@@ -340,6 +340,7 @@ impl Reader<'_> {
     fn finish(&mut self) {
         self.finish_legacy();
         self.check_pki();
+        self.check_suites();
         if self.config.srs.as_ref().is_some_and(|srs| srs.key.is_empty()) {
             let place = self.config.places.of("srs ttl").or(self.config.places.of("srs key"));
             let mistake = Diagnostic::error("srs without a key").help("add srs key \"SECRET\"");

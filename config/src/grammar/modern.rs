@@ -100,8 +100,7 @@ impl Reader<'_> {
 
     fn smtp(&mut self, cursor: &mut Cursor<'_>) -> Parse<()> {
         let known = ["limit", "ciphers", "max-message-size", "sub-addr-delim"];
-        let (word, at) = cursor.needed_word(&known)?;
-        match word {
+        match cursor.needed_word(&known)?.0 {
             "limit" => self.session_limits(cursor),
             "sub-addr-delim" => self.delimiter(cursor),
             "max-message-size" => {
@@ -110,7 +109,6 @@ impl Reader<'_> {
             }
             _ => {
                 self.config.smtp.ciphers = Some(self.ciphers(cursor)?);
-                self.inactive(at, "TLS does not work yet");
                 cursor.finish()
             }
         }
@@ -139,7 +137,6 @@ impl Reader<'_> {
         }
         self.config.srs = Some(srs);
         self.note_place(if word == "key" { "srs key" } else { "srs ttl" }, at);
-        self.inactive(at, "SRS does not work yet");
         cursor.finish()
     }
 }

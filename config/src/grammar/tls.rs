@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use smtpd_engine::address::is_host_name;
 
+use crate::action::Method;
 use crate::config::{Ca, Dialect, Pki};
 use crate::diagnostic::Diagnostic;
 use crate::lex::{Fault, Place};
-use crate::tls::{Ciphers, Protocols, Remarks};
+use crate::tls::{Ciphers, Protocols, Remarks, Suite};
 
 use super::cursor::{Cursor, Parse};
 use super::shared::path;
@@ -102,6 +103,27 @@ impl Reader<'_> {
                 .help(format!("add {word} \"/path/of/the/file\""));
             let diagnostic = self.sources.show(diagnostic.at(pki.position.clone()));
             self.diagnostics.push(diagnostic);
+        }
+    }
+
+    /// A relay that may use no suite of the versions that it may speak.
+    pub(super) fn check_suites(&mut self) {
+        for action in &self.config.actions {
+            let Method::Relay(relay) = &action.method else { continue };
+            let ciphers = relay.ciphers.as_ref().or(self.config.smtp.ciphers.as_ref());
+            let (Some(ciphers), Some(protocols)) = (ciphers, &relay.protocols) else { continue };
+            let is_spoken = |suite: &Suite| match suite.is_tls13() {
+                true => protocols.tls13,
+                false => protocols.tls12,
+            };
+            if ciphers.suites.iter().any(is_spoken) {
+                continue;
+            }
+            let message = format!("no cipher suite is left for protocols \"{}\"", protocols.text);
+            let help = format!("the ciphers are \"{}\", of the other version", ciphers.text);
+            let place = action.places.of("protocols").unwrap_or(&action.position);
+            let diagnostic = Diagnostic::error(message).help(help).at(place.clone());
+            self.diagnostics.push(self.sources.show(diagnostic));
         }
     }
 

@@ -81,6 +81,7 @@ impl Printer<'_> {
             text += &format!(" filter {}", self.filter_name(filter));
         }
         text += if relay.srs { " srs" } else { "" };
+        text += if relay.chunking { " chunking" } else { "" };
         text
     }
 

@@ -101,6 +101,19 @@ impl Map {
         unusable.map_or(Ok(found), |error| Err(error.into()))
     }
 
+    fn keys(&self) -> Result<Vec<Box<str>>, Unusable> {
+        match self {
+            Map::Memory(entries) => {
+                let all = entries.in_order().into_iter().take(limits::FETCHED);
+                Ok(all.map(|(key, _)| key.into()).collect())
+            }
+            Map::File { .. } => {
+                let what = "it is too large for a list of servers or addresses".to_owned();
+                Err(Unusable { what, lasting: true })
+            }
+        }
+    }
+
     fn value(&self, service: Service, key: &str) -> Result<Option<Box<str>>, Unusable> {
         let records = match self {
             Map::Memory(entries) => {
@@ -180,6 +193,14 @@ impl Maps {
     ) -> Result<Option<Box<str>>, LookupError> {
         bounded(key)?;
         self.ask(path, |map| map.value(service, key))
+    }
+
+    /// The keys of a map. May wait for the disk.
+    ///
+    /// # Errors
+    /// When they cannot be said.
+    pub fn keys(&self, path: &Path) -> Result<Vec<Box<str>>, LookupError> {
+        self.ask(path, Map::keys)
     }
 
     fn ask<T>(

@@ -64,6 +64,7 @@ pub fn facts<'a>(ip: &str) -> Facts<'a> {
         auth: None,
         tls: false,
         sender: None,
+        day: 20_781,
     }
 }
 

@@ -86,7 +86,7 @@ impl Scene {
     fn new(immediate: bool, has_mail: bool) -> Scene {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let params = Params { tls: Tls::Never, ..Params::new(Name::parse("c.example").unwrap()) };
-        let policy = tls::Policy::anyone(None).unwrap();
+        let policy = tls::Policy::anyone(&tls::Terms::default()).unwrap();
         let target = Target {
             id: 1,
             address: listener.local_addr().unwrap(),

@@ -6,8 +6,10 @@
 use super::{Client, Failure};
 use crate::limits;
 use crate::transport::Stream;
+use ring::digest::{SHA256, digest};
 use rustls::{ClientConnection, ProtocolVersion};
 use smtpd_engine::tls::TlsInfo;
+use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Read, Write};
 
 pub(crate) struct Layer {
@@ -123,12 +125,22 @@ impl Layer {
             _ => "TLSv1.2",
         };
         let suite = self.session.negotiated_cipher_suite();
-        let cipher = suite.map(|suite| format!("{:?}", suite.suite())).unwrap_or_default();
-        // The registry of IANA has no 13 in it.
-        let cipher = cipher.replace("TLS13_", "TLS_");
+        let cipher = suite.map(|suite| super::suite_name(suite.suite())).unwrap_or_default();
         let bits = if cipher.contains("AES_128") { 128 } else { 256 };
-        TlsInfo { version: version.into(), cipher, bits, verified: self.verifies }
+        let certificate = self.session.peer_certificates().and_then(|chain| chain.first());
+        let fingerprint = certificate.map(|certificate| fingerprint(certificate));
+        let version = version.into();
+        TlsInfo { version, cipher, bits, verified: self.verifies, fingerprint }
     }
+}
+
+/// A certificate in a few letters, as libtls writes it.
+fn fingerprint(certificate: &[u8]) -> String {
+    let mut text = "SHA256:".to_owned();
+    for octet in digest(&SHA256, certificate).as_ref() {
+        write!(text, "{octet:02x}").expect("a string takes every letter");
+    }
+    text
 }
 
 enum Taken {
@@ -148,5 +160,17 @@ impl Read for Once<'_> {
         let n = self.stream.read(room)?;
         self.drained = n < room.len();
         Ok(n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fingerprint;
+
+    /// By the digest of FIPS 180-2, appendix B.1.
+    #[test]
+    fn fingerprints() {
+        let abc = "SHA256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(fingerprint(b"abc"), abc);
     }
 }

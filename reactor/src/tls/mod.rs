@@ -13,8 +13,9 @@ mod layer;
 mod policy;
 
 pub(crate) use layer::Layer;
-pub use policy::{Identity, Policy, roots};
+pub use policy::{Identity, Policy, Terms, roots};
 
+use rustls::CipherSuite;
 use rustls::pki_types::ServerName;
 use std::fmt;
 use std::io;
@@ -59,4 +60,9 @@ impl fmt::Display for Failure {
             Failure::TimedOut => f.write_str("Connection timeout"),
         }
     }
+}
+
+/// The name of a suite in the registry of IANA, which has no 13 in it.
+fn suite_name(suite: CipherSuite) -> String {
+    format!("{suite:?}").replace("TLS13_", "TLS_")
 }

@@ -1,7 +1,7 @@
 //! Next hops on threads, good and bad.
 
 use crate::caller::PATIENCE;
-use rustls::{HandshakeKind, ServerConfig, ServerConnection, StreamOwned};
+use rustls::{CipherSuite, HandshakeKind, ServerConfig, ServerConnection, StreamOwned};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, mpsc};
@@ -130,8 +130,12 @@ impl Peer {
         }
     }
 
-    /// The server's part of a handshake; all octets go through TLS from now on.
-    pub fn shake_hands(&mut self, config: &Arc<ServerConfig>) -> io::Result<HandshakeKind> {
+    /// The server's part of a handshake; all octets go through TLS from now on. Gives what was
+    /// agreed on.
+    pub fn shake_hands(
+        &mut self,
+        config: &Arc<ServerConfig>,
+    ) -> io::Result<(HandshakeKind, CipherSuite)> {
         assert!(self.stream.buffer().is_empty(), "nothing is said before TLS");
         let session = ServerConnection::new(Arc::clone(config)).unwrap();
         let mut stream = StreamOwned::new(session, self.tcp.try_clone()?);
@@ -139,8 +143,9 @@ impl Peer {
             stream.conn.complete_io(&mut stream.sock)?;
         }
         let kind = stream.conn.handshake_kind().expect("it is over");
+        let suite = stream.conn.negotiated_cipher_suite().expect("it is over").suite();
         self.stream = BufReader::new(Box::new(stream));
-        Ok(kind)
+        Ok((kind, suite))
     }
 
     /// Waits for the first octets of a handshake, without an answer.

@@ -5,7 +5,7 @@ use crate::hop::{Hop, Peer};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::client::Resumption;
 use rustls::crypto::ring;
-use rustls::pki_types::{PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use rustls::version::TLS12;
 use rustls::{
@@ -14,10 +14,13 @@ use rustls::{
 };
 use smtpd_engine::client::{Tls, Whom};
 use smtpd_reactor::calls::Target;
-use smtpd_reactor::tls::{self, Identity, Policy};
+use smtpd_reactor::tls::{self, Identity, Policy, Terms};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// A certificate and its key.
+type Certified = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 /// A certificate authority, and what it has signed.
 struct Authority {
@@ -35,7 +38,7 @@ impl Authority {
     }
 
     /// A certificate for `name` that ends in that year.
-    fn certify(&self, name: &str, year: i32) -> Identity {
+    fn certify(&self, name: &str, year: i32) -> Certified {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.not_after = date_time_ymd(year, 1, 1);
         let key = KeyPair::generate().unwrap();
@@ -51,14 +54,14 @@ impl Authority {
         Arc::new(config.with_single_cert(chain, key).unwrap())
     }
 
-    fn roots(&self) -> RootCertStore {
+    fn roots(&self) -> Arc<RootCertStore> {
         let (roots, useless) = tls::roots(self.pem.as_bytes());
         assert_eq!((roots.len(), useless), (1, 0));
-        roots
+        Arc::new(roots)
     }
 
     fn policy(&self) -> Policy {
-        Policy::trusting(self.roots(), None).unwrap()
+        Policy::trusting(self.roots(), &Terms::default()).unwrap()
     }
 }
 
@@ -130,7 +133,7 @@ fn a_wrong_certificate_is_refused_or_not_looked_at() {
         let [Told::Closed(why)] = &story_of_refusal[..] else { panic!("{story_of_refusal:?}") };
         assert!(why.starts_with("tls: ") && why.contains(words), "{words}: {why}");
 
-        let anyone = Policy::anyone(None).unwrap();
+        let anyone = Policy::anyone(&Terms::default()).unwrap();
         let target = secured(hop.address, &anyone, "hop.example", Tls::Opportunistic);
         relay.call(target, Job::new(&["x\r\n"]));
         assert_eq!(story(&relay), (Some("TLSv1.3 false".into()), taken()));
@@ -153,22 +156,56 @@ fn the_older_version_is_spoken_too() {
     relay.stop();
 }
 
+/// The next hop would take others as well.
+#[test]
+fn only_what_the_terms_allow_is_agreed_on() {
+    let authority = Authority::new();
+    let relay = Relay::start();
+    let chacha = "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256";
+    let (old, new) = (Terms { tls13: false, ..Terms::default() }, Terms::default());
+    let small = Terms { suites: vec!["TLS_AES_128_GCM_SHA256"], tls12: false, ..new };
+    for (terms, agreed) in [
+        (old.clone(), ["TLSv1.2 true", "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"]),
+        (Terms { suites: vec![chacha], ..old }, ["TLSv1.2 true", chacha]),
+        (small, ["TLSv1.3 true", "TLS13_AES_128_GCM_SHA256"]),
+    ] {
+        let config = authority.server("hop.example", 2100);
+        let hop = Hop::once(move |peer| {
+            peer.serve("250-STARTTLS\r\n")?;
+            peer.say("220 go on\r\n")?;
+            let (_, suite) = peer.shake_hands(&config)?;
+            peer.tell(format!("{suite:?}"));
+            peer.talk("")
+        });
+        let policy = Policy::trusting(authority.roots(), &terms).unwrap();
+        let target = secured(hop.address, &policy, "hop.example", Tls::Required);
+        relay.call(target, Job::new(&["x\r\n"]));
+        assert_eq!(story(&relay), (Some(agreed[0].into()), taken()));
+        assert_eq!(hop.heard(), [agreed[1], "x\r\n.\r\n"]);
+    }
+    relay.stop();
+    let nothing = Terms { suites: vec![chacha], tls12: false, ..Terms::default() };
+    assert!(Policy::anyone(&nothing).is_err());
+}
+
 /// Where a next hop asks who we are.
 #[test]
 fn a_certificate_of_our_own_is_shown() {
     let authority = Authority::new();
     let (chain, key) = authority.certify("hop.example", 2100);
     let provider = Arc::new(ring::default_provider());
-    let roots = Arc::new(authority.roots());
-    let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build().unwrap();
+    let verifier =
+        WebPkiClientVerifier::builder_with_provider(authority.roots(), provider).build().unwrap();
     let config = server_of(ALL_VERSIONS)
         .with_client_cert_verifier(verifier)
         .with_single_cert(chain, key)
         .unwrap();
     let hop = hop(2, &Arc::new(config));
     let relay = Relay::start();
-    let ours = authority.certify("relay.example", 2100);
-    let known = Policy::trusting(authority.roots(), Some(ours)).unwrap();
+    let (chain, key) = authority.certify("relay.example", 2100);
+    let identity = Some(Identity::new(chain, key).unwrap());
+    let terms = Terms { identity, ..Terms::default() };
+    let known = Policy::trusting(authority.roots(), &terms).unwrap();
     relay.call(secured(hop.address, &known, "hop.example", Tls::Required), Job::new(&["x\r\n"]));
     assert_eq!(story(&relay), (Some("TLSv1.3 true".into()), taken()));
 
@@ -220,7 +257,7 @@ fn a_second_session_is_resumed() {
     let hop = Hop::serving(2, move |peer| {
         peer.serve("250-STARTTLS\r\n")?;
         peer.say("220 go on\r\n")?;
-        let kind = peer.shake_hands(&config)?;
+        let (kind, _) = peer.shake_hands(&config)?;
         peer.tell(format!("{kind:?}"));
         peer.talk("")
     });
@@ -291,7 +328,7 @@ fn a_handshake_that_fails_is_told_as_that() {
             peer.wait_for_hello()?;
             peer.say(said)
         });
-        let policy = Policy::anyone(None).unwrap();
+        let policy = Policy::anyone(&Terms::default()).unwrap();
         let target = secured(hop.address, &policy, "hop.example", Tls::Opportunistic);
         relay.call(target, Job::new(&["x\r\n"]));
         let (_, story) = story(&relay);
@@ -306,7 +343,7 @@ fn a_handshake_that_fails_is_told_as_that() {
 fn without_starttls_opportunity_is_clear_and_a_demand_fails() {
     let hop = Hop::serving(2, |peer| peer.serve(""));
     let relay = Relay::start();
-    let policy = Policy::anyone(None).unwrap();
+    let policy = Policy::anyone(&Terms::default()).unwrap();
     let target = secured(hop.address, &policy, "hop.example", Tls::Opportunistic);
     relay.call(target, Job::new(&["x\r\n"]));
     assert_eq!(story(&relay), (None, taken()));

@@ -53,6 +53,7 @@ fn figure(name: &'static str, text: &str) -> Result<Figure, String> {
         auth: None,
         tls: false,
         sender: Some(&sender),
+        day: 20_781,
     };
     let mut runs = Vec::new();
     for _ in 0..50 {

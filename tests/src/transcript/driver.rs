@@ -65,6 +65,7 @@ pub fn tls_info() -> TlsInfo {
         cipher: "TLS_AES_256_GCM_SHA384".into(),
         bits: 256,
         verified: false,
+        fingerprint: None,
     }
 }
 

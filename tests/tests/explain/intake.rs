@@ -275,7 +275,13 @@ impl Talk {
 }
 
 fn handshake() -> TlsInfo {
-    TlsInfo { version: "TLSv1.3".to_owned(), cipher: String::new(), bits: 0, verified: true }
+    TlsInfo {
+        version: "TLSv1.3".to_owned(),
+        cipher: String::new(),
+        bits: 0,
+        verified: true,
+        fingerprint: None,
+    }
 }
 
 const BEFORE_RULES: &str = r#"

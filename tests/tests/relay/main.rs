@@ -1,8 +1,10 @@
 //! The relay with real programs on loopback: ours into ours, and into servers that do as each test
 //! says.
 
+mod article;
 mod loops;
 mod mx;
+mod options;
 mod server;
 mod tls;
 

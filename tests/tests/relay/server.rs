@@ -30,7 +30,16 @@ pub fn tls_server(answer: Answer, config: Arc<ServerConfig>) -> (u16, Receiver<T
 }
 
 fn start(answer: Answer, tls: Option<Arc<ServerConfig>>) -> (u16, Receiver<Told>) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    serve_on(0, answer, tls)
+}
+
+/// A server on this port of 127.0.0.1.
+pub fn serve_on(
+    port: u16,
+    answer: Answer,
+    tls: Option<Arc<ServerConfig>>,
+) -> (u16, Receiver<Told>) {
+    let listener = TcpListener::bind(("127.0.0.1", port)).expect("a port");
     let port = listener.local_addr().expect("its address").port();
     (port, serve_all(listener, answer, tls))
 }
@@ -69,6 +78,14 @@ fn serve(
         let is_content = is_data && line != ".";
         let told = if is_content { format!("DATA {line}") } else { line.clone() };
         let _ = tell.send((nth, told));
+        if let Some(octets) = line.strip_prefix("BDAT ") {
+            let octets = octets.split(' ').next().and_then(|octets| octets.parse().ok());
+            let mut chunk = vec![0; octets.unwrap_or(0)];
+            stream.read_exact(&mut chunk)?;
+            for line in String::from_utf8_lossy(&chunk).lines() {
+                let _ = tell.send((nth, format!("CHUNK {line}")));
+            }
+        }
         if !is_content {
             let Some(reply) = answer(&line) else { return Ok(()) };
             is_data = reply.starts_with("354");

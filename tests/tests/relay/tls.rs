@@ -1,13 +1,15 @@
 //! TLS and AUTH towards servers whose certificates are good or not.
 
 use std::fs;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
-use smtpd_tests::program::{Server, TempDir};
+use rustls::server::WebPkiClientVerifier;
+use smtpd_tests::program::{Server, TempDir, program};
 
 use crate::server::{good, tls_server};
 use crate::{relay_to_with, send};
@@ -25,25 +27,53 @@ fn secured(line: &str) -> Option<String> {
     }
 }
 
+/// Somebody who certifies names.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    /// In PEM.
+    pub root: String,
+}
+
+impl Authority {
+    pub fn new() -> Authority {
+        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        let root = params.self_signed(&key).expect("a root").pem();
+        Authority { issuer: Issuer::new(params, key), root }
+    }
+
+    fn certify(&self, name: &str) -> (Certificate, KeyPair) {
+        let key = KeyPair::generate().expect("a key");
+        let own = CertificateParams::new(vec![name.to_owned()]).expect("a name");
+        (own.signed_by(&key, &self.issuer).expect("a certificate"), key)
+    }
+
+    /// A server of this name. Where it asks for the client's certificate, it wants one of the same
+    /// authority.
+    pub fn server(&self, name: &str, asks: bool) -> Arc<ServerConfig> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .expect("versions");
+        let config = if asks {
+            let roots = Arc::new(smtpd_reactor::tls::roots(self.root.as_bytes()).0);
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
+            config.with_client_cert_verifier(verifier.expect("a root"))
+        } else {
+            config.with_no_client_auth()
+        };
+        let (own, key) = self.certify(name);
+        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+        let config = config.with_single_cert(vec![own.der().clone()], key);
+        Arc::new(config.expect("a certificate and its key"))
+    }
+}
+
 /// A server's certificate for this name, and the root above it in PEM.
 fn certificate(name: &str) -> (Arc<ServerConfig>, String) {
-    let mut params = CertificateParams::new(Vec::new()).expect("no names");
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let key = KeyPair::generate().expect("a key");
-    let root = params.self_signed(&key).expect("a root").pem();
-    let issuer = Issuer::new(params, key);
-    let key = KeyPair::generate().expect("a key");
-    let own = CertificateParams::new(vec![name.to_owned()]).expect("a name");
-    let own = own.signed_by(&key, &issuer).expect("a certificate");
-    let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
-    let config =
-        ServerConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_no_client_auth()
-            .with_single_cert(vec![own.der().clone()], key)
-            .expect("a certificate and its key");
-    (Arc::new(config), root)
+    let authority = Authority::new();
+    (authority.server(name, false), authority.root)
 }
 
 /// Ours, which trusts `root` and has credentials.
@@ -70,6 +100,7 @@ fn a_good_certificate_gets_the_password_and_the_mail() {
     assert!(place("STARTTLS") < place("AUTH") && place("AUTH") < place("MAIL"), "{told:?}");
     let log = relay.log().join("\n");
     assert!(log.contains(" mta tls ciphers=TLSv1.3:"), "{log}");
+    assert!(log.contains(" mta cert-check result=\"valid\" fingerprint=\"SHA256:"), "{log}");
     assert!(!log.contains("secret") && !log.contains("AGFsaWNl"), "{log}");
 }
 
@@ -101,6 +132,61 @@ fn without_verification_any_certificate_will_do() {
     assert!(told.try_iter().any(|(_, line)| line == "STARTTLS"));
     let log = relay.log().join("\n");
     assert!(log.contains(" mta tls ciphers="), "{log}");
+    assert!(log.contains(" mta cert-check result=\"unverified\" fingerprint="), "{log}");
+}
+
+#[test]
+fn a_server_that_asks_is_shown_our_certificate() {
+    let authority = Authority::new();
+    let (port, told) = tls_server(secured, authority.server("127.0.0.1", true));
+    let dir = TempDir::new();
+    let file = |name: &str, text: &str| {
+        fs::write(dir.path().join(name), text).expect("written");
+        dir.path().join(name).display().to_string()
+    };
+    let (own, key) = authority.certify("relay.example");
+    let (root, cert) = (file("root.pem", &authority.root), file("own.crt", &own.pem()));
+    let key = file("own.key", &key.serialize_pem());
+    let above =
+        format!("ca house cert \"{root}\"\npki relay.example cert \"{cert}\" key \"{key}\"\n");
+    let urls = [format!("smtp+tls://127.0.0.1:{port}")];
+    // By TLS 1.3 the handshake is over for us before the server refuses.
+    let options = "ca house protocols TLSv1.2 ciphers \"ECDHE-ECDSA-CHACHA20-POLY1305\"";
+    let stranger = relay_to_with(&TempDir::new(), &above, &urls, options);
+    send(&stranger, "alice@here.example", "bob@there.example", b"x\r\n");
+    stranger.wait_for_log("result=\"TempFail\"");
+    assert!(!told.try_iter().any(|(_, line)| line.starts_with("MAIL")));
+
+    let options = format!("{options} pki relay.example");
+    let relay = relay_to_with(&TempDir::new(), &above, &urls, &options);
+    send(&relay, "alice@here.example", "bob@there.example", b"x\r\n");
+    relay.wait_for_empty_queue(Duration::from_secs(20));
+    assert!(told.try_iter().any(|(_, line)| line == "."));
+    let suite = "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256";
+    relay.wait_for_log(&format!(" mta tls ciphers=TLSv1.2:{suite}:256"));
+}
+
+#[test]
+fn a_key_that_is_anothers_ends_the_start() {
+    let authority = Authority::new();
+    let dir = TempDir::new();
+    let ((own, _), (_, key)) = (authority.certify("a.example"), authority.certify("a.example"));
+    fs::write(dir.path().join("own.crt"), own.pem()).expect("written");
+    fs::write(dir.path().join("own.key"), key.serialize_pem()).expect("written");
+    let shown = dir.path().display();
+    let text = format!(
+        "pki a.example cert \"{shown}/own.crt\" key \"{shown}/own.key\"\n\
+         queue directory \"{shown}/spool\"\ncontrol socket \"{shown}/sock\"\ndaemon user root\n\
+         action \"out\" relay pki a.example\nmatch for any action \"out\"\n"
+    );
+    fs::write(dir.path().join("smtpd.conf"), text).expect("written");
+    let smtpd = Command::new(program("smtpd"))
+        .args(["-d", "-f"])
+        .arg(dir.path().join("smtpd.conf"))
+        .output()
+        .expect("smtpd runs");
+    let said = String::from_utf8_lossy(&smtpd.stderr);
+    assert!(!smtpd.status.success() && said.contains("own.key: "), "{said}");
 }
 
 #[test]

@@ -18,6 +18,7 @@ use smtpd_engine::time::Time;
 
 use super::options::{Asked, Session};
 use super::way::{Way, way};
+use crate::daemon::clock::{day, wall};
 use crate::daemon::intake;
 use crate::daemon::lookup::OwnFacts;
 
@@ -260,6 +261,7 @@ impl<'l> Line<'l> {
             auth: self.session.auth.as_deref(),
             tls: self.engine.tls().is_some(),
             sender: self.sender.mailbox(),
+            day: day(wall()),
         };
         let mut explanation = self.config.explain(&facts, rcpt, self.outside);
         let was_stopped = explanation.stop.is_some();
@@ -284,5 +286,11 @@ impl<'l> Line<'l> {
 
 /// A handshake that went well.
 fn tls() -> TlsInfo {
-    TlsInfo { version: "TLSv1.3".to_owned(), cipher: String::new(), bits: 0, verified: true }
+    TlsInfo {
+        version: "TLSv1.3".to_owned(),
+        cipher: String::new(),
+        bits: 0,
+        verified: true,
+        fingerprint: None,
+    }
 }

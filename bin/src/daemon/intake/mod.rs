@@ -27,6 +27,7 @@ use smtpd_queue::budget::Budget;
 use smtpd_queue::id::{Ids, MessageId};
 use smtpd_queue::request::{self, Accept, Body};
 
+use super::clock::day;
 use super::lookup::{self, OwnFacts, Question};
 use super::messages::{Backlog, Total, Waiting};
 use crate::log::session as line;
@@ -348,6 +349,7 @@ impl<B: Backstage, U: Outside> Intake<B, U> {
             auth: None,
             tls: engine.tls().is_some(),
             sender: transaction.sender.mailbox(),
+            day: day(self.backstage.wall()),
         };
         let expansion = self.config.expand(&facts, rcpt, &self.users).without_programs(rcpt);
         lookup::trace(&self.config, &facts, rcpt, &expansion, &self.users);

@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use smtpd_config::route::HopTls;
+use smtpd_config::route::{HopTls, Login, Secret};
 use smtpd_engine::client::{Credentials, Event, Mail, Name, Params, Recipient, Tls};
 use smtpd_engine::dsn;
 use smtpd_engine::time::Time;
@@ -163,7 +163,10 @@ impl Shell {
             .ok_or_else(|| format!("\"{}\" cannot be said with EHLO", connect.helo))?;
         let server = connect.named();
         let login = server.and_then(|server| server.login.as_ref());
-        let auth = login.map(|login| Credentials::password(&login.user, &login.password));
+        let auth = login.map(|Login { user, secret }| match secret {
+            Secret::Password(password) => Credentials::password(user, password),
+            Secret::Token(token) => Credentials::token(user, token),
+        });
         let auth = auth.transpose().map_err(|error| format!("credentials: {error}"))?;
         let (tls, immediate) = match connect.tls {
             HopTls::Never => (Tls::Never, false),
@@ -175,6 +178,7 @@ impl Shell {
             lmtp: server.is_some_and(|server| server.lmtp),
             tls,
             auth,
+            chunking: connect.hop.chunking,
             max_failures: connect.hop.pace.failures,
             ..Params::new(name)
         };

@@ -27,6 +27,7 @@ use super::later;
 use super::pace::Pace;
 use super::task::{BetterThan, Content, Hop, Key, Recipient, Server, Task, Way};
 use super::title;
+use crate::daemon::clock::day;
 use crate::decide;
 use crate::log::relay as line;
 
@@ -98,7 +99,7 @@ impl<U: Outside> Preparer<U> {
         // Where the open task of a message for a hop is.
         let mut open: HashMap<(Key, MessageId, ReversePath), usize> = HashMap::new();
         for job in &batch.jobs {
-            let (job, hop, from) = match self.hop(job, &mut hops) {
+            let (job, hop, from) = match self.hop(job, now, &mut hops) {
                 Ok(Found::Relay(job, hop, from)) => (job, hop, from),
                 Ok(Found::Local(job)) => {
                     prepared.local.push(job);
@@ -134,7 +135,7 @@ impl<U: Outside> Preparer<U> {
     }
 
     /// Where a job goes by today's configuration.
-    fn hop(&self, job: &Job, hops: &mut Hops) -> Result<Found, Attempt> {
+    fn hop(&self, job: &Job, now: u64, hops: &mut Hops) -> Result<Found, Attempt> {
         let job = match self.config.action(&job.envelope().action) {
             Some(_) => job.clone(),
             None => decide::again(&self.config, &self.outside, job)?,
@@ -156,7 +157,9 @@ impl<U: Outside> Preparer<U> {
             .entry((name.clone(), domain.clone()))
             .or_insert_with(|| self.find(name, relay, domain))
             .clone()?;
-        let from = relay.reverse_path(&job.message.sender);
+        let (sender, envelope) = (&job.message.sender, job.envelope());
+        let recipient = (&envelope.rcpt, &envelope.dest);
+        let from = self.config.reverse_path(relay, sender, recipient, day(now));
         Ok(Found::Relay(job, hop, from))
     }
 
@@ -194,8 +197,8 @@ impl<U: Outside> Preparer<U> {
             }
         };
         let key = Key { action: action.into(), place: place.into() };
-        let helo = config.helo(relay).to_owned();
-        Ok(Arc::new(Hop { key, title, way, helo, sources, family, pace }))
+        let (helo, chunking) = (config.helo(relay).to_owned(), relay.chunking);
+        Ok(Arc::new(Hop { key, title, way, helo, sources, family, chunking, pace }))
     }
 
     /// What has to be known of the content.

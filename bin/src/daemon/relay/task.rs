@@ -68,6 +68,8 @@ pub struct Hop {
     pub sources: Vec<(IpAddr, String)>,
     /// Only addresses of this family.
     pub family: Option<Family>,
+    /// Content goes in chunks to servers that take it so.
+    pub chunking: bool,
     /// How many connections, and how fast.
     pub pace: Pace,
 }

@@ -216,7 +216,16 @@ fn key(place: &str) -> Key {
 fn hop(way: Way, place: &str, pace: Pace) -> Arc<Hop> {
     let (helo, sources) = ("mail.example.net".into(), Vec::new());
     let title = format!("[relay:{place},smtp]");
-    Arc::new(Hop { key: key(place), title, way, helo, sources, family: None, pace })
+    Arc::new(Hop {
+        key: key(place),
+        title,
+        way,
+        helo,
+        sources,
+        family: None,
+        chunking: false,
+        pace,
+    })
 }
 
 fn mx(domain: &str) -> Arc<Hop> {
@@ -869,7 +878,7 @@ fn connections_are_bounded_by_what_hops_share() {
         let pace = Pace { most, ..PACE };
         let way = Way::Servers(servers);
         let title = format!("[relay:{place},smtp]");
-        Arc::new(Hop { key, title, way, helo, sources, family: None, pace })
+        Arc::new(Hop { key, title, way, helo, sources, family: None, chunking: false, pace })
     };
     // Of each: the scope, the second hop, and whether it finds room beside one of the first.
     let (a, b) = ("192.0.2.101", "192.0.2.102");

@@ -9,6 +9,8 @@ pub enum Operation {
     Check,
     /// What is its value?
     Lookup,
+    /// What is one of the keys? There is none in the question.
+    Fetch,
 }
 
 impl Operation {
@@ -17,6 +19,7 @@ impl Operation {
         match self {
             Operation::Check => "check",
             Operation::Lookup => "lookup",
+            Operation::Fetch => "fetch",
         }
     }
 }
@@ -75,7 +78,7 @@ pub fn answer(line: &str, operation: Operation, id: &str) -> Result<Said, &'stat
         (_, "not-found", None) => Ok(Ok(None)),
         (_, "error", message) => Ok(Err(message.unwrap_or("no reason given").to_owned())),
         (Operation::Check, "found", None) => Ok(Ok(Some("".into()))),
-        (Operation::Lookup, "found", Some(value)) if !value.is_empty() => {
+        (Operation::Lookup | Operation::Fetch, "found", Some(value)) if !value.is_empty() => {
             Ok(Ok(Some(value.into())))
         }
         _ => Err("a reply that is none"),
@@ -111,6 +114,11 @@ mod tests {
             assert!(lookup(bad).is_err(), "{bad}");
         }
         assert!(check("check-result|0000002a|found|x").is_err());
+        let fetch = |line: &str| read(line, Operation::Fetch);
+        assert_eq!(fetch("fetch-result|0000002a|found|::1"), Ok(Ok(Some("::1".into()))));
+        assert_eq!(fetch("fetch-result|0000002a|not-found"), Ok(Ok(None)));
+        // As the published manual has it.
+        assert!(fetch("lookup-result|0000002a|found|x").is_err());
     }
 
     #[test]

@@ -70,6 +70,14 @@ impl Processes {
         self.ask(table, Operation::Lookup, service, key)
     }
 
+    /// A key that the program chooses: a source address, or a server.
+    ///
+    /// # Errors
+    /// When its program does not say.
+    pub fn fetch(&self, table: &Table, service: Service) -> Answer {
+        self.ask(table, Operation::Fetch, service, "")
+    }
+
     /// Ends all programs: what they are asked from now on fails.
     pub fn end(&self) {
         self.groups.end();

@@ -180,8 +180,9 @@ impl Program {
         let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let (seconds, micros) = (time.as_secs(), time.subsec_micros());
         let (word, service) = (operation.word(), line::name(service));
+        let end = if operation == Operation::Fetch { String::new() } else { format!("|{key}") };
         let question =
-            format!("table|0.1|{seconds}.{micros:06}|{table}|{word}|{service}|{id}|{key}\n");
+            format!("table|0.1|{seconds}.{micros:06}|{table}|{word}|{service}|{id}{end}\n");
         if !self.read.is_empty() {
             return Err(bad("it speaks without being asked"));
         }

@@ -16,7 +16,13 @@ fn params() -> Params {
 }
 
 fn tls() -> TlsInfo {
-    TlsInfo { version: "TLSv1.3".into(), cipher: "X".into(), bits: 256, verified: true }
+    TlsInfo {
+        version: "TLSv1.3".into(),
+        cipher: "X".into(),
+        bits: 256,
+        verified: true,
+        fingerprint: None,
+    }
 }
 
 fn sender() -> ReversePath {

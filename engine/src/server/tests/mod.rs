@@ -44,7 +44,13 @@ fn peer() -> Peer {
 }
 
 fn tls() -> TlsInfo {
-    TlsInfo { version: "TLSv1.3".into(), cipher: "X".into(), bits: 256, verified: false }
+    TlsInfo {
+        version: "TLSv1.3".into(),
+        cipher: "X".into(),
+        bits: 256,
+        verified: false,
+        fingerprint: None,
+    }
 }
 
 impl Play {
