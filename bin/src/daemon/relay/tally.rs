@@ -1,7 +1,7 @@
 //! Connections counted by everything that `mta limit` bounds them by: hosts, routes, sources,
 //! connectors, relays and domains (smtpd.conf(5)).
 //!
-//! One connection counts in six [`Scope`]s. What a scope has room for is not remembered here: the
+//! One connection counts in six scopes. What a scope has room for is not remembered here: the
 //! numbers come with the question, as they may differ by domain.
 
 use std::collections::HashMap;
