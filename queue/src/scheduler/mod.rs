@@ -1,4 +1,4 @@
-//! Carries out what `schedule.rs` and `lanes.rs` decide: which envelope is tried now, what
+//! Carries out what `schedule.rs` and `lanes` decide: which envelope is tried now, what
 //! becomes of it afterwards, and which of them are in memory meanwhile.
 //!
 //! A value without thread, clock or disk: what has happened goes in, what is to be done comes
