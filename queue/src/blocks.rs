@@ -39,6 +39,7 @@ struct Block {
     /// Keys up to this one have their place here, if they are behind the name.
     known: Vec<u8>,
     end: End,
+    changed: bool,
 }
 
 /// What is known of where the next block begins. Most blocks get one key, for which nothing need
@@ -154,8 +155,9 @@ impl<M: Ordered> Batch<'_, M> {
         match (block.keys.binary_search(&key), here) {
             (Err(at), true) => block.keys.insert(at, key),
             (Ok(at), false) => drop(block.keys.remove(at)),
-            _ => {}
+            _ => return Ok(()),
         }
+        block.changed = true;
         Ok(())
     }
 
@@ -198,7 +200,7 @@ impl<M: Ordered> Batch<'_, M> {
     }
 
     fn close(&mut self) {
-        if let Some(block) = self.open.take() {
+        if let Some(block) = self.open.take().filter(|block| block.changed) {
             block.write(&mut self.writes);
         }
     }
@@ -227,7 +229,7 @@ impl Block {
     fn of(name: Vec<u8>, octets: &[u8], key: &[u8]) -> io::Result<Self> {
         let keys = decode(octets)?;
         let known = keys.last().map_or(key, |last| key.max(last)).to_vec();
-        Ok(Self { name, keys, known, end: End::Unknown })
+        Ok(Self { name, keys, known, end: End::Unknown, changed: false })
     }
 
     /// Where a key has its place that is not before the block.

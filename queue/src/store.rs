@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use crate::destination::Destinations;
 use crate::envelope::{Due, Envelope, State};
-use crate::id::{EnvelopeId, MessageId};
+use crate::id::{EnvelopeId, Ids, MessageId};
 use crate::index::{self, Opened};
 use crate::lease::{Answer, Lent, Request};
 use crate::ordered::{Map, Memory, Seal};
@@ -48,6 +48,8 @@ pub struct Store {
     room: Room<Map>,
     reader: Reader,
     destinations: Destinations,
+    /// Gives ids to new messages, if mail is accepted.
+    ids: Option<Ids>,
     /// The directory of the index, and how long opening it may take.
     home: Option<(PathBuf, Duration)>,
     /// What is to be put into the room.
@@ -68,24 +70,27 @@ pub struct Options<'a> {
     pub sequence: u64,
     /// What was in the journal at its start, best in its order.
     pub live: Vec<MessageId>,
+    /// Gives ids to new messages, if mail is accepted meanwhile.
+    pub ids: Option<Ids>,
 }
 
 impl Store {
     /// A store with its room on disk, or in memory when that cannot be.
     pub fn open(options: Options<'_>, reader: Reader) -> Self {
         let destinations = reader.destinations();
-        let Options { dir, limit, sequence, live } = options;
+        let Options { dir, limit, sequence, live, ids } = options;
         let mut store = Self::in_memory(reader, live);
+        store.ids = ids;
         store.home = Some((dir.to_owned(), limit));
         match index::open(dir, Seal { sequence, lanes: destinations.mark() }, limit) {
             Ok(Opened::Trusted(index)) => {
-                store.room = Room::new(Box::new(index));
+                store.fit(Box::new(index));
                 store.filling = Filling::new(VecDeque::new());
                 (store.lost, store.untold) = (false, false);
             }
             Ok(Opened::Fresh(index, why)) => {
                 log::info!("the index of the queue is made anew: {why}");
-                store.room = Room::new(Box::new(index));
+                store.fit(Box::new(index));
             }
             Err(error) => log::warn!("the queue has no index on disk: {error}"),
         }
@@ -100,7 +105,8 @@ impl Store {
     /// A store with its room in `map`, which must be empty.
     pub fn with(map: Map, reader: Reader, live: Vec<MessageId>) -> Self {
         Self {
-            room: Room::new(map),
+            room: Room::new(map, None),
+            ids: None,
             destinations: reader.destinations(),
             reader,
             home: None,
@@ -159,7 +165,7 @@ impl Store {
             return Ok(());
         }
         let seal = Seal { sequence, lanes: self.destinations.mark() };
-        self.room.into_map().close(seal)
+        self.room.into_map()?.close(seal)
     }
 
     fn change(&mut self, changes: &mut Vec<Change>, answers: &mut Vec<Answer>) {
@@ -311,9 +317,14 @@ impl Store {
         }
     }
 
+    /// Goes on with the room that is in this map.
+    fn fit(&mut self, map: Map) {
+        self.room = Room::new(map, self.ids.clone());
+    }
+
     /// Goes on with an empty room.
     fn empty(&mut self, map: Map) {
-        self.room = Room::new(map);
+        self.fit(map);
         self.filling = Filling::new(self.reader.in_order().into());
         (self.lost, self.untold) = (true, true);
     }

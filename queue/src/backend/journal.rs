@@ -43,9 +43,11 @@ impl<T> Backend<T> for Journal {
         let opened = Commit::open(self.disk.clone(), &self.dir, &self.options)?;
         let Opened { commit, recovery, ids, reader, spool, mut filler } = opened;
         let (beside, dir) = (reader.clone(), self.dir.join("index"));
+        let given = ids.clone();
         let leases = move || -> io::Result<Box<dyn Leases>> {
             let Recovered { sequence, live, .. } = recover(recovery)?;
-            let options = store::Options { dir: &dir, limit: INDEX, sequence, live };
+            let options =
+                store::Options { dir: &dir, limit: INDEX, sequence, live, ids: Some(given) };
             Ok(Box::new(Store::open(options, beside)))
         };
         let epoch = reader.epoch();

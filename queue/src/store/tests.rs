@@ -72,7 +72,8 @@ impl Queue {
 
     fn on_disk(&self, dir: &Dir, sequence: u64) -> Store {
         dir.wait_for_locks();
-        let options = Options { dir: &dir.0, limit: LIMIT, sequence, live: self.live() };
+        let ids = Some(self.opened.ids.clone());
+        let options = Options { dir: &dir.0, limit: LIMIT, sequence, live: self.live(), ids };
         Store::open(options, self.opened.reader.clone())
     }
 }
@@ -438,13 +439,13 @@ fn an_index_that_fails_is_replaced_by_one_in_memory() {
     let queue = Queue::new();
     let mut store = queue.in_memory();
     turn(&mut store, []);
-    store.room = Room::new(Box::new(Broken));
+    store.fit(Box::new(Broken));
     // Filling it fails: it is lost again at once, and filled in memory.
     assert!(is_lost(&turn(&mut store, [Request::Known(vec![])])));
     turn(&mut store, [Request::Known(vec![id(1, 0)])]);
     assert_eq!(claim(&mut store, START).0.len(), 3);
 
-    store.room = Room::new(Box::new(Broken));
+    store.fit(Box::new(Broken));
     // The put is not answered, so the scheduler keeps the envelope and puts it again.
     assert!(is_lost(&turn(&mut store, [put(id(1, 0), START)])));
     let answers = turn(&mut store, [Request::Known(vec![id(1, 0)]), put(id(1, 0), START)]);

@@ -42,7 +42,7 @@ pub fn run(bench: &Bench<'_>, table: &mut Table) -> Result<(), String> {
     let me = std::process::id();
     let begun = Instant::now();
     let (sequence, live) = (recovered.sequence, recovered.live);
-    let options = store::Options { dir: &index, limit: LIMIT, sequence, live };
+    let options = store::Options { dir: &index, limit: LIMIT, sequence, live, ids: None };
     let mut churn = Churn {
         store: Store::open(options, reader.clone()),
         destinations: reader.destinations(),

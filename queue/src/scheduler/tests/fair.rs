@@ -44,7 +44,7 @@ impl World {
             bench,
             events: BTreeMap::new(),
             next: 0,
-            room: Room::new(Map::new()),
+            room: Room::new(Map::new(), None),
             states: HashMap::new(),
             accepted: 0,
             slow,

@@ -77,7 +77,7 @@ impl World {
             bench: Bench::new(options),
             inputs: Vec::new(),
             journal: BTreeMap::new(),
-            room: Room::new(Map::new()),
+            room: Room::new(Map::new(), None),
             lost: None,
             to_store: Vec::new(),
             to_commit: Vec::new(),
@@ -179,7 +179,7 @@ impl World {
 
     fn lose(&mut self) {
         self.met.lost += 1;
-        self.room = Room::new(Map::new());
+        self.room = Room::new(Map::new(), None);
         self.lost = Some(self.journal.keys().copied().collect());
         self.inputs.push(Input::Store(Answer::Lost));
     }
