@@ -24,8 +24,10 @@ use crate::usage;
 /// How many are claimed at once, as the scheduler does.
 const ROOM: usize = 4096;
 const PER_LANE: usize = 512;
-/// How often each envelope is lent, unless the number of messages is given.
+/// How often each envelope is lent, unless the number of messages is given, and how long that goes
+/// on.
 const TIMES: usize = 3;
+const LONGEST: Duration = Duration::from_secs(90);
 /// How long opening the index may take.
 const LIMIT: Duration = Duration::from_secs(20);
 const DAY: u64 = 86_400_000_000;
@@ -64,7 +66,8 @@ pub fn run(bench: &Bench<'_>, table: &mut Table) -> Result<(), String> {
     let mut lent = HashSet::with_capacity(held);
     let many = bench.options.messages(TIMES * held, TIMES * held);
     let mut left = many;
-    while left > 0 {
+    let begun = Instant::now();
+    while left > 0 && begun.elapsed() < LONGEST {
         let envelopes = churn.claim(now);
         if envelopes.is_empty() {
             // The next round of all.
@@ -75,11 +78,15 @@ pub fn run(bench: &Bench<'_>, table: &mut Table) -> Result<(), String> {
         churn.put_back(&envelopes, now);
         churn.disk = usage::disk(&index).max(churn.disk);
     }
+    let took = begun.elapsed();
+    let done = many - left;
     // None a second time before all were.
-    if lent.len() < held.min(many) {
+    if lent.len() < held.min(done) {
         return Err(format!("{} envelopes were lent, not {}", count(lent.len()), count(held)));
     }
     drop(lent);
+    table.add("lent and put back", count(done), "");
+    table.add("in", seconds(took), "");
     let (resident, most) = usage::memory(me)?;
     let Churn { store, disk, claims, puts, .. } = churn;
     table.times(&format!("a claim of at most {}", count(ROOM)), claims, "");
