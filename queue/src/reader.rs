@@ -3,6 +3,8 @@
 //! A message is found by its id, wherever copying forward has put it since; the segment is
 //! pinned while its octets are read, so that the file is not used again meanwhile.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,11 +23,11 @@ use crate::request::Stored;
 use crate::segment::{self, Place};
 use crate::spool::{Finished, Form, Spool};
 use crate::table::{Live, Pin, Shared, Table};
-use crate::window::Windows;
+use crate::window::{Sought, Windows};
 use crate::wire::Take;
 
-/// Messages that are looked up under one lock.
-const TOGETHER: usize = 256;
+/// Messages that are looked up under one lock: some hundred microseconds.
+const TOGETHER: usize = 1024;
 /// Messages that are listed under one lock: a millisecond.
 const SOME: usize = 10_000;
 
@@ -143,15 +145,22 @@ impl Reader {
     pub fn all(&self, ids: &[MessageId]) -> Vec<(MessageId, io::Result<Option<Found>>)> {
         let mut all: Vec<_> = ids.iter().map(|id| (*id, Ok(None))).collect();
         for all in all.chunks_mut(TOGETHER) {
-            // Before the first octet is read: see `window`.
+            // Before the first octet is read: see `window`. Each segment is pinned once.
+            let mut pins = BTreeMap::new();
             let mut live: Vec<_> = {
                 let table = self.table.lock();
-                let live = all.iter_mut().filter_map(|slot| Some((look_up(&table, slot.0)?, slot)));
+                let live = all.iter_mut().filter_map(|slot| {
+                    let live = table.get(slot.0)?.clone();
+                    for segment in segments(&live) {
+                        pins.entry(segment).or_insert_with(|| table.pin(segment));
+                    }
+                    Some((live, slot))
+                });
                 live.collect()
             };
-            live.sort_unstable_by_key(|((live, _), _)| live.place);
+            live.sort_unstable_by_key(|(live, _)| live.place);
             let mut windows = Windows::default();
-            for ((live, _pins), slot) in &mut live {
+            for (live, slot) in &mut live {
                 slot.1 = self.put_together(live, &mut windows).map(|parts| Some(parts.found()));
             }
         }
@@ -174,7 +183,8 @@ impl Reader {
         };
         let (live, pins) = self.look_up(id).ok_or_else(gone)?;
         if live.in_file {
-            let (_, facts) = self.facts(live.place, &mut Windows::default())?;
+            let mut windows = Windows::default();
+            let (_, facts) = self.facts(live.place, Sought::Message, &mut windows)?;
             drop(pins);
             let facts = Facts::take(&facts)?.file.ok_or_else(damaged)?;
             let unread = Unread::new(self.spool.open(id)?, facts);
@@ -212,8 +222,11 @@ impl Reader {
     }
 
     fn put_together(&self, live: &Live, windows: &mut Windows) -> io::Result<Parts> {
-        let (header, facts) = self.facts(live.place, windows)?;
-        let Facts { file, inline, mut message, states, .. } = Facts::take(&facts)?;
+        let (header, facts) = {
+            let (header, facts) = self.facts(live.place, Sought::Message, windows)?;
+            (header, Facts::take(&facts)?)
+        };
+        let Facts { file, inline, mut message, states, .. } = facts;
         let all = std::mem::take(&mut message.envelopes).into_iter().zip(states);
         let mut left = live.left().peekable();
         let mut states = Vec::new();
@@ -247,7 +260,7 @@ impl Reader {
         ctime: u64,
         windows: &mut Windows,
     ) -> io::Result<State> {
-        let read = self.facts(place, windows).and_then(|(header, facts)| {
+        let read = self.facts(place, Sought::Outcome, windows).and_then(|(header, facts)| {
             let outcome = match header.kind {
                 Kind::Outcome => Some(take_outcome(&mut Take(&facts))?),
                 _ => Facts::take(&facts)?.causes.into_iter().rfind(|cause| cause.envelope == id),
@@ -279,17 +292,21 @@ impl Reader {
     }
 
     /// The header and the facts of a record, opened.
-    fn facts(&self, place: Place, windows: &mut Windows) -> io::Result<(Header, Vec<u8>)> {
+    fn facts<'w>(
+        &self,
+        place: Place,
+        sought: Sought,
+        windows: &'w mut Windows,
+    ) -> io::Result<(Header, Cow<'w, [u8]>)> {
         let begin = u64::from(place.offset);
         let file = windows.of(place.segment, || self.segment(place))?;
         let generation = segment::generation(self.key, place.segment);
-        let header = Header::decode(file.read(begin, HEADER)?, generation)?;
-        let facts = file.read(begin + HEADER as u64, header.facts as usize)?;
+        let header = Header::decode(file.read(sought, begin, HEADER)?, generation)?;
+        let facts = file.read(sought, begin + HEADER as u64, header.facts as usize)?;
         if crc32c::crc32c(facts) != header.facts_sum {
             return Err(damaged());
         }
-        let facts = header.open_facts(&self.keys, facts)?.into_owned();
-        Ok((header, facts))
+        Ok((header, header.open_facts(&self.keys, facts)?))
     }
 }
 
@@ -304,10 +321,14 @@ impl Parts {
 
 fn look_up(table: &Table, id: MessageId) -> Option<(Live, Vec<Pin>)> {
     let live = table.get(id)?.clone();
-    let outcomes = live.left().filter_map(|(_, place)| Some(place?.segment));
-    let segments = outcomes.chain([live.place.segment]);
-    let pins = segments.filter_map(|segment| table.pin(segment)).collect();
+    let pins = segments(&live).filter_map(|segment| table.pin(segment)).collect();
     Some((live, pins))
+}
+
+/// The segments it takes to read a message.
+fn segments(live: &Live) -> impl Iterator<Item = u32> {
+    let outcomes = live.left().filter_map(|(_, place)| Some(place?.segment));
+    outcomes.chain([live.place.segment])
 }
 
 fn damaged() -> io::Error {

@@ -2,7 +2,8 @@
 //!
 //! For reading in the order of the journal, or nearly so. What is in a piece is what the file
 //! held when the piece was read, so whoever reads must know all places beforehand, and hold the
-//! segments pinned.
+//! segments pinned. An outcome that does not stand beside its message stands far behind it, so there
+//! is a piece for each of the two.
 
 use std::io;
 
@@ -23,9 +24,22 @@ pub(crate) struct Windows(Vec<Window>);
 pub(crate) struct Window {
     segment: u32,
     file: Box<dyn File>,
-    /// Where the piece begins.
+    messages: Piece,
+    outcomes: Piece,
+}
+
+/// What is looked for.
+#[derive(Clone, Copy)]
+pub(crate) enum Sought {
+    Message,
+    Outcome,
+}
+
+#[derive(Default)]
+struct Piece {
+    /// Where it begins.
     begin: u64,
-    piece: Vec<u8>,
+    octets: Vec<u8>,
 }
 
 impl Windows {
@@ -37,7 +51,10 @@ impl Windows {
     ) -> io::Result<&mut Window> {
         let window = match self.0.iter().position(|window| window.segment == segment) {
             Some(nth) => self.0.remove(nth),
-            None => Window { segment, file: open()?, begin: 0, piece: Vec::new() },
+            None => {
+                let (messages, outcomes) = Default::default();
+                Window { segment, file: open()?, messages, outcomes }
+            }
         };
         if self.0.len() == FILES {
             self.0.remove(0);
@@ -49,28 +66,43 @@ impl Windows {
 
 impl Window {
     /// So many octets from this offset on.
-    pub(crate) fn read(&mut self, at: u64, octets: usize) -> io::Result<&[u8]> {
-        let end = self.begin + self.piece.len() as u64;
-        if at < self.begin || at + octets as u64 > end {
-            let forwards = !self.piece.is_empty() && at >= self.begin && at < end + AHEAD as u64;
+    pub(crate) fn read(&mut self, sought: Sought, at: u64, octets: usize) -> io::Result<&[u8]> {
+        let Self { messages, outcomes, file, .. } = self;
+        let piece = match sought {
+            Sought::Outcome if !messages.holds(at, octets) => outcomes,
+            _ => messages,
+        };
+        if !piece.holds(at, octets) {
+            let end = piece.end();
+            let forwards = !piece.octets.is_empty() && at >= piece.begin && at < end + AHEAD as u64;
             let many = octets.max(if forwards { AHEAD } else { FIRST });
-            match self.fetch(at, many) {
+            match piece.fetch(&**file, at, many) {
                 // What is beside it may be what the disk does not give.
-                Err(error) if is_damage(&error) => self.fetch(at, octets)?,
+                Err(error) if is_damage(&error) => piece.fetch(&**file, at, octets)?,
                 other => other?,
             }
         }
-        let from = (at - self.begin) as usize;
-        let read = self.piece.get(from..from + octets);
+        let from = (at - piece.begin) as usize;
+        let read = piece.octets.get(from..from + octets);
         read.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
+}
 
-    /// Takes as many octets for the piece as there are.
-    fn fetch(&mut self, at: u64, octets: usize) -> io::Result<()> {
-        self.piece.resize(octets, 0);
+impl Piece {
+    fn end(&self) -> u64 {
+        self.begin + self.octets.len() as u64
+    }
+
+    fn holds(&self, at: u64, octets: usize) -> bool {
+        at >= self.begin && at + octets as u64 <= self.end()
+    }
+
+    /// Takes as many octets as there are.
+    fn fetch(&mut self, file: &dyn File, at: u64, octets: usize) -> io::Result<()> {
+        self.octets.resize(octets, 0);
         self.begin = at;
-        let read = self.file.read_at(&mut self.piece, at);
-        self.piece.truncate(*read.as_ref().unwrap_or(&0));
+        let read = file.read_at(&mut self.octets, at);
+        self.octets.truncate(*read.as_ref().unwrap_or(&0));
         read.map(drop)
     }
 }
@@ -92,7 +124,7 @@ mod tests {
         for at in (0..8000).step_by(100) {
             let window = windows.of(1, || disk.open(path)).unwrap();
             let bad = 4608..5120;
-            let read = window.read(at, 100);
+            let read = window.read(Sought::Message, at, 100);
             assert_eq!(read.is_err(), at < bad.end && at + 100 > bad.start, "{at}");
         }
     }
@@ -116,7 +148,8 @@ mod tests {
             let octets = (seed >> 40) as usize % 2000;
             at = if round % 100 < 80 { at + 300 } else { (seed >> 20) % size } % size;
             let window = windows.of(segment, || disk.open(&path(segment))).unwrap();
-            let read = window.read(at, octets);
+            let sought = if round % 3 == 0 { Sought::Message } else { Sought::Outcome };
+            let read = window.read(sought, at, octets);
             if at + octets as u64 > size {
                 assert_eq!(read.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
                 continue;

@@ -103,7 +103,7 @@ impl Client {
     }
 
     fn read(&mut self) -> Result<(), Error> {
-        let mut room = [0; 8 << 10];
+        let mut room = [0; 64 << 10];
         match self.stream.read(&mut room) {
             Ok(0) => Err(Error::Closed),
             Ok(octets) => {

@@ -21,13 +21,15 @@ pub const NAME: u16 = 512;
 pub const IMPORTS: usize = 4;
 
 /// Octets of a response behind the frame's head: a page of the queue is cut to fit.
-pub const RESPONSE: usize = 256 << 10;
+pub const RESPONSE: usize = 512 << 10;
 
 /// Octets of a piece of content in a response.
 pub const CONTENT: usize = 128 << 10;
 
-/// Envelopes in a page of the queue.
-pub const PAGE: usize = 256;
+/// Envelopes in a page of the queue. Those of a page are read together, in the order of the journal,
+/// and between two pages both sides wait; more would often be read in vain, for what does not fit
+/// into a response is left out.
+pub const PAGE: usize = 1024;
 
 /// Octets of an address in an entry of the queue: 255, `@`, 255, and room for quoting
 /// (RFC 5321 section 4.5.3.1 has less).
