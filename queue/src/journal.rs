@@ -298,8 +298,12 @@ impl Journal {
         let (first, length) = (self.at.next, group.len() as u64);
         self.at.next += group.records() as u64;
         let octets = group.complete(active.segment.generation(), first);
-        let written =
-            active.file.write_at(octets, active.end).and_then(|()| active.file.sync_data());
+        let file = &active.file;
+        let written = file.write_at(octets, active.end).and_then(|()| file.sync_data());
+        // A file system that is shut down meanwhile, as after an error of its log's disk, forgets what
+        // it was to log. The sync of a file that has grown may then find nothing left to do and
+        // succeed: seen with ext4 and xfs, Linux 6.18. From that moment on every read fails.
+        let written = written.and_then(|()| file.read_at(&mut [0], active.end));
         if let Err(error) = written {
             self.active = None;
             self.uncertain.get_or_insert(first);
