@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use smtpd_engine::address::{is_host_name, literal};
+
 use crate::action::{Action, Aliases, Delivery, Local, Method, Relay, RelayTls, Route, Userbase};
 use crate::config::ActionId;
 use crate::diagnostic::Diagnostic;
@@ -298,7 +300,7 @@ impl Reader<'_> {
         relay: &mut Relay,
     ) -> Parse<()> {
         match word {
-            "helo" => relay.helo = Some(cursor.string("a host name")?.text.to_string()),
+            "helo" => relay.helo = Some(helo(cursor)?),
             "helo-src" => relay.helo_src = Some(self.operand(cursor, "helo-src", Takes::Map)?),
             "pki" => relay.pki = Some(self.known_pki(cursor)?),
             "ca" => relay.ca = Some(self.known_ca(cursor)?),
@@ -350,6 +352,18 @@ impl Reader<'_> {
             complain("TLS required for relaying", "the URL never uses TLS: leave tls out");
         }
     }
+}
+
+/// The name that a relay gives with EHLO: anything else no server would be told, and all mail by
+/// that action would wait.
+pub(super) fn helo(cursor: &mut Cursor<'_>) -> Parse<String> {
+    let token = cursor.string("a host name")?;
+    if !is_host_name(&token.text) && literal(&token.text).is_none() {
+        let diagnostic = Diagnostic::error(format!("not a valid host name: {}", token.shown()))
+            .help("EHLO takes a name such as mail.example.org, or an address in brackets");
+        return Err(Fault::new(token.place, diagnostic));
+    }
+    Ok(token.text.to_string())
 }
 
 /// The mistake that a relay URL is none, perhaps because a blank stands in it.

@@ -315,7 +315,7 @@ impl Reader<'_> {
             "helo" | "hostnames" => {
                 relay.helo_src = Some(self.operand(cursor, "hostnames", Takes::Map)?);
             }
-            "hostname" => relay.helo = Some(cursor.string("a host name")?.text.to_string()),
+            "hostname" => relay.helo = Some(super::action::helo(cursor)?),
             "pki" => relay.pki = Some(self.known_pki(cursor)?),
             "ca" => relay.ca = Some(self.known_ca(cursor)?),
             _ => {
