@@ -121,6 +121,8 @@ pub enum Userbase {
 pub struct Relay {
     /// Which servers.
     pub route: Route,
+    /// The servers of `host` share the mail, instead of being tried in order.
+    pub balance: bool,
     /// TLS towards them.
     pub tls: RelayTls,
     /// Credentials by label of the URL.

@@ -185,6 +185,8 @@ pub struct Smtp {
 pub struct Mta {
     /// Envelopes remembered of a suspended destination.
     pub max_deferred: u32,
+    /// `mta preconnect`: connections are opened when a recipient is taken.
+    pub preconnect: bool,
     /// Limits without `for domain`.
     pub limits: MtaLimits,
     /// Limits of single relay domains.
@@ -378,6 +380,7 @@ impl Config {
             },
             mta: Mta {
                 max_deferred: 100,
+                preconnect: false,
                 limits: MtaLimits { family: None, limits: LimitSet::new(LimitSet::MTA) },
                 domains: HashMap::new(),
             },

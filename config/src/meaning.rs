@@ -132,10 +132,11 @@ fn limits(config: &Config) -> impl PartialEq + '_ {
         let MtaLimits { family, limits } = limits;
         (*family, numbers(limits))
     }
-    let Mta { max_deferred, limits, domains } = &config.mta;
+    let Mta { max_deferred, preconnect, limits, domains } = &config.mta;
     let domains: BTreeMap<&str, _> =
         domains.iter().map(|(domain, limits)| (domain.as_str(), mta(limits))).collect();
-    (numbers(&config.mda), numbers(&config.scheduler), *max_deferred, mta(limits), domains)
+    let (mda, scheduler) = (numbers(&config.mda), numbers(&config.scheduler));
+    (mda, scheduler, (*max_deferred, *preconnect), mta(limits), domains)
 }
 
 type Paths<'c> = BTreeMap<&'c str, (Option<&'c Path>, Option<&'c Path>)>;
@@ -313,6 +314,7 @@ enum MethodMeaning<'c> {
         filter: Option<FilterUse<'c>>,
         srs: bool,
         chunking: bool,
+        balance: bool,
     },
 }
 
@@ -353,6 +355,7 @@ fn local<'c>(config: &'c Config, local: &'c Local) -> MethodMeaning<'c> {
 fn relay<'c>(config: &'c Config, relay: &'c Relay) -> MethodMeaning<'c> {
     let Relay {
         route,
+        balance,
         tls,
         auth,
         helo,
@@ -385,6 +388,7 @@ fn relay<'c>(config: &'c Config, relay: &'c Relay) -> MethodMeaning<'c> {
         filter: used_filter(config, filter),
         srs: *srs,
         chunking: *chunking,
+        balance: *balance,
     }
 }
 

@@ -9,6 +9,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::threads;
 
+/// With so many jobs waiting, what is only offered is not added.
+const OFFERED: usize = 32;
+
 /// The way in. When it is gone, the threads do what is left and end.
 pub struct Pool<T> {
     name: String,
@@ -63,6 +66,14 @@ impl<T: Send + 'static> Pool<T> {
         if is_short && let Err(error) = self.grow() {
             // Those there are do it later.
             log::warn!("warn: {}: no more threads: {error}", self.name);
+        }
+    }
+
+    /// Adds a job that may as well be left undone, unless some wait that may not.
+    pub fn offer(&self, job: T) {
+        let many = self.queue.lock().jobs.len();
+        if many < OFFERED {
+            self.push(job);
         }
     }
 

@@ -1,5 +1,6 @@
 //! The receiving sessions of a reactor: the intake, with channels to the threads behind it.
 
+use std::sync::Arc;
 use std::sync::mpsc;
 
 use smtpd_engine::server::{Answer, Event, Ticket};
@@ -12,7 +13,10 @@ use super::clock::wall;
 use super::intake::{Backstage, Intake, Session, client};
 use super::lookup::{self, Question};
 use super::messages::{Asker, Backlog, Order, Request, Waiting};
+use super::pool::Pool;
 use super::relay;
+use super::relay::prepare::Soon;
+use super::relay::start::Work;
 use super::spooler::Spooler;
 use super::users::Remembered;
 use crate::log::session::{self as line, Reason};
@@ -32,6 +36,8 @@ pub struct Channels {
     pub resolver: calls::Sender<relay::Message>,
     /// Clients of this turn whose names are to be looked up.
     pub clients: Vec<client::Question<ConnId>>,
+    /// To the preparers of what is relayed.
+    pub preparers: Arc<Pool<Work>>,
 }
 
 /// Messages handed to the commit thread at once: enough that a sync costs each of them little, and
@@ -89,6 +95,10 @@ impl Backstage for Channels {
         let _ = self.lookup.send(question);
     }
 
+    fn soon(&mut self, soon: Soon) {
+        self.preparers.offer(Work::Soon(soon));
+    }
+
     fn wall(&mut self) -> u64 {
         wall()
     }
@@ -124,7 +134,7 @@ impl Handler for Sessions {
     }
 
     fn answered(&mut self, own: &mut Session, ticket: Ticket, in_time: bool) {
-        own.answered(ticket, in_time);
+        self.intake.answered(own, ticket, in_time);
     }
 
     fn resumed(&mut self, own: &mut Session, about: &About<'_>) -> Option<(Ticket, Answer)> {

@@ -316,6 +316,7 @@ impl Parts {
         };
         let has_failed = failed.clone();
         let (preparers, relay) = relay.start(move |error| give_up("relay", error, &has_failed))?;
+        let preparers = Arc::new(preparers);
         schedule.warn_at(config.bounce_warn.clone());
         schedule.own_addresses(config.host.addresses.clone());
         let (to_bounces, notices) = mpsc::channel();
@@ -324,7 +325,7 @@ impl Parts {
         bounces::start(bouncer, notices, to_commit.clone(), to_scheduler.clone())?;
         let outlets = Outlets {
             workers: pool,
-            preparers,
+            preparers: preparers.clone(),
             commit: to_commit.clone(),
             store: to_store.clone(),
             bounces: to_bounces,
@@ -357,6 +358,7 @@ impl Parts {
             whole: Vec::new(),
             spooler,
             lookup,
+            preparers,
             resolver: relay.sender(),
             clients: Vec::new(),
         };

@@ -20,7 +20,7 @@ use super::{Name, Reader};
 const METHODS: [&str; 7] =
     ["mbox", "maildir", "lmtp", "mda", "forward-only", "expand-only", "relay"];
 const LOCAL: [&str; 6] = ["user", "alias", "virtual", "userbase", "wrapper", "ttl"];
-const RELAY: [&str; 16] = [
+const RELAY: [&str; 17] = [
     "helo",
     "helo-src",
     "pki",
@@ -32,6 +32,7 @@ const RELAY: [&str; 16] = [
     "backup",
     "host",
     "domain",
+    "balance",
     "tls",
     "auth",
     "filter",
@@ -234,6 +235,16 @@ impl Reader<'_> {
                         }
                     }
                     relay.route = self.route(cursor, word)?;
+                }
+                "balance" => {
+                    if !seen.has("host") {
+                        let diagnostic = Diagnostic::error(
+                            "balance may not be specified without host on a relay",
+                        )
+                        .help("write host <TABLE> before balance: servers share the mail");
+                        return Err(Fault::new(at, diagnostic));
+                    }
+                    relay.balance = true;
                 }
                 "auth" => {
                     if !seen.has("host") && !seen.has("domain") {

@@ -35,8 +35,12 @@ impl Reader<'_> {
                 "limit" => self.limit_set(cursor, Scope::Mda),
                 _ => self.wrapper(cursor),
             },
-            "mta" => match cursor.needed_word(&["max-deferred", "limit"])?.0 {
+            "mta" => match cursor.needed_word(&["max-deferred", "limit", "preconnect"])?.0 {
                 "limit" => self.mta_limits(cursor),
+                "preconnect" => {
+                    self.config.mta.preconnect = true;
+                    cursor.finish()
+                }
                 _ => {
                     self.config.mta.max_deferred = cursor.number("max-deferred", 0)?;
                     cursor.finish()

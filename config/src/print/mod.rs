@@ -247,6 +247,9 @@ impl Printer<'_> {
         if config.mta.max_deferred != 100 {
             self.line(format!("mta max-deferred {}", config.mta.max_deferred));
         }
+        if config.mta.preconnect {
+            self.line("mta preconnect");
+        }
         // Before those for all, which the lines for a domain would begin with otherwise.
         let mut domains: Vec<_> = config.mta.domains.iter().collect();
         domains.sort_by_key(|(domain, _)| *domain);

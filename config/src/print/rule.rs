@@ -50,6 +50,7 @@ impl Printer<'_> {
             Route::Hosts(table) => format!(" host {}", self.operand(*table)),
             Route::Domains(table) => format!(" domain {}", self.operand(*table)),
         };
+        text += if relay.balance { " balance" } else { "" };
         text += match relay.tls {
             RelayTls::Opportunistic => "",
             RelayTls::Require => " tls",

@@ -232,6 +232,73 @@ fn smtpctl_shows_where_mail_goes() {
 }
 
 #[test]
+fn with_preconnect_the_connection_comes_before_the_message() {
+    let connections = |told: &[Told]| told.iter().filter(|(_, line)| line == "CONNECT").count();
+    for is_on in [true, false] {
+        let (port, told) = server(good);
+        let dir = TempDir::new();
+        let above = format!(
+            "mta limit session-keepalive 1\n{}",
+            if is_on { "mta preconnect\n" } else { "" }
+        );
+        let relay = relay_to_with(&dir, &above, &[format!("smtp://127.0.0.1:{port}")], "");
+        let mut all: Vec<Told> = Vec::new();
+        send(&relay, "alice@here.example", "bob@there.example", b"x\r\n");
+        eventually("the first connection ends", || {
+            all.extend(told.try_iter());
+            all.contains(&(0, "QUIT".to_owned()))
+        });
+        let mut client = relay.connect();
+        client.expect("EHLO client.example", "250");
+        client.expect("MAIL FROM:<alice@here.example>", "250");
+        client.expect("RCPT TO:<bob@there.example>", "250");
+        if is_on {
+            eventually("a connection without a message", || {
+                all.extend(told.try_iter());
+                all.iter().any(|(nth, line)| *nth == 1 && line.starts_with("EHLO"))
+            });
+        }
+        client.expect("DATA", "354");
+        client.expect("Subject: second\r\n\r\nbody\r\n.", "250");
+        relay.wait_for_empty_queue(Duration::from_secs(20));
+        all.extend(told.try_iter());
+        assert!(all.contains(&(1, "DATA Subject: second".to_owned())), "{all:?}");
+        // One that nobody uses comes to its end.
+        eventually("the second connection ends", || {
+            all.extend(told.try_iter());
+            all.contains(&(1, "QUIT".to_owned()))
+        });
+        client.expect("MAIL FROM:<alice@here.example>", "250");
+        client.expect("RCPT TO:<bob@there.example>", "250");
+        client.expect("RSET", "250");
+        if is_on {
+            eventually("the third connection ends", || {
+                all.extend(told.try_iter());
+                all.contains(&(2, "QUIT".to_owned()))
+            });
+        }
+        client.expect("QUIT", "221");
+        all.extend(told.try_iter());
+        assert_eq!(connections(&all), if is_on { 3 } else { 2 }, "{all:?}");
+    }
+}
+
+#[test]
+fn servers_share_the_mail_where_that_is_written() {
+    let ((one, told_one), (other, told_other)) = (server(good), server(good));
+    let dir = TempDir::new();
+    let urls = [one, other].map(|port| format!("smtp://127.0.0.1:{port}"));
+    let relay = relay_to(&dir, &urls, "balance");
+    for nth in 0..10 {
+        send(&relay, "alice@here.example", &format!("u{nth}@there.example"), b"x\r\n");
+        relay.wait_for_empty_queue(Duration::from_secs(20));
+    }
+    for told in [told_one, told_other] {
+        assert_eq!(told.try_iter().filter(|(_, line)| line == ".").count(), 5);
+    }
+}
+
+#[test]
 fn what_demands_tls_does_not_go_without() {
     let (port, told) = server(good);
     let dir = TempDir::new();

@@ -30,6 +30,7 @@ use smtpd_queue::request::{self, Accept, Body};
 use super::clock::day;
 use super::lookup::{self, OwnFacts, Question};
 use super::messages::{Backlog, Total, Waiting};
+use super::relay::prepare::Soon;
 use crate::log::session as line;
 use crate::sys::Zone;
 use client::{Client, Waiting as Awaiting};
@@ -64,6 +65,10 @@ pub trait Backstage {
 
     /// Has a recipient judged where waiting is allowed, and the question answered.
     fn look_up(&mut self, question: Question<Self::Conn>);
+
+    /// A recipient was taken of a client that may relay: its message will soon go this way. Nobody
+    /// has to care.
+    fn soon(&mut self, _soon: Soon) {}
 
     /// The wall clock, in microseconds since 1970.
     fn wall(&mut self) -> u64;
@@ -130,6 +135,8 @@ pub struct Session {
     gate: usize,
     client: Client,
     helo: Box<str>,
+    /// The client is of this machine, or has authenticated.
+    may_relay: bool,
     transaction: Option<Box<Transaction>>,
 }
 
@@ -140,11 +147,11 @@ impl Session {
         self.transaction.as_ref().is_some_and(|transaction| transaction.is_held())
     }
 
-    /// The answer that [`Backstage::look_up`] led to reached the engine, in time or not.
-    pub fn answered(&mut self, ticket: Ticket, in_time: bool) {
-        if let Some(transaction) = &mut self.transaction {
-            transaction.settle(ticket, in_time);
-        }
+    /// The answer that [`Backstage::look_up`] led to reached the engine, in time or not. Whether
+    /// a recipient was taken by that.
+    pub fn answered(&mut self, ticket: Ticket, in_time: bool) -> bool {
+        let transaction = self.transaction.as_mut();
+        transaction.is_some_and(|transaction| transaction.settle(ticket, in_time))
     }
 }
 
@@ -205,7 +212,8 @@ impl<B: Backstage, U: Outside> Intake<B, U> {
         if let Some(question) = question {
             self.backstage.name(question);
         }
-        let session = Session { id, gate, client, helo: "".into(), transaction: None };
+        let (helo, may_relay, transaction) = ("".into(), false, None);
+        let session = Session { id, gate, client, helo, may_relay, transaction };
         (self.gates[gate].params.clone(), session)
     }
 
@@ -315,6 +323,15 @@ impl<B: Backstage, U: Outside> Intake<B, U> {
         }
     }
 
+    /// As [`Session::answered`], and tells where the message will go.
+    pub fn answered(&mut self, session: &mut Session, ticket: Ticket, in_time: bool) {
+        let is_taken = session.answered(ticket, in_time);
+        let Some(transaction) = &session.transaction else { return };
+        if is_taken && session.may_relay && self.config.mta.preconnect {
+            transaction.last_ways(|soon| self.backstage.soon(soon));
+        }
+    }
+
     /// The session is over: what it had begun is given up.
     pub fn give_up(&mut self, session: &mut Session) {
         if let Some(transaction) = session.transaction.take()
@@ -351,11 +368,19 @@ impl<B: Backstage, U: Outside> Intake<B, U> {
             sender: transaction.sender.mailbox(),
             day: day(self.backstage.wall()),
         };
+        session.may_relay = facts.auth.is_some()
+            || match facts.client {
+                config::Client::Socket => true,
+                config::Client::Ip(ip) => self.config.is_local_address(ip),
+            };
         let expansion = self.config.expand(&facts, rcpt, &self.users).without_programs(rcpt);
         lookup::trace(&self.config, &facts, rcpt, &expansion, &self.users);
         let reply = match expansion {
             Expansion::Deliver(became) => {
                 transaction.accept(accepted, became);
+                if session.may_relay && self.config.mta.preconnect {
+                    transaction.last_ways(|soon| self.backstage.soon(soon));
+                }
                 reply::RCPT_OK
             }
             Expansion::Refuse(reply) => reply,

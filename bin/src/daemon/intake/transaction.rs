@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use smtpd_config::{Config, Recipient};
+use smtpd_config::{Agent, Config, Recipient};
 use smtpd_engine::address::{Mailbox, PathRef, ReversePath};
 use smtpd_engine::dsn;
 use smtpd_engine::server::{MailParams, Peer, RcptParams, Session as Engine, Ticket};
@@ -14,6 +14,7 @@ use super::Gate;
 use super::client::Client;
 use super::content::Content;
 use crate::daemon::lookup::{self, Slot};
+use crate::daemon::relay::prepare::Soon;
 
 /// A transaction that MAIL began.
 pub struct Transaction {
@@ -99,8 +100,8 @@ impl Transaction {
     }
 
     /// A question has its answer. If it is the one about the awaited recipient, the recipient is
-    /// taken if that was a yes which came before the engine answered by itself.
-    pub fn settle(&mut self, ticket: Ticket, in_time: bool) {
+    /// taken if that was a yes which came before the engine answered by itself; whether it was.
+    pub fn settle(&mut self, ticket: Ticket, in_time: bool) -> bool {
         // A late answer about an earlier recipient says nothing about this one.
         let about_it = |awaited: &mut Awaited| awaited.ticket == ticket;
         if let Some(Awaited { mut accepted, slot, .. }) = self.awaited.take_if(about_it)
@@ -109,7 +110,17 @@ impl Transaction {
         {
             accepted.became = became;
             self.accepted.push(accepted);
+            return true;
         }
+        false
+    }
+
+    /// The ways that the recipient taken last will be relayed by, without those of the one before.
+    pub fn last_ways(&self, mut tell: impl FnMut(Soon)) {
+        let mut last = self.accepted.iter().rev().map(|accepted| ways(&accepted.became));
+        let (Some(ways), before) = (last.next(), last.next()) else { return };
+        let before = before.unwrap_or_default();
+        ways.into_iter().filter(|way| !before.contains(way)).for_each(&mut tell);
     }
 
     /// The only recipient, if there is no other.
@@ -165,6 +176,19 @@ impl Transaction {
             envelopes,
         }
     }
+}
+
+/// The ways that recipients will be relayed by, each once.
+fn ways(recipients: &[Recipient]) -> Vec<Soon> {
+    let mut ways = Vec::new();
+    for recipient in recipients.iter().filter(|one| matches!(one.agent, Agent::Relay)) {
+        let domain = recipient.dest.domain().to_ascii_lowercase();
+        let way = Soon { action: Arc::clone(&recipient.action.name), domain };
+        if !ways.contains(&way) {
+            ways.push(way);
+        }
+    }
+    ways
 }
 
 impl Accepted {

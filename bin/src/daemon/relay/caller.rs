@@ -21,7 +21,7 @@ use smtpd_reactor::dns::{self, QueryId, Settings};
 use super::clients::Clients;
 use super::content::{self, Feed, Source};
 use super::names::{Answer, Question};
-use super::task::Task;
+use super::task::{Hop, Task};
 use super::told::told;
 use super::trust::Trust;
 use super::{Connect, End, Item, Offers, Output, QuestionId, Relay, SessionId};
@@ -41,6 +41,8 @@ const CONNECT: Duration = Duration::from_secs(30);
 pub enum Message {
     /// Relay these.
     Tasks(Vec<Task>),
+    /// A message by this way is about to come.
+    Soon(Arc<Hop>),
     /// The process is about to end.
     Ending,
     /// Resolve names like this from now on.
@@ -201,6 +203,7 @@ impl Caller for Shell {
     fn message(&mut self, message: Message, calls: &mut Calls<'_, Shell>) {
         match message {
             Message::Tasks(tasks) => tasks.into_iter().for_each(|task| self.relay.take(task)),
+            Message::Soon(hop) => self.relay.preconnect(&hop, clock(calls.now())),
             Message::Ending => self.relay.end(),
             Message::Names(settings) => calls.set_names(settings),
             // Whoever asked may have given up waiting.
@@ -269,7 +272,7 @@ impl Caller for Shell {
     }
 
     fn event(&mut self, own: &mut Own, about: &Calling<'_>, event: Event<'_>) {
-        let is_kept = self.relay.mails(own.session) > 1;
+        let is_kept = self.relay.is_kept(own.session);
         if let Some((whom, told)) = told(&event, is_kept) {
             self.relay.told(own.session, whom, told, clock(about.now));
         }

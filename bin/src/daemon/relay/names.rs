@@ -113,6 +113,7 @@ impl Names {
             Way::Servers(servers) => {
                 for (nth, server) in servers.iter().enumerate() {
                     let (host, rank) = (&server.host, u32::try_from(nth).unwrap_or(u32::MAX));
+                    let rank = if hop.balance { 0 } else { rank };
                     names.add(host, server.port, server.tls, Some(nth), rank, ask);
                 }
             }

@@ -48,6 +48,15 @@ pub struct Prepared {
     pub local: Vec<Job>,
 }
 
+/// A recipient was taken whose message will go by an action to a domain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Soon {
+    /// The name of the action.
+    pub action: Arc<str>,
+    /// The domain in lower case.
+    pub domain: String,
+}
+
 /// See the module.
 pub struct Preparer<U> {
     config: Arc<Config>,
@@ -134,6 +143,14 @@ impl<U: Outside> Preparer<U> {
         prepared
     }
 
+    /// The hop of a message that is about to come for a domain, by an action; none if that is not
+    /// known, which the message will tell.
+    pub fn soon(&self, soon: &Soon) -> Option<Arc<Hop>> {
+        let Method::Relay(relay) = &self.config.action(&soon.action)?.method else { return None };
+        let found = AssertUnwindSafe(|| self.find(&soon.action, relay, soon.domain.clone()));
+        catch_unwind(found).ok()?.ok()
+    }
+
     /// Where a job goes by today's configuration.
     fn hop(&self, job: &Job, now: u64, hops: &mut Hops) -> Result<Found, Attempt> {
         let job = match self.config.action(&job.envelope().action) {
@@ -197,8 +214,9 @@ impl<U: Outside> Preparer<U> {
             }
         };
         let key = Key { action: action.into(), place: place.into() };
-        let (helo, chunking) = (config.helo(relay).to_owned(), relay.chunking);
-        Ok(Arc::new(Hop { key, title, way, helo, sources, family, chunking, pace }))
+        let (helo, balance, chunking) =
+            (config.helo(relay).to_owned(), relay.balance, relay.chunking);
+        Ok(Arc::new(Hop { key, title, way, balance, helo, sources, family, chunking, pace }))
     }
 
     /// What has to be known of the content.

@@ -15,7 +15,7 @@ use super::blocks::Path;
 use super::names::{About, Answer, Host, Names, Question, failure};
 use super::session::{Session, State, Whom};
 use super::tally::{Kind, Room, Scope, scopes};
-use super::task::{Hop, Recipient, Task};
+use super::task::{Hop, Recipient, Task, Way};
 use super::{Connect, Output, Relay};
 use crate::log::relay as line;
 
@@ -32,6 +32,9 @@ const FIRST: usize = 2;
 /// How long a task waits for a way that leads nowhere to be tried again: for one that has failed
 /// once or twice, but for none that has been dead for long. Then it waits in the queue.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long after a message a hop is thought to take another one.
+const WARM: Duration = Duration::from_secs(60);
 
 /// What is said when nothing better is known.
 const NOWHERE: &str = "No valid route to destination";
@@ -119,6 +122,12 @@ pub(super) struct Route {
     turn: usize,
     /// Envelopes that failed because nobody answered.
     deferred: VecDeque<EnvelopeId>,
+    /// When a server has taken a message last.
+    pub(super) delivered: Option<Time>,
+    /// A connection is to be opened for a message that is about to come.
+    wants_spare: bool,
+    /// The connection that was opened for one.
+    pub(super) spare: Option<u64>,
     /// Why it opens no connection for what waits, and until when, if that is known.
     pub(super) obstacle: Option<(Obstacle, Option<Time>)>,
 }
@@ -172,6 +181,9 @@ impl Route {
             window: FIRST,
             turn: 0,
             deferred: VecDeque::new(),
+            delivered: None,
+            wants_spare: false,
+            spare: None,
             obstacle: None,
         }
     }
@@ -251,7 +263,8 @@ impl Route {
     }
 
     /// A message was taken. Gives those that were put off because nobody answered.
-    pub(super) fn speed_up(&mut self) -> Vec<EnvelopeId> {
+    pub(super) fn speed_up(&mut self, now: Time) -> Vec<EnvelopeId> {
+        self.delivered = Some(now);
         if self.window <= self.sessions.len() {
             self.window += 1;
         }
@@ -279,7 +292,9 @@ impl Relay {
         self.held.remove(&id);
         let Some(route) = self.routes.get_mut(&id) else { return };
         route.obstacle = None;
-        if self.is_stopping || route.waiting.is_empty() {
+        // A message that has come opens a connection of its own.
+        let is_before = std::mem::take(&mut route.wants_spare) && route.waiting.is_empty();
+        if self.is_stopping || route.waiting.is_empty() && !is_before {
             return;
         }
         let mut ask = Vec::new();
@@ -292,8 +307,73 @@ impl Relay {
             let is_near = until <= now.mono + PATIENCE + PATIENCE / 10;
             return self.hold(id, 0, is_near, (Obstacle::Rate, until), &why, now);
         }
+        if is_before {
+            return self.connect_before(id, now);
+        }
+        self.spread(id, now);
         let coming = self.resume(id);
         self.connect(id, coming, now);
+    }
+
+    /// A message for a hop is about to come: opens a connection, if it takes messages of late and
+    /// no connection is free.
+    pub fn preconnect(&mut self, hop: &Hop, now: Clock) {
+        let Some(id) = self.by_key.get(&hop.key) else { return };
+        let Some(route) = self.routes.get_mut(id) else { return };
+        let last = route.delivered.map(|at| now.mono.saturating_since(at));
+        let is_free = |one: &u64| {
+            let state = self.sessions.get(one).map(|session| session.state);
+            matches!(state, Some(State::Idle(_) | State::Coming))
+        };
+        if !self.is_ending
+            && last.is_some_and(|last| last <= WARM)
+            && route.waiting.is_empty()
+            && route.spare.is_none()
+            && !route.sessions.iter().any(is_free)
+        {
+            route.wants_spare = true;
+            self.touched.insert(*id);
+        }
+    }
+
+    /// Opens a connection for a message that is about to come, if nothing is against it.
+    fn connect_before(&mut self, id: RouteId, now: Clock) {
+        let Some(route) = self.routes.get(&id) else { return };
+        let (wants, session) = match self.pick(id, route, (&[], None), now.mono) {
+            // The answer comes back here.
+            Pick::Wait => (true, None),
+            Pick::Address { host, path } if route.sessions.len() < route.most() => {
+                (false, self.open(id, host, path, now))
+            }
+            _ => (false, None),
+        };
+        if let Some(route) = self.routes.get_mut(&id) {
+            (route.wants_spare, route.spare) = (wants, session);
+        }
+    }
+
+    /// Where servers share the mail, opens a connection to each that has none, before one that waits
+    /// at another takes what is for it.
+    fn spread(&mut self, id: RouteId, now: Clock) {
+        let Some(route) = self.routes.get(&id).filter(|route| route.hop.balance) else { return };
+        let state = |one: &&u64| self.sessions.get(one).map(|session| session.state);
+        let coming = route.sessions.iter().filter(|one| state(one) == Some(State::Coming)).count();
+        for place in coming..route.waiting.len() {
+            let Some(route) = self.routes.get(&id) else { return };
+            let Some(one) = route.waiting.get(place) else { return };
+            let found = self.pick(id, route, (&one.tried, one.why.as_ref()), now.mono);
+            let Pick::Address { host, path } = found else { return };
+            if route.sessions.len() >= route.most() || self.sessions_to(route, path.1) > 0 {
+                return;
+            }
+            self.open(id, host, path, now);
+        }
+    }
+
+    /// How many sessions of a route lead to an address.
+    fn sessions_to(&self, route: &Route, address: SocketAddr) -> usize {
+        let sessions = route.sessions.iter().filter_map(|one| self.sessions.get(one));
+        sessions.filter(|session| session.path.1 == address).count()
     }
 
     /// Hands tasks to sessions that wait; gives how many sessions are about to take one.
@@ -302,8 +382,17 @@ impl Relay {
         let state = |one: &u64| self.sessions.get(one).map(|session| session.state);
         let coming = |one: &&u64| state(one) == Some(State::Coming);
         let mut coming = route.sessions.iter().filter(coming).count();
-        // Those that were busy last first: the others may come to their end unused.
-        for session_id in route.sessions.iter().rev() {
+        // Those that were busy last first: the others may come to their end unused. Where servers
+        // share the mail, the one that has waited longest.
+        let mut sessions = route.sessions.clone();
+        match route.hop.balance {
+            true => sessions.sort_by_key(|one| match state(one) {
+                Some(State::Idle(until)) => Some(until),
+                _ => None,
+            }),
+            false => sessions.reverse(),
+        }
+        for session_id in &sessions {
             let Some(session) = self.sessions.get_mut(session_id) else { continue };
             if coming >= route.waiting.len() {
                 break;
@@ -327,7 +416,7 @@ impl Relay {
         loop {
             let Some(route) = self.routes.get(&id) else { return };
             let Some(one) = route.waiting.get(place) else { return };
-            let obstacle = match self.pick(id, route, one, now.mono) {
+            let obstacle = match self.pick(id, route, (&one.tried, one.why.as_ref()), now.mono) {
                 Pick::Address { host, path } if route.sessions.len() < route.most() => {
                     self.open(id, host, path, now);
                     place += 1;
@@ -437,16 +526,23 @@ impl Relay {
             .any(|session| session.state != State::Ending && !one.tried.contains(&session.path.1))
     }
 
-    /// Where a task may be tried next.
-    fn pick(&self, id: RouteId, route: &Route, one: &Try, now: Time) -> Pick {
+    /// Where a task may be tried next that was tried at these addresses, for the last time with that
+    /// failure.
+    fn pick(
+        &self,
+        id: RouteId,
+        route: &Route,
+        (tried, why): (&[SocketAddr], Option<&Failure>),
+        now: Time,
+    ) -> Pick {
         let (hop, Some(names)) = (&route.hop, route.names()) else { return Pick::Wait };
         if let Some(attempt) = names.failure() {
             return Pick::None(attempt.clone());
         }
-        let mut why = one.why.clone();
+        let mut why = why.cloned();
         let mut blocked: Option<Option<Time>> = None;
         let usable = |host: &Host, address: SocketAddr| {
-            if one.tried.contains(&address) {
+            if tried.contains(&address) {
                 return None;
             }
             let mut best: Option<(Room, Path)> = None;
@@ -464,8 +560,15 @@ impl Relay {
                 }
             }
             let (room, path) = best?;
-            let many = self.tallies.connections(&Scope::Host(address.ip()));
-            Some(((room, many), path))
+            let rank = match (&hop.way, host.server) {
+                // By turns, as far as they have as many.
+                (Way::Servers(all), Some(nth)) if hop.balance => {
+                    let turn = (nth + all.len() - route.turn % all.len()) % all.len();
+                    (self.sessions_to(route, address), turn)
+                }
+                _ => (self.tallies.connections(&Scope::Host(address.ip())), 0),
+            };
+            Some(((room, rank), path))
         };
         match (names.first(hop.family, usable), blocked) {
             (Ok((_, (Room::Full(kind), _), _)), _) => Pick::Busy(Obstacle::Limit(kind)),
@@ -487,9 +590,9 @@ impl Relay {
         }
     }
 
-    fn open(&mut self, id: RouteId, host: usize, path: Path, now: Clock) {
-        let Some(route) = self.routes.get_mut(&id) else { return };
-        let Some(host) = route.names().and_then(|names| names.host(host)) else { return };
+    fn open(&mut self, id: RouteId, host: usize, path: Path, now: Clock) -> Option<u64> {
+        let route = self.routes.get_mut(&id)?;
+        let host = route.names().and_then(|names| names.host(host))?;
         let hop = Arc::clone(&route.hop);
         let tls = match host.tls {
             HopTls::Opportunistic if self.blocks.is_in_clear(path.1, now.mono) => HopTls::Never,
@@ -520,6 +623,7 @@ impl Relay {
         };
         line::connecting(&connect);
         self.outputs.push(Output::Connect(connect));
+        Some(session)
     }
 
     /// A task ends without a session. With `again`, it failed because nobody was there to take it,

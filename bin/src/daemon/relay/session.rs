@@ -128,6 +128,8 @@ pub(super) struct Session {
     pub(super) task: Option<Try>,
     /// Messages it has taken on.
     mails: u32,
+    /// It has been idle: the server may have ended it meanwhile.
+    was_idle: bool,
     /// It has been ready.
     pub(super) is_proven: bool,
     /// Its server offers DSN.
@@ -169,6 +171,7 @@ impl Session {
             state: State::Coming,
             task: None,
             mails: 0,
+            was_idle: false,
             is_proven: false,
             dsn: false,
             local: None,
@@ -209,6 +212,7 @@ impl Relay {
         // All recipients have an outcome, or it would not be ready.
         debug_assert!(session.task.as_ref().is_none_or(Try::is_over));
         session.task = None;
+        route.spare.take_if(|spare| *spare == id);
         if session.mails > 0 && !pace.mail_delay.is_zero() && last == State::Busy {
             return Next::Wait(now.mono + pace.mail_delay);
         }
@@ -237,6 +241,7 @@ impl Relay {
             return Next::Quit;
         }
         route.idle += 1;
+        session.was_idle = true;
         session.state = State::Idle(keep_until);
         Next::Wait(keep_until)
     }
@@ -247,10 +252,11 @@ impl Relay {
         self.sessions.get(&id)?.task.as_ref().map(|one| &one.task)
     }
 
-    /// How many messages a session has begun.
+    /// Whether a session has been kept for the message it has: after another one, or from before
+    /// it was there.
     #[must_use]
-    pub fn mails(&self, id: SessionId) -> u32 {
-        self.sessions.get(&id).map_or(0, |session| session.mails)
+    pub fn is_kept(&self, id: SessionId) -> bool {
+        self.sessions.get(&id).is_some_and(|session| session.mails > 1 || session.was_idle)
     }
 
     /// A session tells of its task, or of itself.
@@ -345,7 +351,7 @@ impl Relay {
         if attempt.is_success()
             && let Some(route) = self.routes.get_mut(&route_id)
         {
-            let deferred = route.speed_up();
+            let deferred = route.speed_up(now.mono);
             if !deferred.is_empty() {
                 self.outputs.push(super::Output::Schedule(deferred));
             }
@@ -362,6 +368,7 @@ impl Relay {
         self.is_stopping |= *end == End::Stopped;
         if let Some(route) = self.routes.get_mut(&route_id) {
             route.sessions.retain(|one| *one != id);
+            route.spare.take_if(|spare| *spare == id);
             if let State::Idle(_) = session.state {
                 route.idle -= 1;
             }

@@ -16,7 +16,7 @@ use smtpd_reactor::dns::{Settings, Sockets};
 
 use super::caller::{Message, Reading, Shell};
 use super::clients::Clients;
-use super::prepare::{Prepared, Preparer};
+use super::prepare::{Prepared, Preparer, Soon};
 use super::trust::Trust;
 use super::{Bounds, Relay};
 use crate::daemon::bounds;
@@ -42,6 +42,14 @@ const HELD: usize = 4;
 
 /// How long a stop waits for mails under way: the scheduler has waited for them already.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// What preparers do.
+pub enum Work {
+    /// Prepare these.
+    Batch(Batch),
+    /// A message is about to come: have a connection opened for it.
+    Soon(Soon),
+}
 
 /// What the relay is made of.
 pub struct Parts {
@@ -90,15 +98,15 @@ impl Running {
 }
 
 impl Parts {
-    /// Starts the threads; batches go to the pool. `failed` is called when the reactor cannot go
-    /// on.
+    /// Starts the threads; batches go to the pool of preparers. `failed` is called when the reactor
+    /// cannot go on.
     ///
     /// # Errors
     /// What the system denies.
     pub fn start(
         self,
         failed: impl FnOnce(&io::Error) + Send + 'static,
-    ) -> io::Result<(Pool<Batch>, Running)> {
+    ) -> io::Result<(Pool<Work>, Running)> {
         let Parts { config, trust, names, outside, reader, scheduler, sessions, random } = self;
         let inbox = Inbox::new()?;
         let sender = inbox.sender();
@@ -115,7 +123,16 @@ impl Parts {
             let (outside, reader) = (outside.clone(), reader.clone());
             let preparer = Preparer::new(config.clone(), outside, reader, budget.clone());
             let (relay, scheduler) = (sender.clone(), scheduler.clone());
-            move |batch: Batch| {
+            move |work: Work| {
+                let batch = match work {
+                    Work::Batch(batch) => batch,
+                    Work::Soon(soon) => {
+                        if let Some(hop) = preparer.soon(&soon) {
+                            relay.send(Message::Soon(hop));
+                        }
+                        return;
+                    }
+                };
                 let Prepared { tasks, report, local } = preparer.prepare(&batch, wall());
                 if !tasks.is_empty() {
                     relay.send(Message::Tasks(tasks));

@@ -61,6 +61,8 @@ pub struct Hop {
     pub title: String,
     /// How its servers are found.
     pub way: Way,
+    /// Its servers share the mail; else each is for when those before it do not answer.
+    pub balance: bool,
     /// The name given with EHLO when no source address has one of its own.
     pub helo: String,
     /// Source addresses in turn, each with the name that goes with it; the system chooses when

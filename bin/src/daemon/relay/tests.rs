@@ -220,6 +220,7 @@ fn hop(way: Way, place: &str, pace: Pace) -> Arc<Hop> {
         key: key(place),
         title,
         way,
+        balance: false,
         helo,
         sources,
         family: None,
@@ -878,7 +879,17 @@ fn connections_are_bounded_by_what_hops_share() {
         let pace = Pace { most, ..PACE };
         let way = Way::Servers(servers);
         let title = format!("[relay:{place},smtp]");
-        Arc::new(Hop { key, title, way, helo, sources, family: None, chunking: false, pace })
+        Arc::new(Hop {
+            key,
+            title,
+            way,
+            balance: false,
+            helo,
+            sources,
+            family: None,
+            chunking: false,
+            pace,
+        })
     };
     // Of each: the scope, the second hop, and whether it finds room beside one of the first.
     let (a, b) = ("192.0.2.101", "192.0.2.102");
@@ -1078,6 +1089,137 @@ fn what_is_shown_are_the_lines_of_upstream() {
     assert!(relays[1].ends_with(" flags=LIMIT_HOST"), "{relays:?}");
 }
 
+#[test]
+fn servers_that_share_the_mail_get_as_much_each() {
+    let all = ["192.0.2.1", "192.0.2.2", "192.0.2.3"];
+    let balanced = || {
+        let way = Way::Servers(all.map(|host| server(host, HopTls::Never)).into());
+        let (helo, sources) = ("mail.example.net".into(), Vec::new());
+        let (key, title) = (key("all"), String::new());
+        let pace = PACE;
+        let (family, chunking, balance) = (None, false, true);
+        Arc::new(Hop { key, title, way, balance, helo, sources, family, chunking, pace })
+    };
+    // One after the other, over connections that are kept; and over new ones.
+    for is_kept in [true, false] {
+        let mut world = World::new(7);
+        let hop = balanced();
+        let mut addresses: HashMap<SessionId, SocketAddr> = HashMap::new();
+        let mut taken: HashMap<SocketAddr, u32> = HashMap::new();
+        for _ in 0..30 {
+            world.send(&hop, &["a@example.org"]);
+            let session = match world.resumed.pop() {
+                Some(session) => session,
+                None => {
+                    let connect = world.one();
+                    addresses.insert(connect.session, connect.address);
+                    connect.session
+                }
+            };
+            assert_eq!(world.ready(session), Next::Mail);
+            world.takes(session);
+            *taken.entry(addresses[&session]).or_default() += 1;
+            assert!(matches!(world.ready(session), Next::Wait(_)));
+            if !is_kept {
+                world.closed(session, &End::Quit);
+            }
+            world.pass(1);
+        }
+        assert_eq!(taken.into_values().collect::<Vec<_>>(), [10, 10, 10], "{is_kept}");
+        assert!(!is_kept || addresses.len() == 3);
+    }
+    // All at once, and one of them is dead.
+    let mut world = World::new(7);
+    let hop = balanced();
+    world.send(&hop, &["a@example.org"]);
+    let first = world.one();
+    assert_eq!(world.ready(first.session), Next::Mail);
+    for _ in 0..5 {
+        world.send(&hop, &["a@example.org"]);
+    }
+    let mut opened: Vec<_> = world.opened.iter().map(|connect| connect.address).collect();
+    opened.push(first.address);
+    opened.sort();
+    let twice = all.map(|host| address(&format!("{host}:2525")));
+    assert_eq!(opened, [twice[0], twice[0], twice[1], twice[1], twice[2], twice[2]]);
+    let dead = world.opened.remove(0);
+    world.refuses(&dead);
+    assert_eq!(world.opened.iter().filter(|one| one.address == dead.address).count(), 1);
+    assert_eq!(world.opened.len(), 5, "another one in its place");
+}
+
+#[test]
+fn a_connection_is_opened_before_its_message_where_one_will_be_needed() {
+    let soon = |world: &mut World, hop: &Arc<Hop>| {
+        world.relay.preconnect(hop, world.now);
+        world.turn();
+    };
+    let mut world = World::new(7);
+    world.host("smart.example", &["192.0.2.1"]);
+    let hop = servers(&["smart.example"]);
+    soon(&mut world, &hop);
+    assert!(world.opened.is_empty(), "nothing is known of that hop");
+    world.send(&hop, &["a@example.org"]);
+    let first = world.one().session;
+    soon(&mut world, &hop);
+    assert!(world.opened.is_empty(), "it has taken nothing yet");
+    assert_eq!(world.ready(first), Next::Mail);
+    world.takes(first);
+    assert!(matches!(world.ready(first), Next::Wait(_)));
+    soon(&mut world, &hop);
+    assert!(world.opened.is_empty(), "one is idle");
+    world.pass(10);
+    assert_eq!(world.ready(first), Next::Quit);
+    world.closed(first, &End::Quit);
+
+    // Names that are too old are asked for first, and the message finds the connection.
+    world.pass(45);
+    world.slow.insert("smart.example".into());
+    soon(&mut world, &hop);
+    assert!(world.opened.is_empty());
+    let (question, _) = world.asked.remove(0);
+    world.relay.answered(question, &Answer::Addresses(vec!["192.0.2.1".parse().unwrap()]));
+    world.turn();
+    let second = world.one().session;
+    soon(&mut world, &hop);
+    assert!(world.opened.is_empty(), "one for each hop");
+    world.send(&hop, &["b@example.org"]);
+    assert!(world.opened.is_empty());
+    assert_eq!(world.ready(second), Next::Mail);
+    world.takes(second);
+    assert_eq!(world.ready(second), Next::Wait(world.now.mono + PACE.keep_alive));
+    world.pass(10);
+    world.ready(second);
+    world.closed(second, &End::Quit);
+
+    // Without a message it comes to its end; and if the server ends it, nobody is to blame.
+    for dies in [false, true] {
+        soon(&mut world, &hop);
+        let spare = world.one().session;
+        assert!(matches!(world.ready(spare), Next::Wait(_)));
+        if dies {
+            world.send(&hop, &["c@example.org"]);
+            assert_eq!(world.resumed.pop(), Some(spare));
+            assert_eq!(world.ready(spare), Next::Mail);
+            assert!(world.relay.is_kept(spare), "it may have died while it was idle");
+            let died = trouble((4, 4, 2), "Connection closed unexpectedly", Again::Stale);
+            world.told(spare, Whom::Rest, died);
+            let last = world.one().session;
+            world.closed(spare, &End::Failed);
+            assert_eq!(world.ready(last), Next::Mail);
+            world.takes(last);
+        } else {
+            world.pass(10);
+            assert_eq!(world.ready(spare), Next::Quit);
+            world.closed(spare, &End::Quit);
+        }
+    }
+    // A minute after the last message nobody counts on the next one.
+    world.pass(61);
+    soon(&mut world, &hop);
+    assert!(world.opened.is_empty());
+}
+
 /// Servers and names that do anything in any order: every envelope is told of once, nothing waits
 /// for ever, and no bound is passed.
 #[test]
@@ -1109,6 +1251,7 @@ fn random_world(seed: u64) {
                 sent.extend(world.send(hop, &to[..1 + random(3) as usize]));
             }
             1 => world.pass(random(20)),
+            2 if random(4) == 0 => world.relay.preconnect(&hops[random(3) as usize], world.now),
             _ if !open.is_empty() => {
                 let place = random(open.len() as u64) as usize;
                 let (session, is_busy) = open[place];
