@@ -7,7 +7,7 @@
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::mpsc::Receiver;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use smtpd_tests::program::{Options, Server, TempDir, eventually, free_port};
 use smtpd_tests::zone::{Nameserver, SERVFAIL, STRANGER, Way, Zone};
@@ -180,4 +180,33 @@ fn hosts_that_are_no_better_than_we_are_not_tried() {
     assert_eq!(worse.try_iter().count(), 0, "nobody has called");
     let log = relay.log().join("\n");
     assert!(log.contains("Mail for this domain loops back to this server"), "{log}");
+}
+
+/// Five connections at a time lead to one address: those that wait for the next message of their
+/// domain, ten seconds each, give way to the other domains.
+#[test]
+fn domains_of_one_mail_host_do_not_wait_for_each_others_idle_connections() {
+    let Some(told) = mail_host(5) else { return };
+    let domain = |nth| format!("d{nth}.example");
+    let zone = (1..=20).fold(zone(), |zone, nth| zone.mx(&domain(nth), 10, "mx5.example"));
+    let names = Nameserver::new(zone);
+    let dir = TempDir::new();
+    let relay = relay(&dir, &names);
+    let mut client = relay.connect();
+    client.expect("EHLO client.example", "250");
+    client.expect("MAIL FROM:<alice@here.example>", "250");
+    for nth in 1..=20 {
+        client.expect(&format!("RCPT TO:<bob@{}>", domain(nth)), "250");
+    }
+    client.expect("DATA", "354");
+    let begun = Instant::now();
+    client.expect("Subject: x\r\n\r\nx\r\n.", "250");
+    relay.wait_for_empty_queue(Duration::from_secs(60));
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    let told: Vec<_> = told.try_iter().collect();
+    let many = |what: &str| told.iter().filter(|(_, line)| line == what).count();
+    assert_eq!((many("CONNECT"), many(".")), (20, 20), "{told:?}");
+    // Two may end for the same message, but never one for none.
+    assert!((15..=19).contains(&many("QUIT")), "{told:?}");
 }

@@ -20,6 +20,7 @@
 //! * When no way leads anywhere for the moment, as many tasks as are bounded wait for up to a minute
 //!   for one to be tried again; the others fail for now.
 //! * A message is handed to a connection that waits, before one is opened.
+//! * A connection that waits ends when a message of another hop needs its place.
 //! * After the final dot nothing is sent again in the same attempt: it may have been taken.
 //!
 //! | file | holds |
@@ -27,6 +28,7 @@
 //! | `task` | messages and next hops |
 //! | `names` | from a hop to addresses |
 //! | `route` | the tasks and connections of one hop |
+//! | `room` | idle connections give way |
 //! | `session` | one connection |
 //! | `blocks` | ways to servers, and which of them lead nowhere |
 //! | `tally` | connections counted by what they have in common |
@@ -49,6 +51,7 @@ pub mod names;
 pub mod pace;
 pub mod prepare;
 mod rates;
+mod room;
 mod route;
 mod session;
 mod show;
@@ -163,7 +166,7 @@ pub struct Relay {
     /// Routes that something has happened to.
     touched: BTreeSet<RouteId>,
     /// Routes that may go on when some connection has ended.
-    busy: BTreeSet<RouteId>,
+    busy: room::Queue,
     /// Routes that may go on at a time.
     alarms: BTreeSet<(Time, RouteId)>,
     reports: BTreeMap<BatchId, Attempts>,
@@ -207,7 +210,7 @@ impl Relay {
             questions: HashMap::new(),
             next_question: 0,
             touched: BTreeSet::new(),
-            busy: BTreeSet::new(),
+            busy: room::Queue::default(),
             alarms: BTreeSet::new(),
             reports: BTreeMap::new(),
             outputs: Vec::new(),

@@ -13,6 +13,7 @@ use smtpd_queue::scheduler::Clock;
 
 use super::blocks::Path;
 use super::names::{About, Answer, Host, Names, Question, failure};
+use super::room::Bound;
 use super::session::{Session, State, Whom};
 use super::tally::{Kind, Room, Scope, scopes};
 use super::task::{Hop, Recipient, Task, Way};
@@ -128,6 +129,8 @@ pub(super) struct Route {
     wants_spare: bool,
     /// The connection that was opened for one.
     pub(super) spare: Option<u64>,
+    /// The connection that was idle and is ended to make room for it.
+    pub(super) gives_way: Option<u64>,
     /// Why it opens no connection for what waits, and until when, if that is known.
     pub(super) obstacle: Option<(Obstacle, Option<Time>)>,
 }
@@ -158,7 +161,7 @@ enum Pick {
     /// An answer of the DNS has to come before.
     Wait,
     /// A connection has to end before, perhaps one of another route.
-    Busy(Obstacle),
+    Busy(Obstacle, Bound),
     /// Time has to pass before.
     Pause(Time, Kind),
     /// No way leads anywhere before this time, or for longer than can be waited for.
@@ -184,6 +187,7 @@ impl Route {
             delivered: None,
             wants_spare: false,
             spare: None,
+            gives_way: None,
             obstacle: None,
         }
     }
@@ -276,13 +280,14 @@ impl Route {
         self.window = (self.window.min(self.sessions.len()) / 2).max(1);
     }
 
-    /// How many connections it may have, whatever the limits.
-    fn most(&self) -> usize {
-        match (self.hop.pace.careful, self.is_proven) {
+    /// Whether it may have another connection, whatever the limits.
+    pub(super) fn may_open(&self) -> bool {
+        let most = match (self.hop.pace.careful, self.is_proven) {
             (true, _) => self.window,
             (false, true) => usize::MAX,
             (false, false) => FIRST,
-        }
+        };
+        self.sessions.len() < most
     }
 }
 
@@ -342,7 +347,7 @@ impl Relay {
         let (wants, session) = match self.pick(id, route, (&[], None), now.mono) {
             // The answer comes back here.
             Pick::Wait => (true, None),
-            Pick::Address { host, path } if route.sessions.len() < route.most() => {
+            Pick::Address { host, path } if route.may_open() => {
                 (false, self.open(id, host, path, now))
             }
             _ => (false, None),
@@ -363,7 +368,7 @@ impl Relay {
             let Some(one) = route.waiting.get(place) else { return };
             let found = self.pick(id, route, (&one.tried, one.why.as_ref()), now.mono);
             let Pick::Address { host, path } = found else { return };
-            if route.sessions.len() >= route.most() || self.sessions_to(route, path.1) > 0 {
+            if !route.may_open() || self.sessions_to(route, path.1) > 0 {
                 return;
             }
             self.open(id, host, path, now);
@@ -403,6 +408,7 @@ impl Relay {
             {
                 session.state = State::Coming;
                 route.idle -= 1;
+                self.tallies.busy_again(&session.scopes);
                 coming += 1;
                 self.outputs.push(Output::Resume(*session_id));
             }
@@ -417,15 +423,15 @@ impl Relay {
             let Some(route) = self.routes.get(&id) else { return };
             let Some(one) = route.waiting.get(place) else { return };
             let obstacle = match self.pick(id, route, (&one.tried, one.why.as_ref()), now.mono) {
-                Pick::Address { host, path } if route.sessions.len() < route.most() => {
+                Pick::Address { host, path } if route.may_open() => {
                     self.open(id, host, path, now);
                     place += 1;
                     continue;
                 }
                 Pick::Address { .. } => (Obstacle::Care, None),
                 Pick::Wait => (Obstacle::Names, None),
-                Pick::Busy(why) => {
-                    self.busy.insert(id);
+                Pick::Busy(why, bound) => {
+                    self.wait_for_room(id, bound);
                     (why, None)
                 }
                 Pick::Pause(at, kind) => {
@@ -571,12 +577,16 @@ impl Relay {
             Some(((room, rank), path))
         };
         match (names.first(hop.family, usable), blocked) {
-            (Ok((_, (Room::Full(kind), _), _)), _) => Pick::Busy(Obstacle::Limit(kind)),
+            (Ok((host, (Room::Full(kind), _), path)), _) => {
+                let scopes = names.host(host).map(|host| scopes(id, path, hop.domain(host)));
+                let bound = scopes.map(|scopes| kind.of(&scopes).clone());
+                Pick::Busy(Obstacle::Limit(kind), bound)
+            }
             (Ok((_, (Room::At(at, kind), _), _)), _) => Pick::Pause(at, kind),
             (Ok((host, (Room::Now, _), path)), _) => match &self.no_room {
                 Some((until, why)) if *until > now => Pick::Blocked(Some(*until), why.clone()),
                 _ if self.tallies.connections >= self.bounds.connections => {
-                    Pick::Busy(Obstacle::Connections)
+                    Pick::Busy(Obstacle::Connections, None)
                 }
                 _ => Pick::Address { host, path },
             },

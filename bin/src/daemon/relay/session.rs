@@ -120,7 +120,7 @@ pub(super) struct Session {
     pub(super) host: Arc<str>,
     pub(super) path: Path,
     /// What it counts in.
-    scopes: Scopes,
+    pub(super) scopes: Scopes,
     /// When it was begun.
     begun: Time,
     pub(super) tls: HopTls,
@@ -204,6 +204,7 @@ impl Relay {
         let last = mem::replace(&mut session.state, State::Coming);
         if let State::Idle(_) = last {
             route.idle -= 1;
+            self.tallies.busy_again(&session.scopes);
         }
         if last == State::Ending || session.mails >= pace.mails {
             session.state = State::Ending;
@@ -241,6 +242,9 @@ impl Relay {
             return Next::Quit;
         }
         route.idle += 1;
+        self.tallies.idle(&session.scopes);
+        // It gives way to those who wait for room.
+        self.touched.append(&mut self.busy.take_for(&session.scopes));
         session.was_idle = true;
         session.state = State::Idle(keep_until);
         Next::Wait(keep_until)
@@ -361,10 +365,13 @@ impl Relay {
     /// A session is over.
     pub fn closed(&mut self, id: SessionId, end: &End, now: Clock) {
         let Some(session) = self.sessions.remove(&id) else { return };
+        if let State::Idle(_) = session.state {
+            self.tallies.busy_again(&session.scopes);
+        }
         self.tallies.end(&session.scopes, now.mono);
         let Session { route: route_id, path, host, mails, is_proven, task, .. } = session;
         self.touched.insert(route_id);
-        self.touched.append(&mut self.busy);
+        self.touched.extend(self.busy.take_all());
         self.is_stopping |= *end == End::Stopped;
         if let Some(route) = self.routes.get_mut(&route_id) {
             route.sessions.retain(|one| *one != id);

@@ -56,6 +56,19 @@ impl Kind {
     /// All, in the order of their places.
     pub const ALL: [Kind; 6] =
         [Kind::Host, Kind::Route, Kind::Source, Kind::Connector, Kind::Relay, Kind::Domain];
+
+    /// The scope of this kind.
+    pub(super) fn of(self, scopes: &Scopes) -> &Scope {
+        let [host, route, source, connector, relay, domain] = scopes;
+        match self {
+            Kind::Host => host,
+            Kind::Route => route,
+            Kind::Source => source,
+            Kind::Connector => connector,
+            Kind::Relay => relay,
+            Kind::Domain => domain,
+        }
+    }
 }
 
 /// The scopes of one connection, in the order of [`Kind::ALL`].
@@ -92,6 +105,8 @@ pub(super) struct Tally {
     pub(super) number: u64,
     /// Connections that are there or being opened.
     pub(super) connections: usize,
+    /// Those of them that are idle.
+    idle: usize,
     /// When the last one was begun.
     pub(super) begun: Time,
     /// When the last one ended, if one has.
@@ -105,6 +120,8 @@ pub(super) struct Tallies {
     next: u64,
     /// All connections.
     pub(super) connections: usize,
+    /// Those of them that are idle.
+    idle: usize,
 }
 
 impl Tallies {
@@ -116,7 +133,7 @@ impl Tallies {
             let next = &mut self.next;
             let tally = self.tallies.entry(scope.clone()).or_insert_with(|| {
                 *next += 1;
-                Tally { number: *next, connections: 0, begun: now, ended: None }
+                Tally { number: *next, connections: 0, idle: 0, begun: now, ended: None }
             });
             tally.connections += 1;
             tally.begun = now;
@@ -132,6 +149,32 @@ impl Tallies {
                 tally.ended = Some(now);
             }
         }
+    }
+
+    /// A connection is idle.
+    pub(super) fn idle(&mut self, scopes: &Scopes) {
+        self.idle += 1;
+        for scope in scopes {
+            if let Some(tally) = self.tallies.get_mut(scope) {
+                tally.idle += 1;
+            }
+        }
+    }
+
+    /// A connection that was idle is no longer.
+    pub(super) fn busy_again(&mut self, scopes: &Scopes) {
+        self.idle -= 1;
+        for scope in scopes {
+            if let Some(tally) = self.tallies.get_mut(scope) {
+                tally.idle -= 1;
+            }
+        }
+    }
+
+    /// Whether a connection is idle, of a scope or of all.
+    pub(super) fn has_idle(&self, scope: Option<&Scope>) -> bool {
+        let many = scope.map_or(self.idle, |scope| self.get(scope).map_or(0, |tally| tally.idle));
+        many > 0
     }
 
     /// What is known of a scope.

@@ -870,27 +870,17 @@ fn names_are_asked_anew_while_a_connection_is_kept_busy() {
     assert!(world.asked.is_empty());
 }
 
+/// A hop of servers that are reached from one address, by these numbers of connections.
+fn bounded(place: &str, hosts: &[&str], source: &str, most: [Option<usize>; 6]) -> Arc<Hop> {
+    let servers = hosts.iter().map(|host| server(host, HopTls::Never)).collect();
+    let hop = hop(Way::Servers(servers), place, Pace { most, ..PACE });
+    let sources = vec![(source.parse().unwrap(), "mail.example.net".to_owned())];
+    Arc::new(Hop { sources, ..Arc::into_inner(hop).unwrap() })
+}
+
 #[test]
 fn connections_are_bounded_by_what_hops_share() {
-    let to = |place: &str, hosts: &[&str], source: &str, most| {
-        let servers = hosts.iter().map(|host| server(host, HopTls::Never)).collect();
-        let sources = vec![(source.parse().unwrap(), "mail.example.net".to_owned())];
-        let (key, helo) = (key(place), "mail.example.net".into());
-        let pace = Pace { most, ..PACE };
-        let way = Way::Servers(servers);
-        let title = format!("[relay:{place},smtp]");
-        Arc::new(Hop {
-            key,
-            title,
-            way,
-            balance: false,
-            helo,
-            sources,
-            family: None,
-            chunking: false,
-            pace,
-        })
-    };
+    let to = bounded;
     // Of each: the scope, the second hop, and whether it finds room beside one of the first.
     let (a, b) = ("192.0.2.101", "192.0.2.102");
     let cases = [
@@ -930,6 +920,139 @@ fn connections_are_bounded_by_what_hops_share() {
     world.send(&hop, &["b@example.org"]);
     let opened: Vec<_> = world.opened.iter().map(|one| one.address).collect();
     assert_eq!(opened, [address("192.0.2.1:2525")], "in order: it is busy, not dead");
+}
+
+#[test]
+fn an_idle_connection_gives_way_to_a_message_of_another_hop() {
+    let (a, b) = ("192.0.2.101", "192.0.2.102");
+    // Of each: the scope, and a hop that shares it. Idle before the message comes, and after.
+    let cases = [
+        (Kind::Host, "192.0.2.1", b),
+        (Kind::Route, "192.0.2.1", a),
+        (Kind::Source, "192.0.2.2", a),
+        (Kind::Domain, "192.0.2.1", b),
+    ];
+    let both = cases.into_iter().flat_map(|case| [(case, true), (case, false)]);
+    for ((kind, host, source), before) in both {
+        let mut world = World::new(7);
+        let most = only(kind, Some(1), None);
+        let other = bounded("2", &[host], source, most);
+        world.send(&bounded("1", &["192.0.2.1"], a, most), &["a@example.org"]);
+        let first = world.one().session;
+        assert_eq!(world.ready(first), Next::Mail);
+        if !before {
+            world.send(&other, &["b@example.org"]);
+            assert!(world.resumed.is_empty(), "{kind:?}: it does something");
+        }
+        world.takes(first);
+        assert!(matches!(world.ready(first), Next::Wait(_)));
+        if before {
+            assert!(world.resumed.is_empty(), "{kind:?}: nobody waits");
+            world.send(&other, &["b@example.org"]);
+        }
+        assert_eq!(world.resumed, [first], "{kind:?} {before}");
+        // It takes no other message.
+        world.send(&bounded("1", &["192.0.2.1"], a, most), &["c@example.org"]);
+        assert_eq!(world.ready(first), Next::Quit);
+        assert!(world.opened.is_empty());
+        world.closed(first, &End::Quit);
+        let second = world.one();
+        assert_eq!(world.ready(second.session), Next::Mail);
+        world.takes(second.session);
+        assert_eq!(world.outcomes.len(), 2);
+    }
+    // One that shares nothing which is full stays.
+    let mut world = World::new(7);
+    let most = only(Kind::Host, Some(1), None);
+    world.send(&bounded("1", &["192.0.2.1"], a, most), &["a@example.org"]);
+    let idle = world.one().session;
+    world.ready(idle);
+    world.takes(idle);
+    assert!(matches!(world.ready(idle), Next::Wait(_)));
+    let other = bounded("2", &["192.0.2.2"], a, most);
+    world.send(&other, &["b@example.org"]);
+    world.send(&other, &["b@example.org"]);
+    world.send(&bounded("3", &["192.0.2.2"], a, most), &["c@example.org"]);
+    assert!(world.resumed.is_empty());
+}
+
+#[test]
+fn one_idle_connection_at_a_time_is_ended_for_a_hop_that_waits() {
+    // Three are idle.
+    let a = "192.0.2.101";
+    let most = only(Kind::Source, Some(3), None);
+    let mut world = World::new(7);
+    for place in ["1", "2", "3"] {
+        world.send(&bounded(place, &["192.0.2.1"], a, most), &["a@example.org"]);
+        let session = world.opened.last().unwrap().session;
+        assert_eq!(world.ready(session), Next::Mail);
+        world.takes(session);
+        world.pass(1);
+    }
+    let idle: Vec<_> = world.opened.drain(..).map(|one| one.session).collect();
+    for session in [idle[1], idle[2], idle[0]] {
+        assert!(matches!(world.ready(session), Next::Wait(_)));
+        world.pass(1);
+    }
+    // Two messages of one hop: one connection, that which would have ended first.
+    let four = bounded("4", &["192.0.2.1"], a, most);
+    world.send(&four, &["b@example.org"]);
+    world.send(&four, &["b@example.org"]);
+    assert_eq!(world.resumed, [idle[1]]);
+    // Another hop: another one.
+    world.send(&bounded("5", &["192.0.2.1"], a, most), &["c@example.org"]);
+    assert_eq!(world.resumed, [idle[1], idle[2]]);
+    assert_eq!(world.ready(idle[1]), Next::Quit);
+    world.closed(idle[1], &End::Quit);
+    let session = world.one().session;
+    // Now for the second message of that hop.
+    assert_eq!(world.resumed, [idle[1], idle[2], idle[0]]);
+    assert_eq!(world.ready(session), Next::Mail);
+
+    // All connections there may be.
+    let mut world = World::new(7);
+    world.relay = Relay::new(7, Bounds { connections: 1, ..BOUNDS });
+    world.send(&servers(&["192.0.2.1"]), &["a@example.org"]);
+    let first = world.one().session;
+    assert_eq!(world.ready(first), Next::Mail);
+    world.takes(first);
+    assert!(matches!(world.ready(first), Next::Wait(_)));
+    world.send(&servers(&["192.0.2.2"]), &["b@example.org"]);
+    assert_eq!(world.resumed, [first]);
+    assert_eq!(world.ready(first), Next::Quit);
+    world.closed(first, &End::Quit);
+    assert_eq!(world.one().address, address("192.0.2.2:2525"));
+}
+
+#[test]
+fn many_domains_of_one_mail_host_wait_for_no_keep_alive() {
+    let mut world = World::new(7);
+    world.host("mx.example.net", &["192.0.2.1"]);
+    for nth in 0..20 {
+        let domain = format!("d{nth}.example");
+        world.mx(&domain, &[(10, "mx.example.net")]);
+        world.send(&mx(&domain), &[&format!("a@{domain}")]);
+    }
+    assert_eq!(world.opened.len(), 5, "the limit of a route");
+    let (mut open, mut ended) = (0, 0);
+    while !world.opened.is_empty() || !world.resumed.is_empty() {
+        for connect in std::mem::take(&mut world.opened) {
+            open += 1;
+            assert!(open <= 5);
+            assert_eq!(world.ready(connect.session), Next::Mail);
+            world.takes(connect.session);
+            assert!(matches!(world.ready(connect.session), Next::Wait(_)));
+        }
+        for session in std::mem::take(&mut world.resumed) {
+            assert_eq!(world.ready(session), Next::Quit);
+            open -= 1;
+            world.closed(session, &End::Quit);
+            ended += 1;
+        }
+    }
+    // Time has not passed.
+    assert_eq!(world.outcomes.len(), 20);
+    assert_eq!((open, ended), (5, 15), "those that nobody needs the place of are kept");
 }
 
 #[test]
@@ -1239,19 +1362,27 @@ fn random_world(seed: u64) {
     world.host("b.example", &["192.0.2.2"]);
     world.zone.insert("c.example".into(), Answer::Later);
     world.host("smart.example", &["192.0.2.3", "192.0.2.4"]);
-    let hops = [mx("example.org"), servers(&["smart.example", "192.0.2.5"]), mx("nowhere.example")];
+    let most = only(Kind::Host, Some(2), None);
+    let shared = |place| bounded(place, &["192.0.2.6"], "192.0.2.101", most);
+    let hops = [
+        mx("example.org"),
+        servers(&["smart.example", "192.0.2.5"]),
+        mx("nowhere.example"),
+        shared("one"),
+        shared("other"),
+    ];
     let mut sent: HashSet<EnvelopeId> = HashSet::new();
     // What each open session waits for: whether it has been ready, and until when it is idle.
     let mut open: Vec<(SessionId, bool)> = Vec::new();
     for round in 0..400 {
         match random(6) {
             0 if round < 250 => {
-                let hop = &hops[random(3) as usize];
+                let hop = &hops[random(5) as usize];
                 let to = ["a@example.org", "b@example.org", "\u{e4}@example.org"];
                 sent.extend(world.send(hop, &to[..1 + random(3) as usize]));
             }
             1 => world.pass(random(20)),
-            2 if random(4) == 0 => world.relay.preconnect(&hops[random(3) as usize], world.now),
+            2 if random(4) == 0 => world.relay.preconnect(&hops[random(5) as usize], world.now),
             _ if !open.is_empty() => {
                 let place = random(open.len() as u64) as usize;
                 let (session, is_busy) = open[place];
@@ -1336,4 +1467,5 @@ fn random_world(seed: u64) {
     assert!(lost.is_empty(), "seed {seed}: {lost:?}: {:?}", world.relay);
     assert!(world.relay.sessions.is_empty());
     assert_eq!(world.relay.tallies.connections, 0);
+    assert!(!world.relay.tallies.has_idle(None));
 }
