@@ -184,7 +184,13 @@ impl Config {
     /// What the rules say of a recipient as the client gave it.
     pub fn decide(&self, facts: &Facts<'_>, rcpt: &Mailbox, outside: &dyn Outside) -> Decision<'_> {
         match self.comes_back(facts, rcpt) {
-            Some(Ok(original)) => self.decide_for(facts, &original, true, outside, &mut ()),
+            // As an alias it is judged as it is given before what it leads to.
+            Some(Ok(original)) => match self.decide_for(facts, rcpt, false, outside, &mut ()) {
+                Decision::Action { .. } => {
+                    self.decide_for(facts, &original, true, outside, &mut ())
+                }
+                refused => refused,
+            },
             Some(Err(_)) | None => self.decide_for(facts, rcpt, false, outside, &mut ()),
         }
     }

@@ -65,9 +65,8 @@ impl Srs {
         let (local, domain) = (sender.local_part(), sender.domain());
         let (kind, rest) = if let Some(rest) = behind(local, "SRS0=") {
             ("SRS1", format!("{domain}=={rest}"))
-        } else if let Some(rest) = behind(local, "SRS1=") {
-            // Without the hash of who rewrote it last, and what stands behind that.
-            ("SRS1", rest.get(HASH + 1..)?.to_owned())
+        } else if let Some(rest) = behind(local, "SRS1=").and_then(rewritten_twice) {
+            ("SRS1", rest.to_owned())
         } else {
             ("SRS0", format!("{}={domain}={local}", stamp(day)))
         };
@@ -124,6 +123,15 @@ impl Srs {
 fn behind<'t>(text: &'t str, prefix: &str) -> Option<&'t str> {
     let (start, rest) = text.split_at_checked(prefix.len())?;
     start.eq_ignore_ascii_case(prefix).then_some(rest)
+}
+
+/// What stands behind the hash of who rewrote it last, if it is what he may have written. Anything
+/// else is not signed as such: the hash says nothing of the prefix, so it could be used with the
+/// other one, for any address and any day.
+fn rewritten_twice(rest: &str) -> Option<&str> {
+    let rest = rest.get(HASH + 1..)?;
+    let (other, _) = rest.split_once("==")?;
+    Mailbox::new("postmaster", other).is_ok_and(|_| !other.contains('=')).then_some(rest)
 }
 
 fn stamp(day: u64) -> String {
@@ -192,6 +200,22 @@ mod tests {
         let further = there(&old, "SRS0=abcd=JN=a.example=bob@b.example");
         let before = mailbox("SRS0=abcd=JN=a.example=bob@b.example");
         assert_eq!(old.original(&further, TODAY), Ok(before));
+    }
+
+    /// A sender may be made up to have its parts signed, and the hash used behind `SRS0`.
+    #[test]
+    fn nobody_has_a_day_of_his_choice_signed() {
+        let ours = srs("sesame", None);
+        for made_up in ["SRS1=wxyz=K7=v.example=bob", "SRS1=wxyz=K7=v.example=bob==x"] {
+            let sent = there(&ours, &format!("{made_up}@c.example"));
+            assert_eq!(ours.original(&sent, TODAY).unwrap().local_part(), made_up);
+            for kind in ["SRS0", "SRS1"] {
+                let (local, domain) = (sent.local_part(), sent.domain());
+                let (hash, _) = local["SRS0=".len()..].split_at(HASH);
+                let forged = format!("{kind}={hash}={}@{domain}", &made_up["SRS1=wxyz=".len()..]);
+                assert_eq!(ours.original(&mailbox(&forged), TODAY), Err(NotOurs::Hash));
+            }
+        }
     }
 
     #[test]

@@ -106,8 +106,15 @@ impl<'w, O: Observer> Work<'w, O> {
     /// Works off all that the recipient leads to.
     pub fn run(&mut self, rcpt: &Mailbox) -> Result<(), Stop> {
         self.observer.step(0);
-        match self.config.comes_back(self.facts, rcpt) {
-            Some(Ok(original)) => self.address(0, &original, 1)?,
+        let (config, facts, outside) = (self.config, self.facts, self.outside);
+        let is_taken = || {
+            let decision = config.decide_for(facts, rcpt, false, outside, &mut ());
+            matches!(decision, Decision::Action { .. })
+        };
+        match config.comes_back(facts, rcpt) {
+            // As an alias it is judged as it is given before what it leads to.
+            Some(Ok(original)) if is_taken() => self.address(0, &original, 1)?,
+            Some(Ok(_)) => self.address(0, rcpt, 0)?,
             // What cannot be read is an address like others.
             Some(Err(_)) | None => self.address(0, rcpt, 0)?,
         }

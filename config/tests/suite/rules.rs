@@ -32,6 +32,28 @@ fn the_first_rule_that_matches_decides() {
     assert_eq!(decide("match for local action \"a\"", &facts, "x@localhost"), "none");
 }
 
+/// What an address stands for is judged as local mail is, but only when the rules take the address
+/// itself from its client.
+#[test]
+fn what_comes_back_must_be_welcome_as_it_is_given() {
+    let rules = "srs key \"sesame\"\n\
+                 match from src 203.0.113.66 for any reject\n\
+                 match from any for domain forward.example action \"a\"\n\
+                 match from local for any action \"b\"";
+    let is = |rules: &str, ip: &str, rcpt: &str| {
+        let facts = Facts { sender: None, day: 20_781, ..facts(ip) };
+        decide(rules, &facts, rcpt)
+    };
+    let ours = "SRS0=PMGV=JN=a.example=bob@forward.example";
+    assert_eq!(is(rules, "203.0.113.9", ours), "b");
+    assert_eq!(is(rules, "203.0.113.66", ours), "reject");
+    assert_eq!(is(rules, "203.0.113.9", "bob@a.example"), "none");
+    let closed = rules.replace("from any for domain", "from local for domain");
+    assert_eq!(is(&closed, "203.0.113.9", ours), "none");
+    // One that is not ours is an address like others.
+    assert_eq!(is(rules, "203.0.113.9", "SRS0=xxxx=JN=a.example=bob@forward.example"), "a");
+}
+
 #[test]
 fn from_and_for_are_local_unless_written() {
     for (ip, rcpt, expected) in [
