@@ -41,8 +41,8 @@ pub struct Source {
 
 struct Watched {
     path: PathBuf,
-    /// None when there is no such file.
-    stamp: Option<Stamp>,
+    /// Which file was read, or that there was none; none when what it says is not known.
+    stamp: Option<Option<Stamp>>,
 }
 
 impl Source {
@@ -67,7 +67,8 @@ impl Source {
             true => self.resolv_conf.read()?,
             false => Vec::new(),
         };
-        Ok(Settings::read(&resolv_conf, &self.hosts.read()?).asking(&self.nameservers))
+        let hosts = self.hosts.read().inspect_err(|_| self.resolv_conf.stamp = None)?;
+        Ok(Settings::read(&resolv_conf, &hosts).asking(&self.nameservers))
     }
 
     fn has_changed(&self) -> bool {
@@ -81,19 +82,22 @@ impl Watched {
     }
 
     fn has_changed(&self) -> bool {
-        self.now() != self.stamp
+        self.stamp != Some(self.now())
     }
 
     fn read(&mut self) -> Result<Vec<u8>, String> {
         // Before the content: what is written meanwhile is read the next time.
-        self.stamp = self.now();
+        let stamp = self.now();
+        self.stamp = None;
         let mut octets = Vec::new();
         let read = File::open(&self.path).and_then(|file| file.take(FILE).read_to_end(&mut octets));
-        match read {
-            Ok(_) => Ok(octets),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            Err(error) => Err(format!("{}: {}", self.path.display(), system_text(&error))),
-        }
+        let octets = match read {
+            Ok(_) => octets,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(format!("{}: {}", self.path.display(), system_text(&error))),
+        };
+        self.stamp = Some(stamp);
+        Ok(octets)
     }
 }
 
@@ -109,17 +113,23 @@ pub struct Watch {
 pub fn watch(mut source: Source, changed: impl Fn(Settings) + Send + 'static) -> io::Result<Watch> {
     let (until, end) = mpsc::channel();
     threads::start("resolving", move || {
+        let mut told = None;
         while end.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
             if !source.has_changed() {
                 continue;
             }
             match source.read() {
                 Ok(settings) => {
+                    told = None;
                     log::info!("info: dns: nameservers or hosts have changed");
                     changed(settings);
                 }
-                // What was known before goes on being believed.
-                Err(why) => log::warn!("warn: dns: {why}"),
+                // What was known before goes on being believed, and it is tried again.
+                Err(why) if told.as_ref() == Some(&why) => {}
+                Err(why) => {
+                    log::warn!("warn: dns: {why}");
+                    told = Some(why);
+                }
             }
         }
     })?;
@@ -200,8 +210,12 @@ mod tests {
     fn a_file_that_cannot_be_read_is_named() {
         let dir = Dir::new("unreadable");
         fs::create_dir(dir.0.join("hosts")).unwrap();
-        let why = dir.source(&[]).read().unwrap_err();
+        let mut source = dir.source(&[]);
+        let why = source.read().unwrap_err();
         assert!(why.contains("/hosts: "), "{why}");
+        assert!(source.has_changed(), "it is tried again");
+        // And so is what was read before it, and is not known to anybody.
+        assert_eq!(source.resolv_conf.stamp, None);
     }
 
     #[test]

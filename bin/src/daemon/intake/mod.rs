@@ -296,6 +296,7 @@ impl<B: Backstage, U: Outside> Intake<B, U> {
         engine: &Engine,
         conn: B::Conn,
     ) -> Option<(Ticket, Answer)> {
+        self.scratch.clear();
         if !session.client.is_known() {
             return None;
         }
