@@ -105,7 +105,7 @@ impl Shell {
     }
 
     fn carry_out(&mut self, calls: &mut Calls<'_, Shell>) {
-        let mut inputs = Vec::new();
+        let (mut inputs, mut scheduled) = (Vec::new(), Vec::new());
         loop {
             let mut outputs = std::mem::take(&mut self.outputs);
             self.relay.turn(clock(calls.now()), &mut outputs);
@@ -127,12 +127,7 @@ impl Shell {
                         }
                     }
                     Output::Report(report) => inputs.push(Input::Finished(report)),
-                    Output::Schedule(ids) => {
-                        // Nobody waits for the number of those that were there.
-                        let (answer, _) = mpsc::channel();
-                        let order = messages::Message::Administer(ids, Action::Schedule, answer);
-                        let _ = self.scheduler.send(order);
-                    }
+                    Output::Schedule(ids) => scheduled.extend(ids),
                 }
             }
             self.outputs = outputs;
@@ -140,6 +135,13 @@ impl Shell {
         if !inputs.is_empty() {
             // At the end there may be nobody left to be told.
             let _ = self.scheduler.send(messages::Message::Inputs(inputs));
+        }
+        // Behind the reports: what is under way for the scheduler cannot be scheduled.
+        if !scheduled.is_empty() {
+            // Nobody waits for the number of those that were there.
+            let (answer, _) = mpsc::channel();
+            let order = messages::Message::Administer(scheduled, Action::Schedule, answer);
+            let _ = self.scheduler.send(order);
         }
         if let Some(at) = self.relay.deadline() {
             calls.wake_at(at);

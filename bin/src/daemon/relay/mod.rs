@@ -21,6 +21,7 @@
 //!   for one to be tried again; the others fail for now.
 //! * A message is handed to a connection that waits, before one is opened.
 //! * A connection that waits ends when a message of another hop needs its place.
+//! * A place that is free goes to the hop that has waited for one longest.
 //! * After the final dot nothing is sent again in the same attempt: it may have been taken.
 //!
 //! | file | holds |
@@ -167,6 +168,10 @@ pub struct Relay {
     touched: BTreeSet<RouteId>,
     /// Routes that may go on when some connection has ended.
     busy: room::Queue,
+    /// Those of them that look for room now, by how long they have waited.
+    called: BTreeSet<(u64, RouteId)>,
+    /// The last place that was given to a route that waits for room.
+    tickets: u64,
     /// Routes that may go on at a time.
     alarms: BTreeSet<(Time, RouteId)>,
     reports: BTreeMap<BatchId, Attempts>,
@@ -211,6 +216,8 @@ impl Relay {
             next_question: 0,
             touched: BTreeSet::new(),
             busy: room::Queue::default(),
+            called: BTreeSet::new(),
+            tickets: 0,
             alarms: BTreeSet::new(),
             reports: BTreeMap::new(),
             outputs: Vec::new(),
@@ -278,7 +285,8 @@ impl Relay {
         }
     }
 
-    /// Adds to `outputs` what is to be done now.
+    /// Adds to `outputs` what is to be done now. Reports come first: what is to be scheduled may
+    /// have failed in the same turn.
     pub fn turn(&mut self, now: Clock, outputs: &mut Vec<Output>) {
         while let Some((at, id)) = self.alarms.first().copied()
             && at <= now.mono
@@ -286,13 +294,17 @@ impl Relay {
             self.alarms.remove(&(at, id));
             self.touched.insert(id);
         }
+        while let Some((_, id)) = self.called.pop_first() {
+            self.touched.remove(&id);
+            self.advance(id, now);
+        }
         while let Some(id) = self.touched.pop_first() {
             self.advance(id, now);
         }
-        outputs.append(&mut self.outputs);
         let reports = std::mem::take(&mut self.reports);
         let report = |(batch, attempts)| Output::Report(Report { batch, attempts });
         outputs.extend(reports.into_iter().map(report));
+        outputs.append(&mut self.outputs);
     }
 
     /// When [`Relay::turn`] is to be called if nothing happens before.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use smtpd_config::Family;
 use smtpd_config::route::HopTls;
 use smtpd_engine::address::literal;
+use smtpd_engine::reply::Enhanced;
 use smtpd_queue::delivery::{Attempt, Failure};
 
 use super::task::{BetterThan, Hop, Way};
@@ -22,6 +23,9 @@ const ADDRESSES: usize = 10;
 
 /// The port of mail servers that MX records name.
 const PORT: u16 = 25;
+
+/// The status of what the DNS does not say now (RFC 3463: directory server failure).
+const UNKNOWN: (u8, u16, u16) = (4, 4, 3);
 
 /// What is asked of the DNS.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -192,7 +196,7 @@ impl Names {
             }
             Answer::Addresses(_) | Answer::Later => {
                 let text = "Temporary failure in MX lookup";
-                return self.fail(Attempt::Later(failure((4, 4, 3), text)));
+                return self.fail(Attempt::Later(failure(UNKNOWN, text)));
             }
         };
         let (BetterThan::Own(name) | BetterThan::Primary(name)) = better_than;
@@ -232,8 +236,8 @@ impl Names {
             Way::Servers(_) => (false, true),
         };
         self.fail(match (later, named) {
-            (true, true) => Attempt::Later(failure((4, 4, 3), "Temporary failure in host lookup")),
-            (true, false) => Attempt::Later(failure((4, 4, 3), "Temporary failure in MX lookup")),
+            (true, true) => Attempt::Later(failure(UNKNOWN, "Temporary failure in host lookup")),
+            (true, false) => Attempt::Later(failure(UNKNOWN, "Temporary failure in MX lookup")),
             (false, true) => Attempt::Later(failure((4, 4, 4), "Host not found")),
             (false, false) if is_its_own_host => {
                 Attempt::Failed(failure((5, 4, 4), "No MX found for domain"))
@@ -246,6 +250,18 @@ impl Names {
     #[must_use]
     pub fn failure(&self) -> Option<&Attempt> {
         self.failure.as_ref()
+    }
+
+    /// Why it is not known now whether there is a server.
+    #[must_use]
+    pub fn unknown(&self) -> Option<&Failure> {
+        match &self.failure {
+            Some(Attempt::Later(why)) => {
+                let Enhanced { class, subject, detail } = why.status;
+                ((class, subject, detail) == UNKNOWN).then_some(why)
+            }
+            _ => None,
+        }
     }
 
     /// Whether all questions have been answered that can be of use.

@@ -3,7 +3,9 @@
 //! what both count in.
 //!
 //! What it promises: no message waits for a connection that does nothing to come to the end of its
-//! keep-alive. One connection at a time is ended for a hop, however many messages it has.
+//! keep-alive. One connection at a time is ended for a hop, however many messages it has. A place
+//! that is free goes to the hop that has waited longest: one that got a place waits behind all others
+//! for the next.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -27,8 +29,8 @@ impl Queue {
 
     /// Takes out all: a connection has ended. Those of other scopes as well, as they may have
     /// other ways to go.
-    pub(super) fn take_all(&mut self) -> impl Iterator<Item = RouteId> {
-        self.0.drain().flat_map(|(_, routes)| routes)
+    pub(super) fn take_all(&mut self) -> BTreeSet<RouteId> {
+        self.0.drain().flat_map(|(_, routes)| routes).collect()
     }
 
     /// Takes out those that a connection with these scopes could make room for.
@@ -58,7 +60,23 @@ impl Relay {
         {
             self.end_idle(id, idle);
         }
+        if let Some(route) = self.routes.get_mut(&id) {
+            route.ticket.get_or_insert_with(|| {
+                self.tickets += 1;
+                self.tickets
+            });
+        }
         self.busy.insert(bound, id);
+    }
+
+    /// Has these hops look for room again, in the order in which they wait, and before all others.
+    pub(super) fn call(&mut self, routes: BTreeSet<RouteId>) {
+        for id in routes {
+            match self.routes.get(&id).and_then(|route| route.ticket) {
+                Some(ticket) => self.called.insert((ticket, id)),
+                None => self.touched.insert(id),
+            };
+        }
     }
 
     /// The idle connection to be missed least among those that count in a scope.

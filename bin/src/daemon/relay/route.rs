@@ -27,12 +27,19 @@ pub(super) type RouteId = u64;
 /// The resolver remembers them for as long as it may.
 const NAMES: Duration = Duration::from_secs(30);
 
+/// For how long it is believed that the DNS does not know them now: the resolver asks no earlier.
+const UNKNOWN: Duration = Duration::from_secs(5);
+
 /// Connections that a hop gets before one has been ready.
 const FIRST: usize = 2;
 
 /// How long a task waits for a way that leads nowhere to be tried again: for one that has failed
 /// once or twice, but for none that has been dead for long. Then it waits in the queue.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The same for names that the DNS does not know now: its hiccups are short, and domains that are
+/// broken for good are many. It is enough for two more questions whose answers take a second.
+const DNS_PATIENCE: Duration = Duration::from_secs(12);
 
 /// How long after a message a hop is thought to take another one.
 const WARM: Duration = Duration::from_secs(60);
@@ -109,6 +116,8 @@ pub(super) struct Route {
     coming: Option<Names>,
     /// When they were asked for.
     asked: Time,
+    /// Since when it is known that the DNS does not know them now.
+    unknown: Option<Time>,
     /// How often they were.
     pub(super) round: u64,
     pub(super) waiting: VecDeque<Try>,
@@ -131,6 +140,8 @@ pub(super) struct Route {
     pub(super) spare: Option<u64>,
     /// The connection that was idle and is ended to make room for it.
     pub(super) gives_way: Option<u64>,
+    /// Its place among those that wait for room.
+    pub(super) ticket: Option<u64>,
     /// Why it opens no connection for what waits, and until when, if that is known.
     pub(super) obstacle: Option<(Obstacle, Option<Time>)>,
 }
@@ -176,6 +187,7 @@ impl Route {
             names: None,
             coming: None,
             asked: Time::default(),
+            unknown: None,
             round: 0,
             waiting: VecDeque::new(),
             sessions: Vec::new(),
@@ -188,8 +200,14 @@ impl Route {
             wants_spare: false,
             spare: None,
             gives_way: None,
+            ticket: None,
             obstacle: None,
         }
+    }
+
+    /// Whether the DNS was asked for its servers, and did not know.
+    fn is_unknown(&self) -> bool {
+        self.names.as_ref().is_some_and(|names| names.unknown().is_some())
     }
 
     /// Whether its servers are being asked for, and nobody knows them yet.
@@ -225,7 +243,10 @@ impl Route {
 
     /// Asks for its servers, if nobody has of late; adds what is to be asked.
     fn ask(&mut self, now: Time, ask: &mut Vec<(About, Question)>) {
-        let is_old = now.saturating_since(self.asked) >= NAMES;
+        let is_old = match self.is_unknown() {
+            true => now.saturating_since(*self.unknown.get_or_insert(now)) >= UNKNOWN,
+            false => now.saturating_since(self.asked) >= NAMES,
+        };
         if self.coming.is_some() || self.names.is_some() && !is_old {
             return;
         }
@@ -234,7 +255,7 @@ impl Route {
             self.names = None;
         }
         self.coming = Some(Names::new(&self.hop, ask));
-        (self.asked, self.round) = (now, self.round + 1);
+        (self.asked, self.round, self.unknown) = (now, self.round + 1, None);
         self.settle_names();
     }
 
@@ -299,6 +320,9 @@ impl Relay {
         route.obstacle = None;
         // A message that has come opens a connection of its own.
         let is_before = std::mem::take(&mut route.wants_spare) && route.waiting.is_empty();
+        if route.waiting.is_empty() {
+            route.ticket = None;
+        }
         if self.is_stopping || route.waiting.is_empty() && !is_before {
             return;
         }
@@ -449,7 +473,8 @@ impl Relay {
                     continue;
                 }
                 Pick::Blocked(until, why) => {
-                    let end = one.since.unwrap_or(now.mono) + PATIENCE;
+                    let patience = if route.is_unknown() { DNS_PATIENCE } else { PATIENCE };
+                    let end = one.since.unwrap_or(now.mono) + patience;
                     match until.filter(|until| *until <= end && !self.is_ending) {
                         None => self.drop_at(id, place, &Attempt::Later(why), true, now),
                         Some(until) if one.tried.is_empty() => {
@@ -493,7 +518,8 @@ impl Relay {
     }
 
     /// Lets the tasks from a place on wait until a time, if they may and as many as may; the
-    /// others fail for now.
+    /// others fail for now. A success makes nothing of a period's messages free, so for want of
+    /// those they are not tried again at the next one.
     fn hold(
         &mut self,
         id: RouteId,
@@ -518,8 +544,9 @@ impl Relay {
         if obstacle == Obstacle::Blocked {
             self.wait_from(id, place, now.mono);
         }
+        let again = obstacle != Obstacle::Rate;
         for one in rest {
-            self.fail(one, &Attempt::Later(why.clone()), true, now);
+            self.fail(one, &Attempt::Later(why.clone()), again, now);
         }
     }
 
@@ -542,6 +569,13 @@ impl Relay {
         now: Time,
     ) -> Pick {
         let (hop, Some(names)) = (&route.hop, route.names()) else { return Pick::Wait };
+        if let Some(why) = names.unknown() {
+            // Perhaps it is known in a moment.
+            return match route.coming {
+                Some(_) => Pick::Wait,
+                None => Pick::Blocked(Some(route.unknown.unwrap_or(now) + UNKNOWN), why.clone()),
+            };
+        }
         if let Some(attempt) = names.failure() {
             return Pick::None(attempt.clone());
         }
@@ -617,6 +651,7 @@ impl Relay {
         let scopes = scopes(id, path, hop.domain(host));
         route.sessions.push(session);
         route.turn = route.turn.wrapping_add(1);
+        route.ticket = None;
         self.blocks.go(path, &name, now.mono);
         self.tallies.begin(&scopes, now.mono);
         let own = Session::new(id, Arc::clone(&name), (path, scopes), tls, now.mono);

@@ -244,9 +244,10 @@ impl Relay {
         route.idle += 1;
         self.tallies.idle(&session.scopes);
         // It gives way to those who wait for room.
-        self.touched.append(&mut self.busy.take_for(&session.scopes));
+        let waiting = self.busy.take_for(&session.scopes);
         session.was_idle = true;
         session.state = State::Idle(keep_until);
+        self.call(waiting);
         Next::Wait(keep_until)
     }
 
@@ -371,7 +372,8 @@ impl Relay {
         self.tallies.end(&session.scopes, now.mono);
         let Session { route: route_id, path, host, mails, is_proven, task, .. } = session;
         self.touched.insert(route_id);
-        self.touched.extend(self.busy.take_all());
+        let waiting = self.busy.take_all();
+        self.call(waiting);
         self.is_stopping |= *end == End::Stopped;
         if let Some(route) = self.routes.get_mut(&route_id) {
             route.sessions.retain(|one| *one != id);

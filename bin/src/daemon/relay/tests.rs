@@ -393,6 +393,8 @@ fn what_the_dns_says_decides_between_now_and_never() {
             world.zone.insert("example.org".into(), addresses.clone());
         }
         world.send(&mx("example.org"), &["bob@example.org"]);
+        let (_, waited) = world.runs_out(&End::Quit);
+        assert_eq!(waited, if *status == "4.4.3" { 10 } else { 0 }, "{words}");
         let attempt = world.outcome();
         assert_eq!(text(&attempt), (*letter, *words, (*status).to_owned()));
         assert!(world.opened.is_empty());
@@ -1129,6 +1131,112 @@ fn no_more_messages_go_in_a_period_than_is_written() {
     let (_, id, attempt) = world.outcomes.remove(0);
     assert_eq!(id, second[0]);
     assert_eq!(text(&attempt), ('l', "max-mails-per-hour of x is reached", "4.4.5".into()));
+    // The next success makes no room for it.
+    world.pass(2 * 3600);
+    world.send(&hop, &["a@example.org"]);
+    let session = world.opened.last().unwrap().session;
+    assert_eq!(world.ready(session), Next::Mail);
+    world.takes(session);
+    assert_eq!(world.outcomes.len(), 1);
+    assert_eq!(world.scheduled, []);
+}
+
+#[test]
+fn what_the_dns_does_not_know_for_a_moment_is_asked_again_soon() {
+    let mut world = World::new(7);
+    world.slow.insert("MX example.org".into());
+    world.host("mx.example.org", &["192.0.2.1"]);
+    let hop = mx("example.org");
+    world.send(&hop, &["a@example.org"]);
+    // The time counts from the answer, which itself may have taken long.
+    world.pass(6);
+    let answer = |world: &mut World, answer: &Answer| {
+        let (question, _) = world.asked.remove(0);
+        world.relay.answered(question, answer);
+        world.turn();
+    };
+    answer(&mut world, &Answer::Later);
+    world.pass(4);
+    world.send(&hop, &["b@example.org"]);
+    assert!(world.outcomes.is_empty() && world.asked.is_empty());
+    assert_eq!(world.relay.deadline(), Some(world.now.mono + Duration::from_secs(1)));
+    world.pass(1);
+    world.turn();
+    assert_eq!(world.asked.len(), 1);
+    answer(&mut world, &Answer::Mx(vec![(10, "mx.example.org".into())]));
+    assert_eq!(world.opened.len(), 2);
+    assert!(world.opened.iter().all(|one| one.address == address("192.0.2.1:25")));
+    assert!(world.outcomes.is_empty());
+
+    // One that comes when nobody waits any more is asked for as well.
+    let mut world = World::new(7);
+    world.zone.insert("MX example.org".into(), Answer::Later);
+    world.send(&hop, &["a@example.org"]);
+    world.runs_out(&End::Quit);
+    world.outcome();
+    world.mx("example.org", &[(10, "mx.example.org")]);
+    world.host("mx.example.org", &["192.0.2.1"]);
+    world.pass(5);
+    world.send(&hop, &["b@example.org"]);
+    assert_eq!(world.one().address, address("192.0.2.1:25"));
+}
+
+#[test]
+fn what_is_scheduled_has_been_reported_before() {
+    let mut world = World::new(7);
+    let hop = servers(&["192.0.2.1"]);
+    let ids = world.send(&hop, &["a@example.org"]);
+    let first = world.one();
+    world.refuses(&first);
+    world.pass(15);
+    world.turn();
+    let session = world.one().session;
+    assert_eq!(world.ready(session), Next::Mail);
+    world.takes(session);
+    assert_eq!(world.outcomes.remove(0).1, ids[0]);
+    // Both in one turn: one fails for want of a server, and another session has a success.
+    let envelope = ids[0];
+    world.relay.report(9, envelope, Attempt::Later(Failure::new((4, 4, 1), "refused")));
+    world.relay.outputs.push(Output::Schedule(vec![envelope]));
+    let mut outputs = Vec::new();
+    world.relay.turn(world.now, &mut outputs);
+    let [Output::Report(report), Output::Schedule(scheduled)] = &outputs[..] else {
+        panic!("{outputs:?}")
+    };
+    assert_eq!((report.attempts[0].0, &scheduled[..]), (envelope, &[envelope][..]));
+}
+
+#[test]
+fn a_free_place_goes_to_the_hop_that_has_waited_longest() {
+    // One place, and hops of whom the first has work without end.
+    let most = only(Kind::Host, Some(1), None);
+    let pace = Pace { mails: 1, ..PACE };
+    let hop = |place| {
+        let hop = bounded(place, &["192.0.2.1"], "192.0.2.101", most);
+        let pace = Pace { most, ..pace };
+        Arc::new(Hop { pace, ..Arc::into_inner(hop).unwrap() })
+    };
+    let mut world = World::new(7);
+    let (bulk, second, third) = (hop("bulk"), hop("second"), hop("third"));
+    // Known in this order, waiting in another one.
+    let mut order = Vec::new();
+    for one in [&bulk, &second, &third] {
+        world.send(one, &["a@example.org"]);
+    }
+    for round in 0..8 {
+        let connect = world.one();
+        order.push(connect.hop.key.place.to_string());
+        assert_eq!(world.ready(connect.session), Next::Mail);
+        world.send(&bulk, &["a@example.org"]);
+        if round == 2 {
+            world.send(&third, &["c@example.org"]);
+            world.send(&second, &["b@example.org"]);
+        }
+        world.takes(connect.session);
+        assert_eq!(world.ready(connect.session), Next::Quit);
+        world.closed(connect.session, &End::Quit);
+    }
+    assert_eq!(order, ["bulk", "second", "third", "bulk", "third", "second", "bulk", "bulk"]);
 }
 
 #[test]
