@@ -2,11 +2,11 @@
 //! and by due time.
 //!
 //! Of an envelope it knows ids, times and a keyed hash of its destination; addresses and texts
-//! are in the journal alone. All of it is a set of keys ([`keys`]): one by the envelope's id, and for
+//! are in the journal alone. All of it is a set of keys (`keys`): one by the envelope's id, and for
 //! one that waits one by lane and due time. Only the earliest envelope of each lane stands in the
 //! order of due times, so a hundred thousand envelopes for one destination are one entry there, and
 //! passing them over costs one step. The keys by id are written late, many at a time
-//! ([`unwritten`]); the others at once.
+//! (`unwritten`); the others at once.
 //!
 //! An envelope here is *waiting* until a due time, or *held*. One that is lent to the scheduler
 //! is not here until it is put back. A claim ends with the process, so what was lent by one that
