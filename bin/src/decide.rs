@@ -125,6 +125,8 @@ fn facts(message: &Message) -> Facts<'_> {
     Facts {
         client,
         rdns,
+        // Nobody has noted whether it led back.
+        rdns_confirmed: false,
         helo: &message.helo,
         tag: Some(message.tag.as_str()).filter(|tag| !tag.is_empty()),
         auth: message.username.as_deref(),

@@ -107,6 +107,8 @@ pub struct Facts<'a> {
     pub client: Client,
     /// Its reverse name, when it has one.
     pub rdns: Option<&'a str>,
+    /// That name leads back to its address; else whoever owns the address may claim any.
+    pub rdns_confirmed: bool,
     /// The argument of HELO or EHLO.
     pub helo: &'a str,
     /// The listener's tag.
@@ -255,7 +257,7 @@ impl<O: Observer> Trial<'_, O> {
         for condition in Condition::ALL {
             self.observer.tests(condition);
             let never = match condition {
-                Condition::From => self.never(rule.from.what),
+                Condition::From => self.never(rule.from.what, rule.verdict),
                 _ => None,
             };
             if never.is_some() || !self.holds(rule, condition)? {
@@ -279,7 +281,7 @@ impl<O: Observer> Trial<'_, O> {
             }
             Condition::From => {
                 let Test { not, what } = rule.from;
-                (self.comes_from(what, deep(not))?, not)
+                (self.comes_from(what, rule.verdict, deep(not))?, not)
             }
             Condition::For => (self.is_for(rule.to.what)?, rule.to.not),
             Condition::Helo => {
@@ -307,15 +309,25 @@ impl<O: Observer> Trial<'_, O> {
     }
 
     /// Why `from` cannot hold, negated or not: it looks at what is not there.
-    fn never(&self, from: From) -> Option<Never> {
+    fn never(&self, from: From, verdict: Verdict) -> Option<Never> {
         match from {
             From::Socket | From::Rdns(_) if self.internal => Some(Never::NoClient),
-            From::Rdns(Some(_)) if self.facts.rdns.is_none() => Some(Never::NoReverseName),
+            From::Rdns(Some(_)) if self.rdns(verdict).is_none() => Some(Never::NoReverseName),
             _ => None,
         }
     }
 
-    fn comes_from(&mut self, from: From, deep: bool) -> Result<bool, LookupError> {
+    /// The client's name as a rule sees it. One that anybody could claim is good for refusing only.
+    fn rdns(&self, verdict: Verdict) -> Option<&str> {
+        self.facts.rdns.filter(|_| self.facts.rdns_confirmed || verdict == Verdict::Reject)
+    }
+
+    fn comes_from(
+        &mut self,
+        from: From,
+        verdict: Verdict,
+        deep: bool,
+    ) -> Result<bool, LookupError> {
         let facts = self.facts;
         match from {
             From::Any => Ok(true),
@@ -329,7 +341,7 @@ impl<O: Observer> Trial<'_, O> {
                 let client = if self.internal { Client::Socket } else { facts.client };
                 self.contains_client(operand, client)
             }
-            From::Rdns(None) => Ok(facts.rdns.is_some()),
+            From::Rdns(None) => Ok(self.rdns(verdict).is_some()),
             From::Rdns(Some(operand)) => {
                 self.contains(operand, Service::Domain, facts.rdns.unwrap_or(""), deep)
             }

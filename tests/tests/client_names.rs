@@ -111,16 +111,23 @@ fn names_stand_in_the_log_and_in_messages() {
 fn rules_see_the_name_and_wait_for_it() {
     let zone = never(Zone::default(), 13)
         .pointer(&text(11), "dyn11.bad.example")
-        .pointer(&text(12), "mail.good.example");
+        .pointer(&text(12), "mail.good.example")
+        .pointer(&text(15), "mail.good.example")
+        .address("mail.good.example", &text(15));
     let names = Nameserver::new(zone);
     let dir = TempDir::new();
     let rules = "match from rdns \"*.bad.example\" for any reject\n\
-                 match !from rdns for domain \"named.example\" reject\n";
+                 match !from rdns for domain \"named.example\" reject\n\
+                 match from rdns \"*.good.example\" for domain \"friends.example\" action \"in\"\n\
+                 match from any for domain \"friends.example\" reject\n";
     let server = start(&dir, &names, rules);
     for (nth, domain, code) in [
         (11, "x.example", "550"),
         (12, "x.example", "250"),
         (12, "named.example", "250"),
+        // Only a name that leads back to the client lets it in.
+        (12, "friends.example", "550"),
+        (15, "friends.example", "250"),
         (14, "x.example", "250"),
         (14, "named.example", "550"),
         // Who has no name in time has none.

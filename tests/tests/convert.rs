@@ -164,6 +164,7 @@ fn verdict(config: &Config, envelope: &Envelope) -> String {
     let facts = Facts {
         client: envelope.client,
         rdns: None,
+        rdns_confirmed: false,
         helo: envelope.helo,
         tag: envelope.tag.as_deref(),
         auth: envelope.auth,

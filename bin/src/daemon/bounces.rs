@@ -137,6 +137,7 @@ impl<U: Outside> Bouncer<U> {
         let facts = Facts {
             client: Client::Socket,
             rdns: Some(name),
+            rdns_confirmed: true,
             helo: name,
             tag: self.config.socket.tag.as_deref(),
             auth: None,

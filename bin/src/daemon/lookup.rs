@@ -43,6 +43,7 @@ impl Slot {
 pub struct OwnFacts {
     client: Client,
     rdns: Option<Box<str>>,
+    rdns_confirmed: bool,
     helo: Box<str>,
     tag: Option<Box<str>>,
     auth: Option<Box<str>>,
@@ -58,6 +59,7 @@ impl OwnFacts {
         OwnFacts {
             client: facts.client,
             rdns: facts.rdns.map(Into::into),
+            rdns_confirmed: facts.rdns_confirmed,
             helo: facts.helo.into(),
             tag: facts.tag.map(Into::into),
             auth: facts.auth.map(Into::into),
@@ -73,6 +75,7 @@ impl OwnFacts {
         Facts {
             client: self.client,
             rdns: self.rdns.as_deref(),
+            rdns_confirmed: self.rdns_confirmed,
             helo: &self.helo,
             tag: self.tag.as_deref(),
             auth: self.auth.as_deref(),

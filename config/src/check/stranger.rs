@@ -56,6 +56,7 @@ impl<'c> Stranger<'c> {
                 let facts = Facts {
                     client: Client::Ip(ip),
                     rdns: Some("stranger.example"),
+                    rdns_confirmed: false,
                     helo: &helo,
                     tag: door.tag,
                     auth: None,

@@ -59,6 +59,7 @@ pub fn facts<'a>(ip: &str) -> Facts<'a> {
     Facts {
         client: Client::Ip(ip.parse().expect("well written")),
         rdns: None,
+        rdns_confirmed: false,
         helo: "client.example.net",
         tag: None,
         auth: None,

@@ -139,6 +139,7 @@ fn the_session_is_looked_at() {
         auth: Some("joe"),
         tls: true,
         rdns: Some("host.Example.net"),
+        rdns_confirmed: true,
         ..facts("203.0.113.9")
     };
     let is = |conditions: &str| holds(conditions, &session, "x@localhost");
@@ -148,6 +149,21 @@ fn the_session_is_looked_at() {
     assert!(is("from auth") && !is("!from auth") && is("!from auth ann"));
     assert!(is("tls from any") && !is("!tls from any"));
     assert!(is("from rdns") && is("from rdns \"*.example.net\"") && !is("from rdns other.example"));
+    // What anybody may claim lets nobody in, and may keep him out.
+    let claims = Facts { rdns_confirmed: false, ..session };
+    for (conditions, expected) in [
+        ("from rdns", "none"),
+        ("from rdns \"*.example.net\"", "none"),
+        ("!from rdns other.example", "none"),
+        ("!from rdns", "a"),
+    ] {
+        let rules = format!("match {conditions} action \"a\"");
+        assert_eq!(decide(&rules, &claims, "x@localhost"), expected, "{conditions}");
+    }
+    for conditions in ["from rdns", "from rdns \"*.example.net\"", "!from rdns other.example"] {
+        let rules = format!("match {conditions} reject\nmatch from any action \"a\"");
+        assert_eq!(decide(&rules, &claims, "x@localhost"), "reject", "{conditions}");
+    }
     let nobody = facts("203.0.113.9");
     assert!(
         !holds("from rdns", &nobody, "x@localhost") && holds("!from rdns", &nobody, "x@localhost")

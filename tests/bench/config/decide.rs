@@ -48,6 +48,7 @@ fn figure(name: &'static str, text: &str) -> Result<Figure, String> {
     let facts = Facts {
         client: Client::Ip([198, 51, 100, 7].into()),
         rdns: None,
+        rdns_confirmed: false,
         helo: "mail.example.net",
         tag: None,
         auth: None,

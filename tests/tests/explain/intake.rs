@@ -227,7 +227,7 @@ impl Talk {
                     && question.is_none()
                     && let Some(asked) = intake.backstage.name.take()
                 {
-                    let name = |name: &str| client::Name { name: name.into(), confirmed: false };
+                    let name = |name: &str| client::Name { name: name.into(), confirmed: true };
                     asked.slot.put(self.rdns.map(name));
                     let resumed = intake.resumed(&mut own, &engine, ());
                     answer = resumed.map(|(resumed, answer)| {

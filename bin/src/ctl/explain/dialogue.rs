@@ -256,6 +256,7 @@ impl<'l> Line<'l> {
         let facts = Facts {
             client: self.session.client,
             rdns: self.session.rdns.as_deref(),
+            rdns_confirmed: true,
             helo: &self.session.helo,
             tag: self.door.tag(self.config, self.session),
             auth: self.session.auth.as_deref(),

@@ -97,7 +97,12 @@ impl Client {
         self.found().map(|name| &*name.name)
     }
 
-    /// The same in words: that of this `server` for its own processes.
+    /// Whether that name leads back to its address.
+    pub fn is_confirmed(&self) -> bool {
+        self.found().is_some_and(|name| name.confirmed)
+    }
+
+    /// The name in words: that of this `server` for its own processes.
     pub fn shown<'a>(&'a self, server: &'a str) -> &'a str {
         match self.peer {
             Peer::Local => server,
@@ -138,7 +143,8 @@ mod tests {
         );
         let claimed = client(Some(("mail.example", false)));
         assert_eq!((claimed.shown("us"), claimed.vouched("us")), ("mail.example", NO_NAME));
-        assert_eq!(claimed.rdns(), Some("mail.example"));
+        assert_eq!((claimed.rdns(), claimed.is_confirmed()), (Some("mail.example"), false));
+        assert!(confirmed.is_confirmed());
         let nameless = client(None);
         assert_eq!((nameless.shown("us"), nameless.vouched("us")), (NO_NAME, NO_NAME));
     }

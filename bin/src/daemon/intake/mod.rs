@@ -362,6 +362,7 @@ impl<B: Backstage, U: Outside> Intake<B, U> {
                 Peer::Ip(ip) => config::Client::Ip(ip),
             },
             rdns: session.client.rdns(),
+            rdns_confirmed: session.client.is_confirmed(),
             helo: &session.helo,
             tag: gate.tag.as_deref(),
             auth: None,
