@@ -128,12 +128,20 @@ pub struct Failure {
     pub text: String,
     /// The other server that said so, for the sender.
     pub remote: Option<Arc<Remote>>,
+    /// Nothing was tried, as it may not be before this time of the wall clock (microseconds since
+    /// 1970): it is tried then, and the back-off of the envelope is what it was.
+    pub not_before: Option<u64>,
 }
 
 impl Failure {
     /// A failure of this machine, with a status of class, subject and detail (RFC 3463).
     pub fn new((class, subject, detail): (u8, u16, u16), text: impl Into<String>) -> Self {
-        Self { status: Enhanced { class, subject, detail }, text: text.into(), remote: None }
+        Self {
+            status: Enhanced { class, subject, detail },
+            text: text.into(),
+            remote: None,
+            not_before: None,
+        }
     }
 }
 
@@ -182,7 +190,8 @@ impl Remote {
 pub const SUCCESS: Enhanced = Enhanced { class: 2, subject: 0, detail: 0 };
 
 /// The text, or as much of its beginning as fits into so many octets.
-pub(crate) fn beginning(text: &str, octets: usize) -> &str {
+#[must_use]
+pub fn beginning(text: &str, octets: usize) -> &str {
     let is_between = |end: &usize| text.is_char_boundary(*end);
     let end = (0..=text.len().min(octets)).rev().find(is_between).unwrap_or(0);
     &text[..end]

@@ -2,24 +2,17 @@
 //!
 //! Reading never panics and never allocates more than it was shown.
 
+use smtpd_queue::delivery::beginning;
+
 /// The octets are not what they should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed;
 
 /// Appends a text; what is beyond `longest` octets is cut.
 pub fn put_text(out: &mut Vec<u8>, text: &str, longest: u16) {
-    let text = cut(text, usize::from(longest));
+    let text = beginning(text, usize::from(longest));
     out.extend_from_slice(&(text.len() as u16).to_be_bytes());
     out.extend_from_slice(text.as_bytes());
-}
-
-/// The beginning of a text, of at most `longest` octets and whole characters.
-fn cut(text: &str, longest: usize) -> &str {
-    if text.len() <= longest {
-        return text;
-    }
-    let end = (0..=longest).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-    &text[..end]
 }
 
 /// Takes values off the front of some octets.

@@ -333,7 +333,7 @@ impl Scheduler {
             Attempt::Later(Failure { text, remote, .. }) if is_over => {
                 outputs.push(Output::Expired(Arc::clone(message), id));
                 let text = format!("Envelope expired: {text}");
-                self.give_up(id, Failure { status: EXPIRED, text, remote }, now);
+                self.give_up(id, Failure { status: EXPIRED, text, remote, not_before: None }, now);
             }
             Attempt::Later(failure) => self.try_later(id, failure, now, outputs),
         }

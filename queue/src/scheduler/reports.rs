@@ -66,7 +66,7 @@ impl Scheduler {
 
     /// An attempt was the last: the sender is told, and then the envelope is gone.
     pub(super) fn give_up(&mut self, id: EnvelopeId, failure: Failure, now: Clock) {
-        let Failure { status, remote, .. } = failure.clone();
+        let (status, remote) = (failure.status, failure.remote.clone());
         let outcome = self.outcome(id, now, Verdict::Removed);
         self.tell(Kind::Failed, About { outcome, status, remote }, Some(failure), now);
     }
@@ -133,7 +133,7 @@ impl Scheduler {
         }
         let told = u32::try_from(age.as_secs()).unwrap_or(u32::MAX);
         let outcome = self.outcome(id, now, Verdict::Changed(State { told, ..state.clone() }));
-        let Failure { status, remote, .. } = failure.clone();
+        let (status, remote) = (failure.status, failure.remote.clone());
         self.tell(kind, About { outcome, status, remote }, Some(failure.clone()), now);
         true
     }
@@ -263,8 +263,16 @@ impl Scheduler {
 
 /// The state after an attempt that failed for now: tried again later.
 fn put_off(entry: &Entry, failure: &Failure, unit: Duration, now: u64) -> State {
-    let tries = entry.state.tries.saturating_add(1);
-    let due = Due::At(schedule::next_attempt(entry.message.ctime, tries, now, unit));
-    let error = failure.text.clone();
-    State { tries, last_try: now, due, error, suspended: false, told: entry.state.told }
+    let State { tries, last_try, told, .. } = entry.state;
+    let (tries, last_try, due) = match failure.not_before {
+        None => {
+            let tries = tries.saturating_add(1);
+            (tries, now, schedule::next_attempt(entry.message.ctime, tries, now, unit))
+        }
+        Some(at) => {
+            (tries, last_try, at.clamp(now, now + schedule::micros(schedule::LONGEST_WAIT)))
+        }
+    };
+    let (due, error) = (Due::At(due), failure.text.clone());
+    State { tries, last_try, due, error, suspended: false, told }
 }

@@ -138,6 +138,25 @@ fn an_outcome_is_acted_upon_only_when_it_is_on_disk() {
     assert_eq!(bench.scheduler.next_wakeup(bench.now), None);
 }
 
+/// An attempt that was none says when there may be one; the back-off is what it was.
+#[test]
+fn what_may_not_be_tried_yet_counts_as_no_attempt() {
+    let mut bench = Bench::new(Options::default());
+    let outputs = bench.accept(1, &["bob"]);
+    let (_, rest) = bench.end(batch(&outputs), later());
+    assert!(rest.is_empty());
+    bench.pass(10);
+    let outputs = bench.turn([]);
+    let until = bench.now.unix + 20 * S;
+    let busy = Failure { not_before: Some(until), ..Failure::new((4, 4, 5), "used up") };
+    let (verdict, _) = bench.end(batch(&outputs), Attempt::Later(busy));
+    assert_eq!(verdict, Verdict::Later { tries: 1, due: until, error: "used up".into() });
+    bench.pass(20);
+    let outputs = bench.turn([]);
+    let (verdict, _) = bench.end(batch(&outputs), later());
+    assert!(matches!(verdict, Verdict::Later { tries: 2, .. }), "{verdict:?}");
+}
+
 #[test]
 fn the_second_attempt_waits_in_memory_and_the_fourth_in_the_store() {
     let mut bench = Bench::new(Options::default());

@@ -3,8 +3,13 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use smtpd_queue::delivery::beginning;
+
 /// How long a status is of interest, in microseconds: as upstream.
 const LONGEST: u64 = 4 * 3600 * 1_000_000;
+
+/// Octets of the words that are kept; a reply may have many.
+const WORDS: usize = 512;
 
 /// Domains remembered; one more displaces those of which nothing was heard for longest.
 const MANY: usize = 10_000;
@@ -27,6 +32,7 @@ struct Stat {
 impl HostStats {
     /// An attempt for a domain ended with these words, at this time of the wall clock.
     pub(super) fn note(&mut self, domain: &str, text: &str, now: u64) {
+        let text = beginning(text, WORDS);
         let is_upper = domain.bytes().any(|octet| octet.is_ascii_uppercase());
         let domain: Cow<'_, str> =
             if is_upper { domain.to_ascii_lowercase().into() } else { domain.into() };

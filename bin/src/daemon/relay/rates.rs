@@ -26,6 +26,19 @@ pub(super) struct Rates {
     domains: HashMap<Arc<str>, [Window; 2]>,
 }
 
+/// The messages of a period are used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Full {
+    /// Until then.
+    pub(super) until: Time,
+    /// How long the period is.
+    pub(super) period: Duration,
+    /// How many messages it may have.
+    pub(super) most: u32,
+    /// The word that says so.
+    pub(super) word: &'static str,
+}
+
 #[derive(Debug, Default)]
 struct Window {
     /// Tenths in which messages were begun, and how many.
@@ -49,23 +62,23 @@ impl Rates {
         }
     }
 
-    /// Until when no message may be begun, if that is so now; with the word that says so.
-    pub(super) fn full_until(
+    /// Why no message may be begun now, if that is so.
+    pub(super) fn full(
         &mut self,
         domain: &Arc<str>,
         rates: [Option<u32>; 2],
         now: Time,
-    ) -> Option<(Time, &'static str)> {
+    ) -> Option<Full> {
         if rates == [None, None] {
             return None;
         }
         let windows = self.domains.get_mut(domain)?;
         let full = windows.iter_mut().zip(RATES).zip(rates).filter_map(|((window, rate), most)| {
-            let (word, period) = rate;
+            let ((word, period), most) = (rate, most?);
             window.forget(part(now, period));
             let (first, _) = window.parts.front()?;
-            let at = Time::from_micros((first + PARTS + 1) * length(period));
-            (window.sum >= u64::from(most?)).then_some((at, word))
+            let until = Time::from_micros((first + PARTS + 1) * length(period));
+            (window.sum >= u64::from(most)).then_some(Full { until, period, most, word })
         });
         full.max()
     }
@@ -127,16 +140,16 @@ mod tests {
         let mut sent: Vec<u64> = Vec::new();
         let mut now = 1_234_567;
         while sent.len() < 200 {
-            match rates.full_until(&domain, limits, Time::from_micros(now)) {
+            match rates.full(&domain, limits, Time::from_micros(now)) {
                 None => {
                     rates.count(&domain, limits, Time::from_micros(now));
                     sent.push(now);
                     now += 100_000 + now % 700_000;
                 }
-                Some((at, _)) => {
-                    let at = at.as_micros();
+                Some(Full { until, .. }) => {
+                    let at = until.as_micros();
                     assert!(at > now, "time goes on");
-                    let before = rates.full_until(&domain, limits, Time::from_micros(at - 1));
+                    let before = rates.full(&domain, limits, Time::from_micros(at - 1));
                     assert!(before.is_some());
                     now = at;
                 }
@@ -151,8 +164,8 @@ mod tests {
         // 40 in 66 minutes at the slowest.
         assert!(sent[199] - sent[0] < 5 * 66 * 60_000_000);
         // Another domain is another matter, and so is none that is bounded.
-        assert_eq!(rates.full_until(&"x".into(), limits, Time::from_micros(now)), None);
-        assert_eq!(rates.full_until(&domain, [None, None], Time::from_micros(now)), None);
+        assert_eq!(rates.full(&"x".into(), limits, Time::from_micros(now)), None);
+        assert_eq!(rates.full(&domain, [None, None], Time::from_micros(now)), None);
     }
 
     #[test]

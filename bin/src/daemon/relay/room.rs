@@ -2,6 +2,8 @@
 //! hop keeps for its next message is ended when another hop has a message now and is bounded by
 //! what both count in.
 //!
+//! One that has carried some messages is not kept either, as long as others wait for its place.
+//!
 //! What it promises: no message waits for a connection that does nothing to come to the end of its
 //! keep-alive. One connection at a time is ended for a hop, however many messages it has. A place
 //! that is free goes to the hop that has waited longest: one that got a place waits behind all others
@@ -25,6 +27,13 @@ impl Queue {
     /// A hop waits for room.
     pub(super) fn insert(&mut self, bound: Bound, route: RouteId) {
         self.0.entry(bound).or_default().insert(route);
+    }
+
+    /// Whether another hop waits for the end of a connection with these scopes.
+    pub(super) fn has_others(&self, scopes: &Scopes, own: RouteId) -> bool {
+        let waits =
+            |bound| self.0.get(&bound).is_some_and(|routes| routes.iter().any(|id| *id != own));
+        !self.0.is_empty() && scopes.iter().cloned().map(Some).chain([None]).any(waits)
     }
 
     /// Takes out all: a connection has ended. Those of other scopes as well, as they may have

@@ -13,6 +13,7 @@ use smtpd_queue::scheduler::Clock;
 
 use super::blocks::Path;
 use super::names::{About, Answer, Host, Names, Question, failure};
+use super::rates::Full;
 use super::room::Bound;
 use super::session::{Session, State, Whom};
 use super::tally::{Kind, Room, Scope, scopes};
@@ -330,11 +331,8 @@ impl Relay {
         route.ask(now.mono, &mut ask);
         let (place, rates) = (route.hop.key.place.clone(), route.hop.pace.rates);
         self.ask(id, ask);
-        if let Some((until, word)) = self.rates.full_until(&place, rates, now.mono) {
-            let why = failure((4, 4, 5), format!("{word} of {place} is reached"));
-            // The share of a minute comes back within eleven tenths of one.
-            let is_near = until <= now.mono + PATIENCE + PATIENCE / 10;
-            return self.hold(id, 0, is_near, (Obstacle::Rate, until), &why, now);
+        if let Some(full) = self.rates.full(&place, rates, now.mono) {
+            return self.wait_for_share(id, full, now);
         }
         if is_before {
             return self.connect_before(id, now);
@@ -411,6 +409,9 @@ impl Relay {
         let state = |one: &u64| self.sessions.get(one).map(|session| session.state);
         let coming = |one: &&u64| state(one) == Some(State::Coming);
         let mut coming = route.sessions.iter().filter(coming).count();
+        if route.idle == 0 {
+            return coming;
+        }
         // Those that were busy last first: the others may come to their end unused. Where servers
         // share the mail, the one that has waited longest.
         let mut sessions = route.sessions.clone();
@@ -479,7 +480,10 @@ impl Relay {
                         None => self.drop_at(id, place, &Attempt::Later(why), true, now),
                         Some(until) if one.tried.is_empty() => {
                             let obstacle = (Obstacle::Blocked, until);
-                            return self.hold(id, place, true, obstacle, &why, now);
+                            for one in self.hold(id, place, true, obstacle, now) {
+                                self.fail(one, &Attempt::Later(why.clone()), true, now);
+                            }
+                            return;
                         }
                         Some(until) => {
                             self.alarms.insert((until, id));
@@ -517,24 +521,42 @@ impl Relay {
         behind.rev().take_while(|one| one.since.is_none()).for_each(|one| one.since = Some(now));
     }
 
-    /// Lets the tasks from a place on wait until a time, if they may and as many as may; the
-    /// others fail for now. A success makes nothing of a period's messages free, so for want of
-    /// those they are not tried again at the next one.
+    /// The messages of a period are used up. The share of a minute is waited for here, by as many
+    /// tasks as may; the others wait in the queue, each as long as it takes to be in its turn.
+    fn wait_for_share(&mut self, id: RouteId, full: Full, now: Clock) {
+        let Full { until, period, most, word } = full;
+        // It comes back within eleven tenths of a minute.
+        let is_near = until <= now.mono + PATIENCE + PATIENCE / 10;
+        let rest = self.hold(id, 0, is_near, (Obstacle::Rate, until), now);
+        let Some(route) = self.routes.get(&id) else { return };
+        let why = failure((4, 4, 5), format!("{word} of {} is reached", route.hop.key.place));
+        let first = until.saturating_since(now.mono);
+        for (nth, one) in (route.waiting.len()..).zip(rest) {
+            let periods = u32::try_from(nth / most.max(1) as usize).unwrap_or(u32::MAX);
+            let wait = first.saturating_add(period.saturating_mul(periods)).as_micros();
+            let at = now.unix.saturating_add(u64::try_from(wait).unwrap_or(u64::MAX));
+            let why = Failure { not_before: Some(at), ..why.clone() };
+            // A success makes nothing of it free.
+            self.fail(one, &Attempt::Later(why), false, now);
+        }
+    }
+
+    /// Lets the tasks from a place on wait until a time, if they may and as many as may; gives the
+    /// others.
     fn hold(
         &mut self,
         id: RouteId,
         place: usize,
         may_wait: bool,
         (obstacle, until): (Obstacle, Time),
-        why: &Failure,
         now: Clock,
-    ) {
+    ) -> VecDeque<Try> {
         let others: usize = self.held.values().sum();
         let room = match may_wait && !self.is_ending {
             true => self.bounds.held.saturating_sub(others),
             false => 0,
         };
-        let Some(route) = self.routes.get_mut(&id) else { return };
+        let Some(route) = self.routes.get_mut(&id) else { return VecDeque::new() };
         let rest = route.waiting.split_off(room.max(place).min(route.waiting.len()));
         if !route.waiting.is_empty() {
             route.obstacle = Some((obstacle, Some(until)));
@@ -544,10 +566,7 @@ impl Relay {
         if obstacle == Obstacle::Blocked {
             self.wait_from(id, place, now.mono);
         }
-        let again = obstacle != Obstacle::Rate;
-        for one in rest {
-            self.fail(one, &Attempt::Later(why.clone()), again, now);
-        }
+        rest
     }
 
     /// Whether some session may take the task yet.

@@ -21,6 +21,9 @@ use crate::log::relay as line;
 /// How often a task that met connections which had died while idle is tried again for that.
 const STALE: u32 = 5;
 
+/// Messages over one connection after which it makes room for another hop that waits for its place.
+const SHARE: u32 = 20;
+
 /// How long nothing is opened when this machine has no room for another connection: descriptors,
 /// ports or memory come back when others end.
 const NO_ROOM: Duration = Duration::from_secs(1);
@@ -206,7 +209,13 @@ impl Relay {
             route.idle -= 1;
             self.tallies.busy_again(&session.scopes);
         }
-        if last == State::Ending || session.mails >= pace.mails {
+        let has_its_share =
+            session.mails >= SHARE && self.busy.has_others(&session.scopes, session.route);
+        if has_its_share {
+            // What it has waiting comes behind the others.
+            route.ticket = None;
+        }
+        if last == State::Ending || has_its_share || session.mails >= pace.mails {
             session.state = State::Ending;
             return Next::Quit;
         }
@@ -217,7 +226,7 @@ impl Relay {
         if session.mails > 0 && !pace.mail_delay.is_zero() && last == State::Busy {
             return Next::Wait(now.mono + pace.mail_delay);
         }
-        let rate = self.rates.full_until(&route.hop.key.place, pace.rates, now.mono);
+        let rate = self.rates.full(&route.hop.key.place, pace.rates, now.mono);
         let next = if rate.is_none() { route.next_for(&session.path) } else { None };
         if let Some(mut one) = next {
             self.rates.count(&route.hop.key.place, pace.rates, now.mono);

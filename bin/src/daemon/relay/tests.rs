@@ -127,6 +127,14 @@ impl World {
 
     /// A message for these recipients by this hop, in a batch of its own.
     fn send(&mut self, hop: &Arc<Hop>, to: &[&str]) -> Vec<EnvelopeId> {
+        let task = self.task(hop, to);
+        let ids = task.recipients.iter().map(|one| one.id).collect();
+        self.relay.take(task);
+        self.turn();
+        ids
+    }
+
+    fn task(&mut self, hop: &Arc<Hop>, to: &[&str]) -> Task {
         self.messages += 1;
         let id = MessageId::from_u32(self.messages).unwrap();
         let message = sample::message(id, to.iter().map(|to| sample::relayed(to)));
@@ -137,17 +145,14 @@ impl World {
             to: envelope.dest.clone(),
         };
         let recipients: Vec<_> = message.envelopes.iter().map(recipient).collect();
-        let ids = recipients.iter().map(|one| one.id).collect();
         let stored = Stored { message: id, octets: 100, dot_lines: false, memory: None };
-        self.relay.take(Task {
+        Task {
             hop: Arc::clone(hop),
             from: message.sender.clone(),
             message: Arc::new(message),
             recipients,
             content: Content { stored, eight_bit: false, utf8_header: false },
-        });
-        self.turn();
-        ids
+        }
     }
 
     /// The one connection that was opened since.
@@ -1131,6 +1136,21 @@ fn no_more_messages_go_in_a_period_than_is_written() {
     let (_, id, attempt) = world.outcomes.remove(0);
     assert_eq!(id, second[0]);
     assert_eq!(text(&attempt), ('l', "max-mails-per-hour of x is reached", "4.4.5".into()));
+    // It is tried when an hour's share is free, and another one an hour later.
+    let not_before = |attempt: &Attempt| match attempt {
+        Attempt::Later(failure) => failure.not_before.unwrap(),
+        other => panic!("{other:?}"),
+    };
+    let free = not_before(&attempt);
+    let hour = 3600 * 1_000_000;
+    assert!(free > world.now.unix + hour && free <= world.now.unix + hour / 10 * 11);
+    for _ in 0..2 {
+        let task = world.task(&hop, &["a@example.org"]);
+        world.relay.take(task);
+    }
+    world.turn();
+    let times: Vec<_> = world.outcomes.drain(..).map(|(_, _, one)| not_before(&one)).collect();
+    assert_eq!(times, [free, free + hour]);
     // The next success makes no room for it.
     world.pass(2 * 3600);
     world.send(&hop, &["a@example.org"]);
@@ -1237,6 +1257,36 @@ fn a_free_place_goes_to_the_hop_that_has_waited_longest() {
         world.closed(connect.session, &End::Quit);
     }
     assert_eq!(order, ["bulk", "second", "third", "bulk", "third", "second", "bulk", "bulk"]);
+}
+
+#[test]
+fn a_connection_that_others_wait_for_takes_no_more_than_its_share() {
+    let most = only(Kind::Host, Some(1), None);
+    let hop = |place| bounded(place, &["192.0.2.1"], "192.0.2.101", most);
+    let (bulk, urgent) = (hop("bulk"), hop("urgent"));
+    let mut world = World::new(7);
+    for _ in 0..100 {
+        world.send(&bulk, &["a@example.org"]);
+    }
+    let connect = world.one();
+    for _ in 0..30 {
+        assert_eq!(world.ready(connect.session), Next::Mail, "nobody else waits");
+        world.takes(connect.session);
+    }
+    assert_eq!(world.ready(connect.session), Next::Mail);
+    world.send(&urgent, &["b@example.org"]);
+    world.takes(connect.session);
+    assert_eq!(world.ready(connect.session), Next::Quit);
+    world.closed(connect.session, &End::Quit);
+    let connect = world.one();
+    assert_eq!(&*connect.hop.key.place, "urgent");
+    assert_eq!(world.ready(connect.session), Next::Mail);
+    world.takes(connect.session);
+    // It has nothing more, and the others have.
+    assert!(matches!(world.ready(connect.session), Next::Wait(_)));
+    assert_eq!(world.ready(connect.session), Next::Quit);
+    world.closed(connect.session, &End::Quit);
+    assert_eq!(&*world.one().hop.key.place, "bulk");
 }
 
 #[test]

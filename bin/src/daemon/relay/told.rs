@@ -51,7 +51,8 @@ fn trouble(failure: &Failure<'_>, is_kept: bool) -> Trouble {
         Failure::Refused { reply, .. } => Some(reply.to_string()),
         _ => None,
     };
-    let failure = delivery::Failure { status, text: failure.to_string(), remote: None };
+    let failure =
+        delivery::Failure { status, text: failure.to_string(), remote: None, not_before: None };
     Trouble { failure, reply, permanent, pressed: is_421 || by_policy, again }
 }
 
