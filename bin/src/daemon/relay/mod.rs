@@ -29,6 +29,7 @@
 //! | `task` | messages and next hops |
 //! | `names` | from a hop to addresses |
 //! | `route` | the tasks and connections of one hop |
+//! | `opening` | which connections are opened, and what waits for one |
 //! | `room` | idle connections give way |
 //! | `session` | one connection |
 //! | `blocks` | ways to servers, and which of them lead nowhere |
@@ -49,6 +50,7 @@ mod clients;
 pub mod content;
 mod hoststats;
 pub mod names;
+mod opening;
 pub mod pace;
 pub mod prepare;
 mod rates;
