@@ -8,6 +8,7 @@
 use smtpd_engine::reply::{self, Reply};
 use smtpd_engine::server::{Answer, Event, Params};
 use smtpd_engine::time::Time;
+use smtpd_reactor::tls::Handshake;
 use smtpd_reactor::{
     About, Accept, Closed, ConnId, Handler, Inbox, Limits, Link, Listener, Reactor,
 };
@@ -29,7 +30,7 @@ impl Handler for Sink {
 
     fn accept(&mut self, _: &Link<'_>, _: ConnId, _: Time) -> Accept<()> {
         self.sessions += 1;
-        Accept::Session { params: Arc::clone(&self.params), id: self.sessions, own: () }
+        Accept::Session { params: Arc::clone(&self.params), id: self.sessions, own: (), tls: None }
     }
 
     fn event(&mut self, _: &mut (), about: &About<'_>, event: Event<'_>) -> Option<Answer> {
@@ -43,6 +44,10 @@ impl Handler for Sink {
             _ => return None,
         };
         Some(reply.into())
+    }
+
+    fn handshake(&mut self, _: Handshake) {
+        unreachable!("no listener has TLS");
     }
 
     fn closed(&mut self, _: (), _: ConnId, _: Closed, _: Time) {}

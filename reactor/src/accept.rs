@@ -52,10 +52,10 @@ impl<H: Handler> Turns<Receiving<H>> {
         let (handler, now) = (&mut self.side.handler, self.core.now);
         // A panic costs this connection alone; no session came of it.
         match catch_unwind(AssertUnwindSafe(|| handler.accept(&link, conn, now))) {
-            Ok(Accept::Session { params, id, own }) => {
-                let mut session = Session::new(params, id, peer, None, now);
+            Ok(Accept::Session { params, id, own, tls }) => {
+                let mut session = Session::new(params, id, peer, now);
                 session.set_pressed(self.side.pressed);
-                let role = Role::Session(Box::new(Server::new(session, own, source)));
+                let role = Role::Session(Box::new(Server::new(session, own, tls, source)));
                 self.begin(conn, stream, role);
                 self.count_sessions();
                 self.look_at(conn.index(), Cause::News(News::Accepted));

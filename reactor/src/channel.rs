@@ -256,6 +256,60 @@ impl Channel {
         Ok(info)
     }
 
+    /// Reads once what the peer says in a handshake.
+    ///
+    /// # Errors
+    /// The connection is broken.
+    pub(crate) fn hear(&mut self) -> io::Result<Received> {
+        match self.transport.hear() {
+            Ok((0, _)) => Ok(Received::End),
+            Ok((n, drained)) => {
+                self.readable = !drained;
+                Ok(Received::Octets(n))
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                (self.readable, self.closing) = (false, false);
+                Ok(Received::Nothing)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Gives the layer of TLS away.
+    pub(crate) fn lend(&mut self) -> Option<Box<Layer>> {
+        self.transport.lend()
+    }
+
+    /// Takes it back.
+    pub(crate) fn give_back(&mut self, layer: Box<Layer>) {
+        self.transport.give_back(layer);
+    }
+
+    /// What to do next in a handshake of which everything that was heard is computed: what it
+    /// came to, if it is over.
+    ///
+    /// # Errors
+    /// The connection is broken.
+    pub(crate) fn agreed(&mut self, registry: &Registry) -> io::Result<Option<TlsInfo>> {
+        let info = self.transport.layer().and_then(|layer| layer.agreed());
+        if info.is_some() {
+            // The layer may hold octets already. Its last words go out with the first ones
+            // behind them.
+            self.readable = true;
+        } else {
+            match self.transport.flush() {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.block(registry)?,
+                result => result?,
+            }
+        }
+        Ok(info)
+    }
+
+    /// The layer of TLS, where it is at hand.
+    pub(crate) fn layer(&mut self) -> Option<&mut Layer> {
+        self.transport.layer()
+    }
+
     /// Ends TLS in order, as far as the peer has room.
     pub(crate) fn end_tls(&mut self) {
         self.transport.end_tls();

@@ -1,5 +1,6 @@
 //! Who answers the sessions' questions: the side of the reactor that its caller fills in.
 
+use crate::tls;
 use crate::token::ConnId;
 use crate::transport::Stream;
 use smtpd_engine::reply::Reply;
@@ -60,6 +61,16 @@ pub trait Handler {
         Flow::Go
     }
 
+    /// A piece of a handshake, which computes: it is run on another thread, and what comes of it
+    /// goes to [`Sender::computed`](crate::Sender::computed). The session waits for it, for as
+    /// long as a handshake may take. One that is dropped ends its session.
+    fn handshake(&mut self, work: tls::Handshake);
+
+    /// The handshake of TLS is over; the session knows what came of it.
+    fn secured(&mut self, own: &mut Self::Session, about: &About<'_>) {
+        let _ = (own, about);
+    }
+
     /// The session is over; an answer that is still under way reaches nobody. Called once for
     /// each session that [`accept`](Handler::accept) gave, also when it panicked.
     fn closed(&mut self, own: Self::Session, conn: ConnId, why: Closed, now: Time);
@@ -102,6 +113,9 @@ pub enum Accept<S> {
         id: u64,
         /// The handler's own part.
         own: S,
+        /// TLS, where the listener has it: by STARTTLS if the parameters offer that, or from
+        /// the first octet.
+        tls: Option<tls::Server>,
     },
     /// This reply, and the end.
     Refuse(Reply<'static>),
@@ -164,6 +178,8 @@ pub enum Closed {
     HungUp,
     /// The connection broke.
     Broken(io::Error),
+    /// TLS did not come about.
+    Tls(tls::Failure),
     /// The reactor was stopped, and the grace was over.
     Stopped,
     /// A defect of ours, which is in the log.

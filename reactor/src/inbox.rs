@@ -1,6 +1,7 @@
 //! What other threads tell a reactor of receiving sessions.
 
 use crate::post::{Post, Postbox};
+use crate::tls::Computed;
 use crate::token::ConnId;
 use smtpd_engine::server::{Answer, Ticket};
 use std::io;
@@ -19,6 +20,7 @@ pub struct Sender {
 pub(crate) enum Message {
     Answer(ConnId, Ticket, Answer),
     Resume(ConnId),
+    Computed(Computed),
     Pause(bool),
     Stop,
 }
@@ -59,6 +61,11 @@ impl Sender {
     /// The same for many sessions: they share one wake-up.
     pub fn resume_all(&self, conns: impl IntoIterator<Item = ConnId>) {
         self.post.send(conns.into_iter().map(Message::Resume));
+    }
+
+    /// Gives back what came of a piece of a handshake.
+    pub fn computed(&self, computed: Computed) {
+        self.post.send([Message::Computed(computed)]);
     }
 
     /// Stops taking connections, which then wait in the system's backlog, or takes them again.

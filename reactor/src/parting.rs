@@ -42,6 +42,7 @@ impl Parting {
     ) -> io::Result<Next<E>> {
         channel.send(tools.out, tools.registry)?;
         if tools.out.is_empty() && !self.said {
+            channel.end_tls();
             channel.shut_down_write()?;
             self.said = true;
         }

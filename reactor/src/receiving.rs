@@ -93,6 +93,9 @@ impl<H: Handler> Side for Receiving<H> {
         match message {
             Message::Answer(conn, ticket, answer) => turns.tell(conn, News::Answer(ticket, answer)),
             Message::Resume(conn) => turns.tell(conn, News::Resume),
+            Message::Computed(computed) => {
+                turns.tell(computed.conn(), News::Computed(computed));
+            }
             Message::Pause(paused) => {
                 let registry = turns.core.postbox.poll.registry();
                 if let Err(error) = turns.side.listeners.pause(paused, registry) {
@@ -131,12 +134,14 @@ impl<H: Handler> Side for Receiving<H> {
             Closed::Ended if turns.core.is_stopping() => Closed::Stopped,
             why => why,
         };
-        let waits = match why {
-            Closed::HungUp | Closed::Broken(_) | Closed::Panicked => false,
-            // After QUIT a peer sends nothing (RFC 5321 section 4.1.1.10).
-            Closed::Quit => !done,
-            Closed::Ended | Closed::TimedOut | Closed::Stopped => true,
-        };
+        // Nobody can be told anything in the middle of a handshake.
+        let waits = !server.is_shaking_hands()
+            && match why {
+                Closed::HungUp | Closed::Broken(_) | Closed::Tls(_) | Closed::Panicked => false,
+                // After QUIT a peer sends nothing (RFC 5321 section 4.1.1.10).
+                Closed::Quit => !done,
+                Closed::Ended | Closed::TimedOut | Closed::Stopped => true,
+            };
         turns.leave(server.source);
         turns.count_sessions();
         let id = server.id();

@@ -7,6 +7,7 @@ use crate::handler::{About, Closed, Flow, Handler, Replied};
 use crate::limits;
 use crate::side::{self, End};
 use crate::sources::Source;
+use crate::tls::{self, Computed, Failure, Handshake, Layer};
 use crate::token::ConnId;
 use smtpd_engine::server::{Answer, AnswerError, Event, Session, Step, Ticket, Wait};
 use smtpd_engine::time::Time;
@@ -23,6 +24,12 @@ pub(crate) enum Pause {
     Answer,
     /// Whoever takes the mail data.
     Held,
+    /// The peer, which is to take the last octets in the clear.
+    Clear,
+    /// The peer's part of a handshake.
+    Handshake,
+    /// Our part of it, which another thread computes.
+    Computing,
     /// The others: it has had its share of this turn.
     Turn,
     /// Nothing will come any more.
@@ -37,11 +44,15 @@ pub(crate) enum News {
     Answer(Ticket, Answer),
     /// It may go on: it need not be held any longer, or something has become known.
     Resume,
+    /// A piece of its handshake is computed.
+    Computed(Computed),
 }
 
 pub(crate) struct Server<H: Handler> {
     session: Session,
     pub(crate) own: H::Session,
+    /// How TLS is spoken, if it is and has not begun.
+    tls: Option<tls::Server>,
     /// Whose share of the sessions this one is part of.
     pub(crate) source: Option<Source>,
     pause: Pause,
@@ -80,7 +91,12 @@ impl<H: Handler> side::Session for Server<H> {
     ) -> Next<Closed> {
         match self.converse(channel, cause, tools) {
             Ok(next) => next,
-            Err(why) => Next::Over(why),
+            Err(why) => {
+                if matches!(why, Closed::Quit) {
+                    channel.end_tls();
+                }
+                Next::Over(why)
+            }
         }
     }
 }
@@ -96,8 +112,13 @@ impl End for Closed {
 }
 
 impl<H: Handler> Server<H> {
-    pub(crate) fn new(session: Session, own: H::Session, source: Option<Source>) -> Server<H> {
-        Server { session, own, source, pause: Pause::Input, in_data: false, bye: false }
+    pub(crate) fn new(
+        session: Session,
+        own: H::Session,
+        tls: Option<tls::Server>,
+        source: Option<Source>,
+    ) -> Server<H> {
+        Server { session, own, tls, source, pause: Pause::Input, in_data: false, bye: false }
     }
 
     /// Tells the session that places are short, or no longer.
@@ -118,6 +139,9 @@ impl<H: Handler> Server<H> {
         let mut ending = Closed::Ended;
         match cause {
             Cause::Ready => {}
+            Cause::News(News::Accepted) if self.tls.as_ref().is_some_and(|tls| tls.immediate) => {
+                self.pause = Pause::Clear;
+            }
             Cause::News(News::Accepted) => {
                 // What has come by now was sent before the banner, and the session is to know.
                 may_read = false;
@@ -143,11 +167,20 @@ impl<H: Handler> Server<H> {
                     self.pause = Pause::Turn;
                 }
             }
+            Cause::News(News::Computed(computed)) => {
+                if self.pause == Pause::Computing {
+                    self.computed(channel, computed, tools)?;
+                }
+            }
+            Cause::Deadline if self.is_shaking_hands() => {
+                return Err(Closed::Tls(Failure::TimedOut));
+            }
             Cause::Deadline => {
                 self.session.timeout(tools.out, now);
                 self.pause = Pause::Turn;
                 ending = Closed::TimedOut;
             }
+            Cause::ShutDown if self.is_shaking_hands() => return Err(Closed::Stopped),
             Cause::ShutDown => {
                 self.session.shut_down(tools.out, now);
                 self.pause = Pause::Turn;
@@ -166,6 +199,12 @@ impl<H: Handler> Server<H> {
                 // peer that has closed its own side alone still gets its reply.
                 Pause::Answer | Pause::Held if channel.is_broken() => return Err(Closed::HungUp),
                 Pause::Answer | Pause::Held => return Ok(Next::Wait),
+                Pause::Clear if !tools.out.is_empty() => return Ok(Next::Wait),
+                Pause::Clear => self.start_tls(channel)?,
+                Pause::Computing if channel.is_broken() => return Err(Closed::HungUp),
+                Pause::Computing => return Ok(Next::Wait),
+                Pause::Handshake if !channel.is_readable() => return Ok(Next::Wait),
+                Pause::Handshake => self.shake_hands(channel, tools)?,
                 Pause::Output if channel.is_blocked() => return Ok(Next::Wait),
                 Pause::Output => self.pause = Pause::Turn,
                 Pause::Input if !channel.is_readable() => return Ok(Next::Wait),
@@ -179,6 +218,75 @@ impl<H: Handler> Server<H> {
                 }
             }
         }
+    }
+
+    /// Whether the octets of the channel belong to a handshake, so that no reply may be sent.
+    pub(crate) fn is_shaking_hands(&self) -> bool {
+        matches!(self.pause, Pause::Clear | Pause::Handshake | Pause::Computing)
+    }
+
+    /// From now on there is no way back to the clear.
+    fn start_tls(&mut self, channel: &mut Channel) -> Result<(), Closed> {
+        let server = self.tls.take().expect("a listener that offers TLS says how it is spoken");
+        channel.start_tls(Layer::server(&server).map_err(Closed::Tls)?);
+        self.pause = Pause::Handshake;
+        Ok(())
+    }
+
+    /// Reads what the peer has to say in a handshake, and has it computed.
+    fn shake_hands(
+        &mut self,
+        channel: &mut Channel,
+        tools: &mut Tools<'_, H>,
+    ) -> Result<(), Closed> {
+        match channel.hear() {
+            Ok(Received::Octets(_)) => {}
+            Ok(Received::Nothing) => return Ok(()),
+            Ok(Received::End) => return Err(Closed::Tls(Failure::HungUp)),
+            Err(error) => return Err(Closed::Tls(Failure::Broken(error))),
+        }
+        if let Some(layer) = channel.layer().filter(|layer| layer.is_light()) {
+            let result = layer.compute().map_err(Failure::Refused);
+            return self.go_on_shaking(channel, result, tools);
+        }
+        if let Some(layer) = channel.lend() {
+            self.pause = Pause::Computing;
+            tools.handler.handshake(Handshake::new(channel.id(), layer));
+        }
+        Ok(())
+    }
+
+    fn computed(
+        &mut self,
+        channel: &mut Channel,
+        computed: Computed,
+        tools: &mut Tools<'_, H>,
+    ) -> Result<(), Closed> {
+        if let Some(layer) = computed.layer {
+            channel.give_back(layer);
+        }
+        self.go_on_shaking(channel, computed.result, tools)
+    }
+
+    /// Says what a handshake has to say next, and begins or goes on with SMTP if it is over.
+    fn go_on_shaking(
+        &mut self,
+        channel: &mut Channel,
+        result: Result<(), Failure>,
+        tools: &mut Tools<'_, H>,
+    ) -> Result<(), Closed> {
+        let agreed = channel.agreed(tools.registry);
+        // The alert is on its way, as far as there was room.
+        result.map_err(Closed::Tls)?;
+        let agreed = agreed.map_err(|error| Closed::Tls(Failure::Broken(error)))?;
+        self.pause = Pause::Handshake;
+        if let Some(info) = agreed {
+            self.session.tls_started(info, tools.now);
+            let about = About { conn: channel.id(), session: &self.session, now: tools.now };
+            tools.handler.secured(&mut self.own, &about);
+            self.pause = Pause::Turn;
+        }
+        Ok(())
     }
 
     /// Reads once, behind what was left before. Returns how many octets of `scratch` there are;
@@ -273,6 +381,11 @@ impl<H: Handler> Server<H> {
                     if !self.may_go(handler) {
                         return;
                     }
+                }
+                Event::StartTls => {
+                    self.in_data = false;
+                    self.pause = Pause::Clear;
+                    return;
                 }
                 event => {
                     self.in_data = false;

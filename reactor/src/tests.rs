@@ -4,6 +4,7 @@
 use crate::connection::{Cause, Role};
 use crate::limits::{READ_COMMANDS, READ_DATA, STEPS};
 use crate::server::News;
+use crate::tls::Handshake;
 use crate::transport::Stream;
 use crate::{About, Accept, Closed, ConnId, Flow, Handler, Inbox, Limits, Link, Reactor};
 use mio::Events;
@@ -36,7 +37,7 @@ impl Handler for Host {
         match link.remote {
             Some(remote) if remote.port() == 1 => panic!("as the test asked for"),
             Some(remote) if remote.port() == 2 => Accept::Refuse(reply::SHUTTING_DOWN),
-            _ => Accept::Session { params: Arc::new(Params::default()), id: 1, own: () },
+            _ => Accept::Session { params: Arc::new(Params::default()), id: 1, own: (), tls: None },
         }
     }
 
@@ -54,6 +55,10 @@ impl Handler for Host {
             }
             _ => None,
         }
+    }
+
+    fn handshake(&mut self, _: Handshake) {
+        unreachable!("no listener has TLS");
     }
 
     fn flow(&mut self, (): &()) -> Flow {

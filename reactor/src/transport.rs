@@ -9,6 +9,7 @@ use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 use smtpd_engine::tls::TlsInfo;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::mem;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -71,13 +72,22 @@ impl AsFd for Stream {
 /// The socket, and the layer that octets go through on their way to and from it.
 pub(crate) struct Transport {
     stream: Stream,
-    /// None: they are sent as they are.
-    tls: Option<Box<Layer>>,
+    way: Way,
+}
+
+/// How octets go over the socket.
+enum Way {
+    /// As they are.
+    Clear,
+    /// Through TLS.
+    Tls(Box<Layer>),
+    /// Not at all: TLS has begun, and the layer is with another thread, which computes.
+    Lent,
 }
 
 impl Transport {
     pub(crate) fn plain(stream: Stream) -> Transport {
-        Transport { stream, tls: None }
+        Transport { stream, way: Way::Clear }
     }
 
     pub(crate) fn stream(&self) -> &Stream {
@@ -113,44 +123,80 @@ impl Transport {
 
     /// Reads once. Beside the number of octets: whether no more are there for now.
     pub(crate) fn read(&mut self, room: &mut [u8]) -> io::Result<(usize, bool)> {
-        match &mut self.tls {
-            None => self.stream.read(room).map(|n| (n, n < room.len())),
-            Some(tls) => tls.read(&mut self.stream, room),
+        match &mut self.way {
+            Way::Clear => self.stream.read(room).map(|n| (n, n < room.len())),
+            Way::Tls(layer) => layer.read(&mut self.stream, room),
+            Way::Lent => Err(ErrorKind::WouldBlock.into()),
         }
     }
 
     pub(crate) fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        match &mut self.tls {
-            None => self.stream.write(octets),
-            Some(tls) => tls.write(&mut self.stream, octets),
+        match &mut self.way {
+            Way::Clear => self.stream.write(octets),
+            Way::Tls(layer) => layer.write(&mut self.stream, octets),
+            Way::Lent => Err(ErrorKind::WouldBlock.into()),
         }
     }
 
     /// Sends what a layer still holds.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
-        match &mut self.tls {
-            None => Ok(()),
-            Some(tls) => tls.flush(&mut self.stream),
+        match &mut self.way {
+            Way::Clear | Way::Lent => Ok(()),
+            Way::Tls(layer) => layer.flush(&mut self.stream),
         }
     }
 
     /// From now on all octets go through TLS; first its handshake.
     pub(crate) fn start_tls(&mut self, layer: Layer) {
-        self.tls = Some(Box::new(layer));
+        self.way = Way::Tls(Box::new(layer));
     }
 
     /// Goes on with the handshake: whether it is over.
     pub(crate) fn shake_hands(&mut self) -> Result<Option<TlsInfo>, Failure> {
-        match &mut self.tls {
-            None => Ok(None),
-            Some(tls) => tls.shake_hands(&mut self.stream),
+        match &mut self.way {
+            Way::Clear | Way::Lent => Ok(None),
+            Way::Tls(layer) => layer.shake_hands(&mut self.stream),
         }
+    }
+
+    /// Reads what the peer says in the handshake, and does no more with it: whether there was
+    /// anything, and whether more may be there.
+    pub(crate) fn hear(&mut self) -> io::Result<(usize, bool)> {
+        match &mut self.way {
+            Way::Clear | Way::Lent => Err(ErrorKind::WouldBlock.into()),
+            Way::Tls(layer) => layer.hear(&mut self.stream),
+        }
+    }
+
+    /// Gives the layer away, to be computed with; until it is back no octet goes either way.
+    pub(crate) fn lend(&mut self) -> Option<Box<Layer>> {
+        match mem::replace(&mut self.way, Way::Lent) {
+            Way::Tls(layer) => Some(layer),
+            way => {
+                self.way = way;
+                None
+            }
+        }
+    }
+
+    /// The layer, where it is at hand.
+    pub(crate) fn layer(&mut self) -> Option<&mut Layer> {
+        match &mut self.way {
+            Way::Tls(layer) => Some(layer),
+            Way::Clear | Way::Lent => None,
+        }
+    }
+
+    /// Takes it back.
+    pub(crate) fn give_back(&mut self, layer: Box<Layer>) {
+        debug_assert!(matches!(self.way, Way::Lent));
+        self.way = Way::Tls(layer);
     }
 
     /// Ends TLS in order, if there is any.
     pub(crate) fn end_tls(&mut self) {
-        if let Some(tls) = &mut self.tls {
-            tls.end(&mut self.stream);
+        if let Way::Tls(layer) = &mut self.way {
+            layer.end(&mut self.stream);
         }
     }
 }

@@ -30,7 +30,7 @@ impl Warm {
     fn new(params: Params) -> Self {
         let peer = Peer::Ip("192.0.2.1".parse().expect("an address"));
         let mut warm = Self {
-            session: Session::new(Arc::new(params), 1, peer, None, NOW),
+            session: Session::new(Arc::new(params), 1, peer, NOW),
             input: Vec::with_capacity(limits::INPUT_BUFFER),
             out: Vec::with_capacity(4 * limits::OUTPUT),
             octets_out: 0,

@@ -7,6 +7,7 @@ use smtpd_engine::server::{Answer, Event, Ticket};
 use smtpd_engine::time::Time;
 use smtpd_queue::id::MessageId;
 use smtpd_queue::request::Accept;
+use smtpd_reactor::tls::Handshake;
 use smtpd_reactor::{self as reactor, About, Closed, ConnId, Flow, Handler, Link, Replied, calls};
 
 use super::clock::wall;
@@ -111,13 +112,14 @@ impl Backstage for Channels {
 /// What the reactor asks.
 pub struct Sessions {
     intake: Intake<Channels, Remembered>,
+    handshakes: Pool<Handshake>,
 }
 
 impl Sessions {
     /// The sessions of one reactor.
     #[must_use]
-    pub fn new(intake: Intake<Channels, Remembered>) -> Sessions {
-        Sessions { intake }
+    pub fn new(intake: Intake<Channels, Remembered>, handshakes: Pool<Handshake>) -> Sessions {
+        Sessions { intake, handshakes }
     }
 }
 
@@ -126,7 +128,12 @@ impl Handler for Sessions {
 
     fn accept(&mut self, link: &Link<'_>, conn: ConnId, _now: Time) -> reactor::Accept<Session> {
         let (params, own) = self.intake.open(link.listener, link.peer(), conn);
-        reactor::Accept::Session { params, id: own.id, own }
+        reactor::Accept::Session { params, id: own.id, own, tls: None }
+    }
+
+    /// How many there are is bounded by the sessions: each waits for its own.
+    fn handshake(&mut self, work: Handshake) {
+        self.handshakes.push(work);
     }
 
     fn event(&mut self, own: &mut Session, about: &About<'_>, event: Event<'_>) -> Option<Answer> {
@@ -174,6 +181,10 @@ impl Handler for Sessions {
             Closed::TimedOut => Reason::Timeout,
             Closed::Ended | Closed::HungUp | Closed::Stopped | Closed::Panicked => {
                 Reason::Disconnect
+            }
+            Closed::Tls(failure) => {
+                text = failure.to_string();
+                Reason::Io(&text)
             }
             Closed::Broken(error) => {
                 text = super::sockets::system_text(&error);

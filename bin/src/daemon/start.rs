@@ -3,6 +3,7 @@
 use std::fs;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
+use std::num::NonZero;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use smtpd_queue::maildir::Maildirs;
 use smtpd_queue::request::{Accept, Refusal};
 use smtpd_queue::scheduler::{Input, Scheduler};
 use smtpd_reactor::dns::Settings;
+use smtpd_reactor::tls::Handshake;
 use smtpd_reactor::{ConnId, Inbox, Limits, Listener, Reactor};
 
 use super::bounces::{self, Bouncer};
@@ -365,7 +367,16 @@ impl Parts {
         let budget = Budget::new(limits::CONTENT_MEMORY);
         let seed = random() as u64;
         let intake = Intake::new(config, gates, (ids, budget), memory, seed, channels);
-        let serving = Reactor::new(inbox, listeners, sessions, Sessions::new(intake))?;
+        let handshakes = {
+            let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+            let worker = || {
+                let reactor = reactor.clone();
+                move |work: Handshake| reactor.computed(work.run())
+            };
+            Pool::start("handshake", (0..threads).map(|_| worker()))?
+        };
+        let sessions_of = Sessions::new(intake, handshakes);
+        let serving = Reactor::new(inbox, listeners, sessions, sessions_of)?;
         let stats = serving.stats();
         let smtp_paused = options.paused.contains(&crate::control::System::Smtp);
         if smtp_paused {

@@ -173,15 +173,14 @@ enum Question {
 }
 
 impl Session {
-    /// A session that has just begun. `tls` is there if TLS was set up before the first
-    /// octet (`smtps`). `id` names the session in its tickets.
+    /// A session that has just begun. `id` names it in its tickets.
     #[must_use]
-    pub fn new(params: Arc<Params>, id: u64, peer: Peer, tls: Option<TlsInfo>, now: Time) -> Self {
+    pub fn new(params: Arc<Params>, id: u64, peer: Peer, now: Time) -> Self {
         Self {
             content: Content::new(0, false),
             params,
             id,
-            tls: tls.map(Box::new),
+            tls: None,
             peer,
             state: State::New,
             greeting: Greeting::None,
@@ -255,15 +254,17 @@ impl Session {
         }
     }
 
-    /// The handshake after [`Event::StartTls`] is over; everything learned in the clear is
-    /// forgotten (RFC 3207 section 4.2). Without that event, or when the session was shut
-    /// down meanwhile, nothing happens.
+    /// The handshake is over: that after [`Event::StartTls`], when everything learned in the
+    /// clear is forgotten (RFC 3207 section 4.2), or one before the first step (`smtps`,
+    /// RFC 8314 section 3.3). At any other time, or when the session was shut down meanwhile,
+    /// nothing happens.
     pub fn tls_started(&mut self, tls: TlsInfo, now: Time) {
-        if !matches!(self.state, State::Tls { told: true }) {
-            return;
+        match self.state {
+            State::New if self.serial == 0 => {}
+            State::Tls { told: true } => self.state = State::Connected,
+            _ => return,
         }
         self.tls = Some(Box::new(tls));
-        self.state = State::Connected;
         self.greeting = Greeting::None;
         self.authenticated = self.peer == Peer::Local;
         self.progress();

@@ -208,7 +208,7 @@ impl<C: Caller> Client<C> {
 
     fn start_tls(&mut self, channel: &mut Channel, now: Time) -> Result<(), Hangup> {
         let client = self.target.tls.clone().expect("a target with TLS says how it is spoken");
-        channel.start_tls(Layer::new(client).map_err(Hangup::Tls)?);
+        channel.start_tls(Layer::client(client).map_err(Hangup::Tls)?);
         self.pause = Pause::Handshake;
         self.until = now + limits::HANDSHAKE_TIME;
         Ok(())

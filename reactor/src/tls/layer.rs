@@ -3,17 +3,19 @@
 //! What rustls gathers for the peer is sent as soon as the socket takes it, and one flight of
 //! ours is one write: the end of the handshake goes out with the first octets behind it.
 
-use super::{Client, Failure};
+use super::{Client, Failure, Server};
 use crate::limits;
 use crate::transport::Stream;
 use ring::digest::{SHA256, digest};
-use rustls::{ClientConnection, ProtocolVersion};
+use rustls::{ClientConnection, Connection, ProtocolVersion, ServerConnection};
 use smtpd_engine::tls::TlsInfo;
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Read, Write};
+use std::sync::Arc;
 
 pub(crate) struct Layer {
-    session: ClientConnection,
+    session: Connection,
+    /// A certificate of the peer was verified, if it showed one.
     verifies: bool,
     /// The last read took all that the socket had.
     drained: bool,
@@ -22,17 +24,25 @@ pub(crate) struct Layer {
 impl Layer {
     /// # Errors
     /// The policy cannot be followed.
-    pub(crate) fn new(client: Client) -> Result<Layer, Failure> {
+    pub(crate) fn client(client: Client) -> Result<Layer, Failure> {
         let Client { policy, name } = client;
         let session = ClientConnection::new(policy.config, name).map_err(Failure::Refused)?;
-        Ok(Layer { session, verifies: policy.verifies, drained: false })
+        Ok(Layer { session: session.into(), verifies: policy.verifies, drained: false })
+    }
+
+    /// # Errors
+    /// The policy cannot be followed.
+    pub(crate) fn server(server: &Server) -> Result<Layer, Failure> {
+        let config = Arc::clone(&server.config);
+        let session = ServerConnection::new(config).map_err(Failure::Refused)?;
+        Ok(Layer { session: session.into(), verifies: server.verifies, drained: false })
     }
 
     /// Takes from the socket what there is. None: the handshake is not over.
     pub(crate) fn shake_hands(&mut self, stream: &mut Stream) -> Result<Option<TlsInfo>, Failure> {
         for _ in 0..limits::RECORDS {
-            if !self.session.is_handshaking() {
-                return Ok(Some(self.info()));
+            if let Some(info) = self.agreed() {
+                return Ok(Some(info));
             }
             match self.flush(stream) {
                 Err(error) if error.kind() != ErrorKind::WouldBlock => {
@@ -101,8 +111,9 @@ impl Layer {
         let _ = self.flush(stream);
     }
 
-    /// Reads from the socket once, and sees to what came.
-    fn take(&mut self, stream: &mut Stream) -> io::Result<Taken> {
+    /// Reads from the socket once, and does no more: how many octets, and whether the socket has
+    /// no more of them.
+    pub(crate) fn hear(&mut self, stream: &mut Stream) -> io::Result<(usize, bool)> {
         let mut once = Once { stream, drained: true };
         let n = loop {
             match self.session.read_tls(&mut once) {
@@ -111,12 +122,37 @@ impl Layer {
             }
         };
         self.drained = once.drained;
-        if let Err(error) = self.session.process_new_packets() {
+        Ok((n, self.drained))
+    }
+
+    /// Works on what was heard: in a handshake, signatures and key exchange.
+    ///
+    /// # Errors
+    /// What the peer did wrong; there is an alert to be sent.
+    pub(crate) fn compute(&mut self) -> Result<(), rustls::Error> {
+        self.session.process_new_packets().map(drop)
+    }
+
+    /// Whether what is left of a handshake is only to be compared, not computed: the last flight
+    /// of TLS 1.3 of a peer that is not asked for a certificate.
+    pub(crate) fn is_light(&self) -> bool {
+        self.session.protocol_version() == Some(ProtocolVersion::TLSv1_3) && !self.verifies
+    }
+
+    /// Reads from the socket once, and sees to what came.
+    fn take(&mut self, stream: &mut Stream) -> io::Result<Taken> {
+        let (n, _) = self.hear(stream)?;
+        if let Err(error) = self.compute() {
             // The alert says why, if the peer still listens.
             let _ = self.flush(stream);
             return Ok(Taken::Bad(error));
         }
         Ok(if n == 0 { Taken::End } else { Taken::Octets })
+    }
+
+    /// What was agreed, once the handshake is over.
+    pub(crate) fn agreed(&self) -> Option<TlsInfo> {
+        (!self.session.is_handshaking()).then(|| self.info())
     }
 
     fn info(&self) -> TlsInfo {
@@ -129,8 +165,8 @@ impl Layer {
         let bits = if cipher.contains("AES_128") { 128 } else { 256 };
         let certificate = self.session.peer_certificates().and_then(|chain| chain.first());
         let fingerprint = certificate.map(|certificate| fingerprint(certificate));
-        let version = version.into();
-        TlsInfo { version, cipher, bits, verified: self.verifies, fingerprint }
+        let (version, verified) = (version.into(), self.verifies && certificate.is_some());
+        TlsInfo { version, cipher, bits, verified, fingerprint }
     }
 }
 

@@ -1,19 +1,27 @@
-//! TLS towards a next hop: whom it trusts, and how a handshake fails (RFC 3207, RFC 8446).
+//! TLS: towards a next hop, whom it trusts; towards a client, what it is shown; and how a
+//! handshake fails (RFC 3207, RFC 8446).
 //!
 //! A [`Policy`] is made once for each way of trusting and kept as long as the configuration is:
 //! the tickets by which a later session is resumed live in it. Nothing here opens a file; roots
 //! and the client's own certificate are given as octets.
 //!
-//! A handshake runs on the reactor. The longest that one works in a piece, with all signatures
-//! of a chain of two verified, is 0.2 ms (median of 500; `cargo test --release -p smtpd-reactor
+//! A handshake of the receiving side is computed by other threads ([`Handshake`]): it has a
+//! signature to make. One of the sending side runs on the reactor: the longest that it works in a
+//! piece, with all signatures of a chain of two verified, is 0.2 ms (median of 500; `cargo test --release -p smtpd-reactor
 //! --test calls -- --ignored --nocapture`): below the millisecond from which work goes to other
 //! threads.
 
+mod handshake;
 mod layer;
 mod policy;
+mod server;
+mod terms;
 
+pub use handshake::{Computed, Handshake};
 pub(crate) use layer::Layer;
-pub use policy::{Identity, Policy, Terms, roots};
+pub use policy::{Policy, roots};
+pub use server::{Certificate, Server, Service, Tickets};
+pub use terms::{Identity, Terms};
 
 use rustls::CipherSuite;
 use rustls::pki_types::ServerName;

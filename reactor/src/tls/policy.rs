@@ -2,88 +2,14 @@
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientConfig, WebPkiServerVerifier};
-use rustls::crypto::{CryptoProvider, ring};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{
-    DigitallySignedStruct, Error, RootCertStore, SignatureScheme, SupportedProtocolVersion, version,
-};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::sign::SingleCertAndKey;
+use rustls::{DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use std::sync::Arc;
 
-/// What a client says of itself when it is asked: its certificate with those between it and a
-/// root, and the key. It never shows the key.
-#[derive(Clone, Debug)]
-pub struct Identity(Arc<SingleCertAndKey>);
-
-impl Identity {
-    /// The first certificate of `chain` is that of `key`.
-    ///
-    /// # Errors
-    /// That the key is of no use, or that of another certificate.
-    pub fn new(
-        chain: Vec<CertificateDer<'static>>,
-        key: PrivateKeyDer<'static>,
-    ) -> Result<Identity, Error> {
-        if chain.is_empty() {
-            return Err(Error::NoCertificatesPresented);
-        }
-        let own = CertifiedKey::from_der(chain, key, &ring::default_provider())?;
-        Ok(Identity(Arc::new(SingleCertAndKey::from(own))))
-    }
-
-    /// Reads both in PEM, as they stand in files.
-    ///
-    /// # Errors
-    /// In words: what is no PEM, or of no use.
-    pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Identity, String> {
-        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain).collect();
-        let chain = chain.map_err(|error| format!("certificate: {error}"))?;
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| format!("key: {error}"))?;
-        Identity::new(chain, key).map_err(|error| error.to_string())
-    }
-}
-
-/// How we speak, whoever it is with.
-#[derive(Clone, Debug)]
-pub struct Terms {
-    /// What we say of ourselves to who asks.
-    pub identity: Option<Identity>,
-    /// The suites to be used, by their names in the registry of IANA, the preferred first; all
-    /// that there are when none is named.
-    pub suites: Vec<&'static str>,
-    /// TLS 1.2 may be spoken.
-    pub tls12: bool,
-    /// TLS 1.3 may.
-    pub tls13: bool,
-}
-
-impl Default for Terms {
-    /// Nothing of ourselves, and all suites of both versions.
-    fn default() -> Terms {
-        Terms { identity: None, suites: Vec::new(), tls12: true, tls13: true }
-    }
-}
-
-impl Terms {
-    fn provider(&self) -> CryptoProvider {
-        let all = ring::default_provider();
-        if self.suites.is_empty() {
-            return all;
-        }
-        let named = |name: &&str| {
-            let suites = all.cipher_suites.iter();
-            suites.copied().find(|suite| super::suite_name(suite.suite()) == **name)
-        };
-        let cipher_suites = self.suites.iter().filter_map(named).collect();
-        CryptoProvider { cipher_suites, ..all }
-    }
-
-    fn versions(&self) -> Vec<&'static SupportedProtocolVersion> {
-        let both = [(self.tls13, &version::TLS13), (self.tls12, &version::TLS12)];
-        both.into_iter().filter(|(wanted, _)| *wanted).map(|(_, version)| version).collect()
-    }
-}
+use super::{Identity, Terms};
 
 /// A way to trust, and the sessions that may be resumed under it.
 #[derive(Clone, Debug)]
@@ -127,7 +53,10 @@ impl Policy {
             .dangerous()
             .with_custom_certificate_verifier(verifier);
         let config = match &terms.identity {
-            Some(Identity(own)) => config.with_client_cert_resolver(own.clone()),
+            Some(Identity(own)) => {
+                let own = SingleCertAndKey::from(Arc::clone(own));
+                config.with_client_cert_resolver(Arc::new(own))
+            }
             None => config.with_no_client_auth(),
         };
         Ok(Policy { config: Arc::new(config), verifies })

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "../common/authority.rs"]
+mod authority;
 mod caller;
 mod hop;
 mod plain;

@@ -1,68 +1,33 @@
 //! With TLS: who is trusted, what is resumed, and that nothing said before it counts.
 
+use crate::authority::Authority;
 use crate::caller::{Job, Relay, Told, secured};
 use crate::hop::{Hop, Peer};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::client::Resumption;
 use rustls::crypto::ring;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::ServerName;
 use rustls::server::WebPkiClientVerifier;
 use rustls::version::TLS12;
 use rustls::{
-    ALL_VERSIONS, ClientConfig, ClientConnection, ConfigBuilder, RootCertStore, ServerConfig,
-    ServerConnection, SupportedProtocolVersion, WantsVerifier,
+    ALL_VERSIONS, ClientConfig, ClientConnection, ConfigBuilder, ServerConfig, ServerConnection,
+    SupportedProtocolVersion, WantsVerifier,
 };
 use smtpd_engine::client::{Tls, Whom};
 use smtpd_reactor::calls::Target;
-use smtpd_reactor::tls::{self, Identity, Policy, Terms};
+use smtpd_reactor::tls::{Identity, Policy, Terms};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A certificate and its key.
-type Certified = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
-
-/// A certificate authority, and what it has signed.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    pem: String,
+/// A server with a certificate.
+fn server(authority: &Authority, name: &str, year: i32) -> Arc<ServerConfig> {
+    let (chain, key) = authority.certify(name, year);
+    let config = server_of(ALL_VERSIONS).with_no_client_auth();
+    Arc::new(config.with_single_cert(chain, key).unwrap())
 }
 
-impl Authority {
-    fn new() -> Authority {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let pem = params.self_signed(&key).unwrap().pem();
-        Authority { issuer: Issuer::new(params, key), pem }
-    }
-
-    /// A certificate for `name` that ends in that year.
-    fn certify(&self, name: &str, year: i32) -> Certified {
-        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        params.not_after = date_time_ymd(year, 1, 1);
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        (vec![certificate.der().clone()], key)
-    }
-
-    /// A server with such a certificate.
-    fn server(&self, name: &str, year: i32) -> Arc<ServerConfig> {
-        let (chain, key) = self.certify(name, year);
-        let config = server_of(ALL_VERSIONS).with_no_client_auth();
-        Arc::new(config.with_single_cert(chain, key).unwrap())
-    }
-
-    fn roots(&self) -> Arc<RootCertStore> {
-        let (roots, useless) = tls::roots(self.pem.as_bytes());
-        assert_eq!((roots.len(), useless), (1, 0));
-        Arc::new(roots)
-    }
-
-    fn policy(&self) -> Policy {
-        Policy::trusting(self.roots(), &Terms::default()).unwrap()
-    }
+fn policy(authority: &Authority) -> Policy {
+    Policy::trusting(authority.roots(), &Terms::default()).unwrap()
 }
 
 fn server_of(
@@ -107,9 +72,9 @@ fn taken() -> Vec<Told> {
 #[test]
 fn a_certificate_under_a_root_for_the_name_is_trusted() {
     let authority = Authority::new();
-    let hop = hop(1, &authority.server("hop.example", 2100));
+    let hop = hop(1, &server(&authority, "hop.example", 2100));
     let relay = Relay::start();
-    let policy = authority.policy();
+    let policy = policy(&authority);
     relay.call(secured(hop.address, &policy, "hop.example.", Tls::Required), Job::new(&["x\r\n"]));
     assert_eq!(story(&relay), (Some("TLSv1.3 true".into()), taken()));
     assert_eq!(hop.heard(), ["x\r\n.\r\n"]);
@@ -121,13 +86,13 @@ fn a_certificate_under_a_root_for_the_name_is_trusted() {
 fn a_wrong_certificate_is_refused_or_not_looked_at() {
     let (authority, stranger) = (Authority::new(), Authority::new());
     for (config, words) in [
-        (authority.server("other.example", 2100), "not valid for name"),
-        (authority.server("hop.example", 2020), "expired"),
-        (stranger.server("hop.example", 2100), "BadSignature"),
+        (server(&authority, "other.example", 2100), "not valid for name"),
+        (server(&authority, "hop.example", 2020), "expired"),
+        (server(&stranger, "hop.example", 2100), "BadSignature"),
     ] {
         let hop = hop(2, &config);
         let relay = Relay::start();
-        let trusting = secured(hop.address, &authority.policy(), "hop.example", Tls::Required);
+        let trusting = secured(hop.address, &policy(&authority), "hop.example", Tls::Required);
         relay.call(trusting, Job::new(&["x\r\n"]));
         let (None, story_of_refusal) = story(&relay) else { panic!("{words}") };
         let [Told::Closed(why)] = &story_of_refusal[..] else { panic!("{story_of_refusal:?}") };
@@ -149,7 +114,7 @@ fn the_older_version_is_spoken_too() {
     let config = server_of(&[&TLS12]).with_no_client_auth().with_single_cert(chain, key).unwrap();
     let hop = hop(1, &Arc::new(config));
     let relay = Relay::start();
-    let target = secured(hop.address, &authority.policy(), "hop.example", Tls::Required);
+    let target = secured(hop.address, &policy(&authority), "hop.example", Tls::Required);
     relay.call(target, Job::new(&["x\r\n"]));
     assert_eq!(story(&relay), (Some("TLSv1.2 true".into()), taken()));
     hop.heard();
@@ -169,7 +134,7 @@ fn only_what_the_terms_allow_is_agreed_on() {
         (Terms { suites: vec![chacha], ..old }, ["TLSv1.2 true", chacha]),
         (small, ["TLSv1.3 true", "TLS13_AES_128_GCM_SHA256"]),
     ] {
-        let config = authority.server("hop.example", 2100);
+        let config = server(&authority, "hop.example", 2100);
         let hop = Hop::once(move |peer| {
             peer.serve("250-STARTTLS\r\n")?;
             peer.say("220 go on\r\n")?;
@@ -209,7 +174,7 @@ fn a_certificate_of_our_own_is_shown() {
     relay.call(secured(hop.address, &known, "hop.example", Tls::Required), Job::new(&["x\r\n"]));
     assert_eq!(story(&relay), (Some("TLSv1.3 true".into()), taken()));
 
-    let unknown = authority.policy();
+    let unknown = policy(&authority);
     let target = secured(hop.address, &unknown, "hop.example", Tls::Required);
     relay.call(target, Job::new(&["x\r\n"]));
     let (None, story) = story(&relay) else { panic!() };
@@ -222,13 +187,13 @@ fn a_certificate_of_our_own_is_shown() {
 #[test]
 fn tls_may_come_first() {
     let authority = Authority::new();
-    let config = authority.server("127.0.0.1", 2100);
+    let config = server(&authority, "127.0.0.1", 2100);
     let hop = Hop::once(move |peer| {
         peer.shake_hands(&config)?;
         peer.serve("")
     });
     let relay = Relay::start();
-    let policy = authority.policy();
+    let policy = policy(&authority);
     let target = secured(hop.address, &policy, "127.0.0.1", Tls::Required);
     relay.call(Target { immediate: true, ..target }, Job::new(&["x\r\n"]));
     assert_eq!(story(&relay), (Some("TLSv1.3 true".into()), taken()));
@@ -241,9 +206,9 @@ fn tls_may_come_first() {
 fn long_content_arrives_whole() {
     let content = "0123456789abcdef\r\n".repeat(100_000);
     let authority = Authority::new();
-    let hop = hop(1, &authority.server("hop.example", 2100));
+    let hop = hop(1, &server(&authority, "hop.example", 2100));
     let relay = Relay::start();
-    let target = secured(hop.address, &authority.policy(), "hop.example", Tls::Required);
+    let target = secured(hop.address, &policy(&authority), "hop.example", Tls::Required);
     relay.call(target, Job::new(&[&content]));
     assert_eq!(story(&relay), (Some("TLSv1.3 true".into()), taken()));
     assert!(hop.heard() == [content + ".\r\n"]);
@@ -253,7 +218,7 @@ fn long_content_arrives_whole() {
 #[test]
 fn a_second_session_is_resumed() {
     let authority = Authority::new();
-    let config = authority.server("hop.example", 2100);
+    let config = server(&authority, "hop.example", 2100);
     let hop = Hop::serving(2, move |peer| {
         peer.serve("250-STARTTLS\r\n")?;
         peer.say("220 go on\r\n")?;
@@ -262,7 +227,7 @@ fn a_second_session_is_resumed() {
         peer.talk("")
     });
     let relay = Relay::start();
-    let policy = authority.policy();
+    let policy = policy(&authority);
     for _ in 0..2 {
         let target = secured(hop.address, &policy, "hop.example", Tls::Required);
         relay.call(target, Job::new(&["x\r\n"]));
@@ -277,7 +242,7 @@ fn a_second_session_is_resumed() {
 #[test]
 fn what_comes_behind_the_reply_to_starttls_does_not_count() {
     let authority = Authority::new();
-    let config = authority.server("hop.example", 2100);
+    let config = server(&authority, "hop.example", 2100);
     let hop = Hop::once(move |peer| {
         peer.serve("250-STARTTLS\r\n")?;
         peer.say("220 go on\r\n250-forged.example\r\n250 AUTH PLAIN\r\n")?;
@@ -288,7 +253,7 @@ fn what_comes_behind_the_reply_to_starttls_does_not_count() {
         peer.talk("")
     });
     let relay = Relay::start();
-    let target = secured(hop.address, &authority.policy(), "hop.example", Tls::Required);
+    let target = secured(hop.address, &policy(&authority), "hop.example", Tls::Required);
     relay.call(target, Job::new(&["x\r\n"]));
     assert_eq!(story(&relay), (Some("TLSv1.3 true".into()), taken()));
     assert_eq!(hop.heard(), ["EHLO relay.example", "x\r\n.\r\n"]);
@@ -300,7 +265,7 @@ fn what_comes_behind_the_reply_to_starttls_does_not_count() {
 #[test]
 fn no_command_from_before_the_handshake_is_sent_under_tls() {
     let authority = Authority::new();
-    let config = authority.server("hop.example", 2100);
+    let config = server(&authority, "hop.example", 2100);
     let hop = Hop::once(move |peer| {
         peer.say("220 a\r\n250-a\r\n250 STARTTLS\r\n220 go on\r\n")?;
         peer.shake_hands(&config)?;
@@ -309,7 +274,7 @@ fn no_command_from_before_the_handshake_is_sent_under_tls() {
         Ok(())
     });
     let relay = Relay::start();
-    let target = secured(hop.address, &authority.policy(), "hop.example", Tls::Required);
+    let target = secured(hop.address, &policy(&authority), "hop.example", Tls::Required);
     relay.call(target, Job::new(&["x\r\n"]));
     let (_, story) = story(&relay);
     let [Told::Closed(why)] = &story[..] else { panic!("{story:?}") };
@@ -359,7 +324,7 @@ fn without_starttls_opportunity_is_clear_and_a_demand_fails() {
 #[test]
 fn a_cut_under_tls_is_a_hang_up() {
     let authority = Authority::new();
-    let config = authority.server("hop.example", 2100);
+    let config = server(&authority, "hop.example", 2100);
     let hop = Hop::once(move |peer| {
         peer.serve("250-STARTTLS\r\n")?;
         peer.say("220 go on\r\n")?;
@@ -368,7 +333,7 @@ fn a_cut_under_tls_is_a_hang_up() {
         peer.say("250 hop.example\r\n")
     });
     let relay = Relay::start();
-    let target = secured(hop.address, &authority.policy(), "hop.example", Tls::Required);
+    let target = secured(hop.address, &policy(&authority), "hop.example", Tls::Required);
     relay.call(target, Job::new(&["x\r\n"]));
     let (_, story) = story(&relay);
     let [Told::Failed(Whom::Rest, words), Told::Closed(_)] = &story[..] else {
@@ -385,7 +350,7 @@ fn a_cut_under_tls_is_a_hang_up() {
 #[ignore = "a measurement"]
 fn handshake() {
     let authority = Authority::new();
-    let server = authority.server("hop.example", 2100);
+    let server = server(&authority, "hop.example", 2100);
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()

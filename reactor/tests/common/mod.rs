@@ -7,9 +7,10 @@
 use smtpd_engine::reply::{self, Reply};
 use smtpd_engine::server::{Answer, Event, Params, Ticket};
 use smtpd_engine::time::Time;
+use smtpd_engine::tls::TlsInfo;
 use smtpd_reactor::{
     About, Accept, Closed, ConnId, Flow, Handler, Inbox, Limits, Link, Listener, Reactor, Sender,
-    Stats,
+    Stats, tls,
 };
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -36,6 +37,7 @@ pub enum Told {
     Asked(ConnId, Ticket, String),
     Answered(Ticket, bool),
     Held(ConnId),
+    Secured(ConnId, TlsInfo),
     Closed(ConnId, &'static str),
 }
 
@@ -47,6 +49,8 @@ pub struct Host {
     hold: Arc<AtomicBool>,
     told: mpsc::Sender<Told>,
     sessions: u64,
+    tls: Option<tls::Server>,
+    sender: Sender,
 }
 
 /// Takes everything.
@@ -89,7 +93,8 @@ impl Handler for Host {
         }
         self.sessions += 1;
         let _ = self.told.send(Told::Accepted(conn));
-        Accept::Session { params: Arc::clone(&self.params), id: self.sessions, own: conn }
+        let (params, tls) = (Arc::clone(&self.params), self.tls.clone());
+        Accept::Session { params, id: self.sessions, own: conn, tls }
     }
 
     fn event(&mut self, own: &mut ConnId, about: &About<'_>, event: Event<'_>) -> Option<Answer> {
@@ -111,6 +116,16 @@ impl Handler for Host {
         let _ = self.told.send(Told::Answered(ticket, in_time));
     }
 
+    fn handshake(&mut self, work: tls::Handshake) {
+        let sender = self.sender.clone();
+        std::thread::spawn(move || sender.computed(work.run()));
+    }
+
+    fn secured(&mut self, own: &mut ConnId, about: &About<'_>) {
+        let tls = about.session.tls().expect("it is secured").clone();
+        let _ = self.told.send(Told::Secured(*own, tls));
+    }
+
     fn flow(&mut self, own: &ConnId) -> Flow {
         if self.hold.load(Ordering::SeqCst) {
             let _ = self.told.send(Told::Held(*own));
@@ -128,6 +143,7 @@ impl Handler for Host {
             Closed::TimedOut => "timed out",
             Closed::HungUp => "hung up",
             Closed::Broken(_) => "broken",
+            Closed::Tls(_) => "tls",
             Closed::Stopped => "stopped",
             Closed::Panicked => "panicked",
         };
@@ -158,23 +174,43 @@ impl Server {
         Server::on(vec![Listener::tcp(socket).unwrap()], address, limits, decide)
     }
 
+    /// One that speaks TLS.
+    pub fn secured(params: Params, tls: tls::Server) -> Server {
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        let listener = Listener::tcp(socket).unwrap();
+        Server::run(vec![listener], address, Limits::default(), usual, (params, Some(tls)))
+    }
+
     pub fn on(
         listeners: Vec<Listener>,
         address: SocketAddr,
         limits: Limits,
         decide: impl FnMut(&About<'_>, &Event<'_>) -> Act + Send + 'static,
     ) -> Server {
+        Server::run(listeners, address, limits, decide, (Params::default(), None))
+    }
+
+    fn run(
+        listeners: Vec<Listener>,
+        address: SocketAddr,
+        limits: Limits,
+        decide: impl FnMut(&About<'_>, &Event<'_>) -> Act + Send + 'static,
+        (params, tls): (Params, Option<tls::Server>),
+    ) -> Server {
+        let inbox = Inbox::new().unwrap();
+        let sender = inbox.sender();
         let (tell, told) = mpsc::channel();
         let hold = Arc::new(AtomicBool::new(false));
         let host = Host {
-            params: Arc::new(Params { max_mails: u32::MAX, ..Params::default() }),
+            params: Arc::new(Params { max_mails: u32::MAX, ..params }),
             decide: Box::new(decide),
             hold: Arc::clone(&hold),
             told: tell,
             sessions: 0,
+            tls,
+            sender: sender.clone(),
         };
-        let inbox = Inbox::new().unwrap();
-        let sender = inbox.sender();
         let reactor = Reactor::new(inbox, listeners, limits, host).unwrap();
         let stats = reactor.stats();
         let thread = std::thread::spawn(move || reactor.run());

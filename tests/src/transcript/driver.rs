@@ -74,8 +74,12 @@ impl Driver {
     #[must_use]
     pub fn new(params: Arc<Params>, peer: Peer, tls: Option<TlsInfo>) -> Self {
         let now = Time::from_micros(1_000_000_000);
+        let mut session = Session::new(params, 1, peer, now);
+        if let Some(tls) = tls {
+            session.tls_started(tls, now);
+        }
         Self {
-            session: Session::new(params, 1, peer, tls, now),
+            session,
             now,
             input: Vec::new(),
             out: Vec::new(),

@@ -207,8 +207,10 @@ impl Talk {
         let mut intake = Intake::new(config.clone(), gates, own, Hasty, 1, Behind::default());
         let peer = Peer::Ip(self.ip);
         let (params, mut own) = intake.open(self.gate, peer, ());
-        let tls = matches!(config.listeners[self.gate].tls, Tls::Smtps { .. }).then(handshake);
-        let mut engine = Engine::new(params, own.id, peer, tls, NOW);
+        let mut engine = Engine::new(params, own.id, peer, NOW);
+        if matches!(config.listeners[self.gate].tls, Tls::Smtps { .. }) {
+            engine.tls_started(handshake(), NOW);
+        }
         // The last line of the reply, and the message, if it came to one.
         let mut say = |line: &str| {
             let mut input = line.as_bytes();

@@ -30,7 +30,7 @@ pub struct Connection {
 
 impl Connection {
     pub fn new(params: Arc<Params>, own: Session, peer: Address, now: Time) -> Self {
-        let engine = Engine::new(params, own.id, peer, None, now);
+        let engine = Engine::new(params, own.id, peer, now);
         let (input, out, sent) = Default::default();
         Self { engine, own, input, out, sent, closed: false }
     }

@@ -205,8 +205,10 @@ impl<'l> Line<'l> {
             Client::Socket => Peer::Local,
             Client::Ip(ip) => Peer::Ip(ip),
         };
-        let tls = door.is_smtps().then(tls);
-        let engine = Engine::new(Arc::new(door.params(config)), 0, peer, tls, NOW);
+        let mut engine = Engine::new(Arc::new(door.params(config)), 0, peer, NOW);
+        if door.is_smtps() {
+            engine.tls_started(tls(), NOW);
+        }
         let sender = ReversePath::Null;
         Line { config, door, session, outside, engine, out: Vec::new(), sender, explained: None }
     }

@@ -222,7 +222,7 @@ fn what_was_given_is_what_is_taken() {
         let here = Params { chunking, ..params() };
         let mut world = World {
             client: Session::new(Arc::new(here), None, NOW),
-            server: server::Session::new(Arc::new(there), 1, peer, None, NOW),
+            server: server::Session::new(Arc::new(there), 1, peer, NOW),
             to_server: Vec::new(),
             to_client: Vec::new(),
             taken: Vec::new(),

@@ -57,8 +57,12 @@ impl Play {
     /// A session without banner.
     fn new(params: Params, peer: Peer, tls: Option<TlsInfo>) -> Self {
         let now = Time::from_micros(7);
+        let mut session = Session::new(Arc::new(params), 1, peer, now);
+        if let Some(tls) = tls {
+            session.tls_started(tls, now);
+        }
         Self {
-            session: Session::new(Arc::new(params), 1, peer, tls, now),
+            session,
             now,
             input: Vec::new(),
             out: Vec::new(),
