@@ -8,6 +8,7 @@ pub mod decide;
 pub mod keys;
 pub mod log;
 pub mod options;
+pub mod password;
 pub mod sys;
 pub mod terminal;
 pub mod transfer;

@@ -1,5 +1,5 @@
 //! System calls that neither std nor rustix offers in a safe form: users, privileges, signals,
-//! interfaces, local time, syslog.
+//! interfaces, local time, syslog, passwords.
 //!
 //! The only file of the project with `unsafe`; each block names the rule that makes it sound.
 //! Nothing here knows about mail.
@@ -304,6 +304,80 @@ pub fn peer_uid(stream: &UnixStream) -> io::Result<u32> {
     // SAFETY: the descriptor is open while `stream` is borrowed; both places are valid.
     check(unsafe { libc::getpeereid(stream.as_raw_fd(), &raw mut uid, &raw mut gid) })?;
     Ok(uid)
+}
+
+/// Whether this is the password of the hash, by the system's crypt(3); none when the system has no
+/// such thing, or does not know the scheme. Takes up to a second of the processor.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub fn check_password(password: &CStr, hash: &CStr) -> Option<bool> {
+    type CryptRa = unsafe extern "C" fn(
+        *const libc::c_char,
+        *const libc::c_char,
+        *mut *mut libc::c_void,
+        *mut libc::c_int,
+    ) -> *mut libc::c_char;
+    static FUNCTION: std::sync::OnceLock<Option<CryptRa>> = std::sync::OnceLock::new();
+    let function = FUNCTION.get_or_init(|| {
+        // SAFETY: the names are NUL-terminated. The library is never closed, so what is found in
+        // it stays; its initialisers are those of a library of the system.
+        let symbol = unsafe {
+            let names = [c"libcrypt.so.1", c"libcrypt.so.2"];
+            let mut opened = names.map(|name| libc::dlopen(name.as_ptr(), libc::RTLD_NOW));
+            let library = opened.iter_mut().find(|library| !library.is_null())?;
+            libc::dlsym(*library, c"crypt_ra".as_ptr())
+        };
+        // SAFETY: a function of this name has this type (crypt(3)); a null pointer, when there is
+        // none, is `None` of an optional function.
+        unsafe { std::mem::transmute::<*mut libc::c_void, Option<CryptRa>>(symbol) }
+    });
+    let function = (*function)?;
+    let (mut room, mut size) = (ptr::null_mut::<libc::c_void>(), 0);
+    // SAFETY: both strings are NUL-terminated and live across the call; `room` is null, so the
+    // function makes its own room and tells where, and it keeps nothing else.
+    let result =
+        unsafe { function(password.as_ptr(), hash.as_ptr(), &raw mut room, &raw mut size) };
+    let is_right = (!result.is_null()).then(|| {
+        // SAFETY: not null, so it is a NUL-terminated string within `room`.
+        let result = unsafe { CStr::from_ptr(result) }.to_bytes();
+        // A token that begins with `*` is a failure, and never a hash.
+        !result.starts_with(b"*") && equal(result, hash.to_bytes())
+    });
+    if !room.is_null() {
+        // SAFETY: `room` was made by the function with malloc(3) and has `size` octets; nothing
+        // refers to it any more. It held what the password was turned into.
+        unsafe {
+            ptr::write_bytes(room.cast::<u8>(), 0, usize::try_from(size).unwrap_or(0));
+            libc::free(room);
+        }
+    }
+    is_right
+}
+
+/// Whether this is the password of the hash, by the system's crypt(3), which knows bcrypt; none
+/// when it is another scheme.
+#[cfg(target_os = "openbsd")]
+pub fn check_password(password: &CStr, hash: &CStr) -> Option<bool> {
+    if !hash.to_bytes().starts_with(b"$2") {
+        return None;
+    }
+    unsafe extern "C" {
+        fn crypt_checkpass(password: *const libc::c_char, hash: *const libc::c_char)
+        -> libc::c_int;
+    }
+    // SAFETY: both strings are NUL-terminated and live across the call.
+    Some(unsafe { crypt_checkpass(password.as_ptr(), hash.as_ptr()) } == 0)
+}
+
+/// The system has nothing of the kind that can be called from threads.
+#[cfg(not(any(all(target_os = "linux", target_env = "gnu"), target_os = "openbsd")))]
+pub fn check_password(_: &CStr, _: &CStr) -> Option<bool> {
+    None
+}
+
+/// Whether they are equal, in a time that does not tell where they differ.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn equal(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len() && one.iter().zip(other).fold(0, |all, (a, b)| all | (a ^ b)) == 0
 }
 
 fn check(result: libc::c_int) -> io::Result<()> {

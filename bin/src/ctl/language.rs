@@ -18,6 +18,13 @@ pub enum Command {
     Convert(PathBuf),
     /// `discover evpid|msgid`
     Discover(Subject),
+    /// `encrypt [--scram] [text]`
+    Encrypt {
+        /// For SCRAM, and not bcrypt.
+        scram: bool,
+        /// The password; else standard input has some.
+        text: Option<String>,
+    },
     /// `explain ...`, with the words behind it.
     Explain(Vec<String>),
     /// `log brief|verbose`
@@ -117,9 +124,11 @@ enum Token {
     Domain,
     /// The name of a directory or file: anything but nothing.
     Path(&'static str),
+    /// Any text but nothing.
+    Text,
 }
 
-use Token::{Domain, Envelope, Message, Path, Route, Word};
+use Token::{Domain, Envelope, Message, Path, Route, Text, Word};
 
 /// The parameters along a path.
 #[derive(Default)]
@@ -128,6 +137,7 @@ struct Given {
     domain: Option<String>,
     route: Option<u64>,
     paths: Vec<PathBuf>,
+    text: Option<String>,
     /// The words behind a command that reads them by itself.
     rest: Vec<String>,
 }
@@ -140,6 +150,10 @@ const COMMANDS: &[(&[Token], Meaning)] = &[
     (&[Word("convert"), FILE], |given| given.path().map(Command::Convert)),
     (&[Word("discover"), Envelope], |given| given.subject.map(Command::Discover)),
     (&[Word("discover"), Message], |given| given.subject.map(Command::Discover)),
+    (&[Word("encrypt")], |given| given.encrypt(false)),
+    (&[Word("encrypt"), Word("--scram")], |given| given.encrypt(true)),
+    (&[Word("encrypt"), Word("--scram"), Text], |given| given.encrypt(true)),
+    (&[Word("encrypt"), Text], |given| given.encrypt(false)),
     (EXPLAIN, |given| Some(Command::Explain(given.rest))),
     (&[Word("hold"), Word("domain"), Domain], |given| given.order(Action::Hold)),
     (&[Word("log"), Word("brief")], |_| Some(Command::Log { verbose: false })),
@@ -213,6 +227,10 @@ impl Given {
         self.paths.pop()
     }
 
+    fn encrypt(self, scram: bool) -> Option<Command> {
+        Some(Command::Encrypt { scram, text: self.text })
+    }
+
     fn show_message(self) -> Option<Command> {
         self.subject.map(|subject| Command::ShowMessage(subject.message()))
     }
@@ -237,6 +255,7 @@ impl Given {
             Route => self.route = word.parse().ok(),
             Domain => self.domain = Some(word.to_owned()),
             Path(_) => self.paths.push(word.into()),
+            Text => self.text = Some(word.to_owned()),
         }
     }
 }
@@ -247,7 +266,7 @@ impl Token {
         match self {
             Word(word) | Path(word) => word,
             Route => "<routeid>",
-            Domain => "<str>",
+            Domain | Text => "<str>",
             Envelope => "<evpid>",
             Message => "<msgid>",
         }
@@ -307,7 +326,7 @@ fn choose(next: &[Token], word: &str) -> Option<Token> {
         Message => word.parse::<MessageId>().is_ok(),
         Route => word.parse::<u64>().is_ok_and(|number| number > 0),
         Domain => word.len() <= usize::from(limits::DOMAIN),
-        Path(_) => true,
+        Path(_) | Text => true,
     });
     match (exact, candidates.next(), candidates.next()) {
         (Some(token), ..) | (None, Some(token), None) => Some(*token),
@@ -365,6 +384,10 @@ mod tests {
             ),
             ("queue export /a/b", Command::Export("/a/b".into())),
             ("exp -j --tls", Command::Explain(vec!["-j".to_owned(), "--tls".to_owned()])),
+            ("encrypt", Command::Encrypt { scram: false, text: None }),
+            ("enc secret", Command::Encrypt { scram: false, text: Some("secret".to_owned()) }),
+            ("encrypt --scram", Command::Encrypt { scram: true, text: None }),
+            ("enc --s --x", Command::Encrypt { scram: true, text: Some("--x".to_owned()) }),
             ("log brief", Command::Log { verbose: false }),
             ("l v", Command::Log { verbose: true }),
             ("pause mda", Command::Pause(System::Mda)),
@@ -390,7 +413,7 @@ mod tests {
     fn otherwise_the_possibilities_are_shown() {
         let show = "possibilities are:\nshow envelope\nshow hosts\nshow hoststats\nshow message\n\
                     show queue\nshow relays\nshow routes\nshow stats\nshow status";
-        let top = "possibilities are:\nconvert\ndiscover\nexplain\nhold\nlog\npause\nqueue\nrelease\nremove\nresume\n\
+        let top = "possibilities are:\nconvert\ndiscover\nencrypt\nexplain\nhold\nlog\npause\nqueue\nrelease\nremove\nresume\n\
                    schedule\nshow";
         let remove = "possibilities are:\nremove <evpid>\nremove <msgid>\nremove all\n\
                       remove domain";

@@ -5,6 +5,7 @@
 //! Exit status: 0 done, 1 refused or failed, 255 not understood; `explain` has its own.
 
 mod convert;
+mod encrypt;
 mod envelope;
 pub mod explain;
 mod export;
@@ -88,7 +89,7 @@ pub fn run(arguments: &[OsString], out: &mut dyn Write, err: &mut dyn Write) -> 
                 Failure::Command(text) => writeln!(out, "command failed: {text}"),
                 Failure::Output(error) => writeln!(err, "smtpctl: standard output: {error}"),
                 Failure::Client(error) => writeln!(err, "smtpctl: {error}"),
-                Failure::Queue(text) => writeln!(err, "smtpctl: {text}"),
+                Failure::Password(text) | Failure::Queue(text) => writeln!(err, "smtpctl: {text}"),
                 Failure::Configuration(mistakes) => writeln!(err, "{mistakes}"),
                 Failure::Told => Ok(()),
                 Failure::Verdict(verdict) => {
@@ -123,6 +124,8 @@ enum Failure {
     Client(Error),
     /// The daemon said no, or the queue does not have it; in the words behind `command failed: `.
     Command(String),
+    /// A password of which no hash was made, and why.
+    Password(String),
     /// The files of the queue, or of an export, and what is wrong with them.
     Queue(String),
     /// The configuration, with every mistake in it.
@@ -161,6 +164,9 @@ fn obey(
 ) -> Result<(), Failure> {
     let request = match command {
         Command::Convert(file) => return convert::file(&file, &place.macros, out, err),
+        Command::Encrypt { scram, text } => {
+            return encrypt::encrypt(text.as_deref(), scram, out);
+        }
         Command::Log { verbose } => Request::Log { verbose },
         Command::ResumeRoute(number) => Request::ResumeRoute(number),
         Command::ShowRelay(view) => return show_relay(view, &mut connect(place)?, out),
