@@ -64,11 +64,11 @@ impl<M> Postbox<M> {
 }
 
 impl<M> Post<M> {
-    /// Sends all of them with one wake-up.
+    /// Sends all of them with one wake-up; with none, if there are none.
     pub(crate) fn send(&self, messages: impl IntoIterator<Item = M>) {
         let mut state = self.shared.state();
         state.messages.extend(messages);
-        let asleep = mem::take(&mut state.asleep);
+        let asleep = !state.messages.is_empty() && mem::take(&mut state.asleep);
         drop(state);
         if asleep && let Err(error) = self.shared.waker.wake() {
             log::error!("reactor cannot be woken: {error}");
@@ -86,5 +86,34 @@ impl<M> Shared<M> {
     fn state(&self) -> MutexGuard<'_, State<M>> {
         // Nothing that can panic leaves the list half changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mio::Events;
+    use std::time::Duration;
+
+    #[test]
+    fn only_what_is_sent_wakes_and_only_once() {
+        let mut postbox = Postbox::new().unwrap();
+        let mut events = Events::with_capacity(4);
+        let mut wakes = |postbox: &mut Postbox<u8>| {
+            postbox.poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
+            events.iter().count()
+        };
+        let post = postbox.post();
+        assert!(postbox.fall_asleep());
+        post.send([]);
+        assert_eq!(wakes(&mut postbox), 0, "there is nothing to be told");
+        post.send([1]);
+        assert_eq!(wakes(&mut postbox), 1);
+        // It has not looked yet, but it is on its way.
+        post.send([2, 3]);
+        assert_eq!(wakes(&mut postbox), 0);
+        let mut messages = Vec::new();
+        postbox.wake_up(&mut messages);
+        assert_eq!(messages, [1, 2, 3]);
     }
 }
