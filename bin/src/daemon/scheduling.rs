@@ -17,7 +17,7 @@ use smtpd_queue::scheduler::{self, Clock, Input, OrderId, Output, Scheduler};
 use super::clock::wall;
 use super::messages::{Errand, Message, Order, Request, Shown};
 use super::pool::Pool;
-use super::relay::start::Work;
+use super::relay::start::Entrance;
 use super::threads;
 use crate::log::delivery;
 use crate::log::topic::{self, Topic};
@@ -29,8 +29,8 @@ const TURN: usize = 4096;
 pub struct Outlets {
     /// Those who deliver batches here.
     pub workers: Pool<Batch>,
-    /// Those who prepare batches for the relay.
-    pub preparers: Arc<Pool<Work>>,
+    /// Into the relay.
+    pub relay: Entrance,
     /// The commit thread.
     pub commit: Sender<Order>,
     /// The store.
@@ -156,7 +156,7 @@ impl Shell {
     fn deliver(&self, batch: Batch) {
         match batch.kind {
             Kind::Mda => self.outlets.workers.push(batch),
-            Kind::Mta => self.outlets.preparers.push(Work::Batch(batch)),
+            Kind::Mta => self.outlets.relay.take(batch),
         }
     }
 

@@ -311,14 +311,15 @@ impl Parts {
             trust,
             names,
             outside: users.clone(),
+            memory: memory.clone(),
             reader: reader.clone(),
             scheduler: to_scheduler.clone(),
             sessions: reactor.clone(),
             random,
         };
         let has_failed = failed.clone();
-        let (preparers, relay) = relay.start(move |error| give_up("relay", error, &has_failed))?;
-        let preparers = Arc::new(preparers);
+        let (entrance, relay) = relay.start(move |error| give_up("relay", error, &has_failed))?;
+        let preparers = entrance.preparers();
         schedule.warn_at(config.bounce_warn.clone());
         schedule.own_addresses(config.host.addresses.clone());
         let (to_bounces, notices) = mpsc::channel();
@@ -327,7 +328,7 @@ impl Parts {
         bounces::start(bouncer, notices, to_commit.clone(), to_scheduler.clone())?;
         let outlets = Outlets {
             workers: pool,
-            preparers: preparers.clone(),
+            relay: entrance,
             commit: to_commit.clone(),
             store: to_store.clone(),
             bounces: to_bounces,

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -78,6 +79,8 @@ pub struct Own {
     session: SessionId,
     /// The connection, once it is there.
     conn: Option<ConnId>,
+    /// Its address at this end.
+    local: Option<IpAddr>,
     recipients: Vec<Recipient>,
     source: Option<Source>,
 }
@@ -149,8 +152,9 @@ impl Shell {
     }
 
     fn connect(&mut self, connect: &Connect, calls: &mut Calls<'_, Shell>) {
-        let own =
-            Own { session: connect.session, conn: None, recipients: Vec::new(), source: None };
+        let (conn, local, source) = (None, None, None);
+        let recipients = Vec::new();
+        let own = Own { session: connect.session, conn, local, recipients, source };
         match self.target(connect) {
             Ok(target) => {
                 let conn = calls.connect(target, own);
@@ -226,13 +230,13 @@ impl Caller for Shell {
         let offered = about.session.extensions();
         let offers = Offers { smtputf8: offered.smtputf8, dsn: offered.dsn };
         if own.conn.replace(about.conn).is_none() {
+            own.local = about.local().ok().flatten().map(|local| local.ip());
             line::connected(own.session);
             if let Some(tls) = about.session.tls() {
                 line::tls(own.session, tls);
             }
         }
-        let local = about.local().ok().flatten().map(|local| local.ip());
-        let task = match self.relay.ready(own.session, local, offers, clock(about.now)) {
+        let task = match self.relay.ready(own.session, own.local, offers, clock(about.now)) {
             super::Next::Wait(until) => return Next::Wait(until),
             super::Next::Quit => return Next::Quit,
             super::Next::Mail => self.relay.current(own.session),

@@ -4,7 +4,8 @@
 //! [`Relay`] is a value. Tasks, answers of the DNS and what connections tell go in; what is to be
 //! connected, asked and reported comes out of [`Relay::turn`]. It neither reads nor waits: what may
 //! take time, as looking up a table or reading content, is done before by the preparers
-//! (`prepare`), or beside it.
+//! (`prepare`), or beside it. A small batch that needs none of that is prepared by the scheduler's
+//! thread.
 //!
 //! ```text
 //!  scheduler --batch--> preparers --tasks--> Relay --connect, ask--> reactor

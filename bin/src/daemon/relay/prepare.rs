@@ -34,6 +34,13 @@ use crate::log::relay as line;
 /// Recipients of one transaction: what every server must take (RFC 5321 section 4.5.3.1.8).
 const RECIPIENTS: usize = 100;
 
+/// Jobs of a batch that whoever must not wait may prepare, at most...
+const FEW: usize = 8;
+
+/// ... and octets of the content of each: looking at all of them takes less time than waking
+/// another thread.
+const SMALL: u64 = 16 << 10;
+
 /// Octets of the header that are looked at when the content is not in memory as a whole.
 const HEAD: usize = 64 << 10;
 
@@ -65,6 +72,14 @@ pub struct Preparer<U> {
     budget: Budget,
 }
 
+/// What a batch has been sorted into.
+#[derive(Default)]
+struct Sorted {
+    tasks: Vec<Task>,
+    failed: Vec<(Job, Attempt)>,
+    local: Vec<Job>,
+}
+
 /// Where a job goes.
 enum Found {
     /// To this hop, with this reverse-path.
@@ -91,18 +106,32 @@ impl<U: Outside> Preparer<U> {
     /// A defect of ours that some message brings to light must not end the process with every
     /// start: it is a failure for now of the batch.
     pub fn prepare(&self, batch: &Batch, now: u64) -> Prepared {
-        let prepared = catch_unwind(AssertUnwindSafe(|| self.all(batch, now)));
-        prepared.unwrap_or_else(|_| {
+        let report = |attempts| Report { batch: batch.id, attempts };
+        let sorted = catch_unwind(AssertUnwindSafe(|| self.sort(batch, now)));
+        let Ok(Sorted { tasks, failed, local }) = sorted else {
             let defect = || Attempt::Later(later("a defect of ours: see the log"));
             let attempts = batch.jobs.iter().map(|job| (job.id, defect())).collect();
-            let report = Report { batch: batch.id, attempts };
-            Prepared { tasks: Vec::new(), report, local: Vec::new() }
-        })
+            return Prepared { tasks: Vec::new(), report: report(attempts), local: Vec::new() };
+        };
+        failed.iter().for_each(|(job, attempt)| tell(job, attempt, now));
+        let attempts = failed.into_iter().map(|(job, attempt)| (job.id, attempt)).collect();
+        Prepared { tasks, report: report(attempts), local }
     }
 
-    fn all(&self, batch: &Batch, now: u64) -> Prepared {
-        let report = Report { batch: batch.id, attempts: Vec::new() };
-        let mut prepared = Prepared { tasks: Vec::new(), report, local: Vec::new() };
+    /// Makes tasks of a small batch whose content is in memory, if all of it is to be relayed; none
+    /// if that is for [`prepare`](Preparer::prepare) to say. A preparer whose `outside` never waits
+    /// does not wait here.
+    pub fn at_once(&self, batch: &Batch, now: u64) -> Option<Vec<Task>> {
+        let is_small = |job: &Job| job.content.memory.is_some() && job.content.octets <= SMALL;
+        if batch.jobs.len() > FEW || !batch.jobs.iter().all(is_small) {
+            return None;
+        }
+        let sorted = catch_unwind(AssertUnwindSafe(|| self.sort(batch, now))).ok()?;
+        (sorted.failed.is_empty() && sorted.local.is_empty()).then_some(sorted.tasks)
+    }
+
+    fn sort(&self, batch: &Batch, now: u64) -> Sorted {
+        let mut sorted = Sorted::default();
         let mut hops = Hops::new();
         let mut contents = HashMap::new();
         // Where the open task of a message for a hop is.
@@ -111,11 +140,11 @@ impl<U: Outside> Preparer<U> {
             let (job, hop, from) = match self.hop(job, now, &mut hops) {
                 Ok(Found::Relay(job, hop, from)) => (job, hop, from),
                 Ok(Found::Local(job)) => {
-                    prepared.local.push(job);
+                    sorted.local.push(job);
                     continue;
                 }
                 Err(attempt) => {
-                    fail(&mut prepared, job, attempt, now);
+                    sorted.failed.push((job.clone(), attempt));
                     continue;
                 }
             };
@@ -124,23 +153,24 @@ impl<U: Outside> Preparer<U> {
             let content = match content {
                 Ok(content) => content,
                 Err(failure) => {
-                    fail(&mut prepared, &job, Attempt::Later(failure.clone()), now);
+                    let attempt = Attempt::Later(failure.clone());
+                    sorted.failed.push((job, attempt));
                     continue;
                 }
             };
             let to = job.envelope().dest.clone();
             let recipient = Recipient { batch: batch.id, id: job.id, to };
             let place = (hop.key.clone(), job.message.id, from.clone());
-            let task = open.get(&place).and_then(|nth| prepared.tasks.get_mut(*nth));
+            let task = open.get(&place).and_then(|nth| sorted.tasks.get_mut(*nth));
             if let Some(task) = task.filter(|task| task.recipients.len() < RECIPIENTS) {
                 task.recipients.push(recipient);
                 continue;
             }
-            open.insert(place, prepared.tasks.len());
+            open.insert(place, sorted.tasks.len());
             let (message, content) = (Arc::clone(&job.message), content.clone());
-            prepared.tasks.push(Task { hop, message, from, recipients: vec![recipient], content });
+            sorted.tasks.push(Task { hop, message, from, recipients: vec![recipient], content });
         }
-        prepared
+        sorted
     }
 
     /// The hop of a message that is about to come for a domain, by an action; none if that is not
@@ -254,14 +284,13 @@ impl<U: Outside> Preparer<U> {
     }
 }
 
-fn fail(prepared: &mut Prepared, job: &Job, attempt: Attempt, now: u64) {
-    let stat = match &attempt {
+fn tell(job: &Job, attempt: &Attempt, now: u64) {
+    let stat = match attempt {
         Attempt::Later(failure) | Attempt::Failed(failure) => &failure.text,
         Attempt::Held(text) => text,
         Attempt::Delivered | Attempt::Relayed(_) => "",
     };
-    line::delivery(&line::Delivery::without_session(job, &attempt, stat), now);
-    prepared.report.attempts.push((job.id, attempt));
+    line::delivery(&line::Delivery::without_session(job, attempt, stat), now);
 }
 
 /// The octets before the empty line.

@@ -111,6 +111,27 @@ fn recipients_that_share_a_hop_share_a_transaction() {
 }
 
 #[test]
+fn only_what_takes_no_waiting_is_prepared_at_once() {
+    let preparer = preparer(
+        "table routes proc:/nowhere\n\
+         action \"out\" relay\n\
+         action \"table\" relay domain <routes>\n\
+         action \"in\" maildir \"/nowhere\" userbase any\n",
+    );
+    let at_once = |jobs| preparer.at_once(&batch(jobs), 0).map(|tasks: Vec<Task>| tasks.len());
+    let (one, two) = (("a@one.example", "out"), ("b@two.example", "out"));
+    assert_eq!(at_once(jobs(1, ASCII, &[one, two])), Some(2));
+    for other in ["table", "in", "none"] {
+        assert_eq!(at_once(jobs(1, ASCII, &[one, ("c@one.example", other)])), None, "{other}");
+    }
+    assert_eq!(at_once(jobs(1, &[b'x'; SMALL as usize + 1], &[one])), None);
+    assert_eq!(at_once(jobs(1, ASCII, &[one; FEW + 1])), None);
+    let mut on_disk = jobs(1, ASCII, &[one]);
+    on_disk[0].content.memory = None;
+    assert_eq!(at_once(on_disk), None);
+}
+
+#[test]
 fn what_has_no_way_says_why() {
     let preparer = preparer(
         "table routes { known.example = \"smtp://192.0.2.1\" }\n\
