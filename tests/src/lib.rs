@@ -2,13 +2,16 @@
 //!
 //! `transcript` reads and plays the conversations of `fixtures/smtp` (their format is
 //! described in `fixtures/README.md`), `rng` is the one source of randomness of all tests,
-//! `noise` makes input that nobody should send, `configuration` files that are right. `program` runs the real programs, `load` sends
-//! them mail and keeps books of it, `mount` makes disks that may fill up or lose their power,
+//! `noise` makes input that nobody should send, `configuration` files that are right. `program` runs
+//! the real programs, `client` speaks to them, `authority` certifies names, `load` sends them mail
+//! and keeps books of it, `mount` makes disks that may fill up or lose their power,
 //! `crash` ends the real daemon in the middle of its work and looks at what is left; `zone` is a
 //! nameserver, `namespace` a machine of a test's own.
 
 #![forbid(unsafe_code)]
 
+pub mod authority;
+pub mod client;
 pub mod configuration;
 pub mod crash;
 pub mod load;

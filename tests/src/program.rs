@@ -2,7 +2,7 @@
 //! by their id when the test ends, however it ends.
 
 use std::fs;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
+
+pub use crate::client::{Client, Secured};
 
 /// How long a test waits for what must happen in the end; generous, as the machine may be loaded.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -366,90 +368,5 @@ fn wait_for_banner(child: &mut Child, address: SocketAddr) -> Option<ExitStatus>
         }
         assert!(Instant::now() < end, "no banner");
         thread::sleep(Duration::from_millis(2));
-    }
-}
-
-/// One SMTP session, driven line by line.
-pub struct Client {
-    stream: BufReader<TcpStream>,
-}
-
-impl Client {
-    /// A session over an open connection; its banner has not been read.
-    #[must_use]
-    pub fn new(stream: TcpStream) -> Client {
-        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
-        stream.set_nodelay(true).expect("no delay");
-        Client { stream: BufReader::new(stream) }
-    }
-
-    /// Opens a session and reads the banner.
-    #[must_use]
-    pub fn connect(address: SocketAddr) -> Client {
-        let mut client = Client::new(TcpStream::connect(address).expect("the server accepts"));
-        assert!(client.reply().starts_with("220 "));
-        client
-    }
-
-    /// The socket.
-    #[must_use]
-    pub fn socket(&self) -> &TcpStream {
-        self.stream.get_ref()
-    }
-
-    /// Sends octets as they are.
-    ///
-    /// # Errors
-    /// When the server has closed.
-    pub fn send(&mut self, octets: &[u8]) -> io::Result<()> {
-        self.stream.get_mut().write_all(octets)
-    }
-
-    /// Reads one reply: its lines joined by LF. Empty when the server has closed.
-    #[must_use]
-    pub fn reply(&mut self) -> String {
-        let mut whole = String::new();
-        loop {
-            let mut line = String::new();
-            match self.stream.read_line(&mut line) {
-                Ok(0) | Err(_) => return whole,
-                Ok(_) => {}
-            }
-            let line = line.trim_end_matches("\r\n");
-            whole.push_str(line);
-            if line.as_bytes().get(3) != Some(&b'-') {
-                return whole;
-            }
-            whole.push('\n');
-        }
-    }
-
-    /// Sends a command, CR LF added, and reads its reply.
-    #[must_use]
-    pub fn command(&mut self, line: &str) -> String {
-        if self.send(format!("{line}\r\n").as_bytes()).is_err() {
-            return String::new();
-        }
-        self.reply()
-    }
-
-    /// Sends a command whose reply must begin with `code`.
-    ///
-    /// # Panics
-    /// When it does not.
-    pub fn expect(&mut self, line: &str, code: &str) -> String {
-        let reply = self.command(line);
-        assert!(reply.starts_with(code), "{line:?} was answered {reply:?}, not {code}");
-        reply
-    }
-
-    /// Sends one whole message after EHLO and returns the reply to its end.
-    #[must_use]
-    pub fn message(&mut self, from: &str, to: &str, content: &[u8]) -> String {
-        self.expect(&format!("MAIL FROM:<{from}>"), "250");
-        self.expect(&format!("RCPT TO:<{to}>"), "250");
-        self.expect("DATA", "354");
-        self.send(content).expect("the content is taken");
-        self.command(".")
     }
 }

@@ -13,11 +13,11 @@ use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use smtpd_tests::authority::Authority;
 use smtpd_tests::namespace::{self, mount, mount_directory};
 use smtpd_tests::program::{Client, PATIENCE, program, repository};
 
 use crate::server::{Told, good, serve_on};
-use crate::tls::Authority;
 
 const PROVIDER: &str = "smtp.gmail.com";
 

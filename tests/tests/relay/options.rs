@@ -7,11 +7,11 @@ use std::process::Command;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
+use smtpd_tests::authority::Authority;
 use smtpd_tests::program::{Options, Server, TempDir, program, repository};
 
 use crate::send;
 use crate::server::{Answer, Told, good, server, tls_server};
-use crate::tls::Authority;
 
 /// A server of ours with these lines; mail for `there.example` goes by the action `out`.
 fn ours(dir: &TempDir, lines: &str) -> Server {

@@ -5,10 +5,8 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::ServerConfig;
-use rustls::pki_types::PrivateKeyDer;
-use rustls::server::WebPkiClientVerifier;
+use smtpd_tests::authority::Authority;
 use smtpd_tests::program::{Server, TempDir, program};
 
 use crate::server::{good, tls_server};
@@ -24,49 +22,6 @@ fn secured(line: &str) -> Option<String> {
         "AUTH" if line == "AUTH PLAIN AGFsaWNlAHNlY3JldA==" => Some("235 2.7.0 ok".to_owned()),
         "AUTH" => Some("535 5.7.8 no".to_owned()),
         _ => good(line),
-    }
-}
-
-/// Somebody who certifies names.
-pub struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    /// In PEM.
-    pub root: String,
-}
-
-impl Authority {
-    pub fn new() -> Authority {
-        let mut params = CertificateParams::new(Vec::new()).expect("no names");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().expect("a key");
-        let root = params.self_signed(&key).expect("a root").pem();
-        Authority { issuer: Issuer::new(params, key), root }
-    }
-
-    fn certify(&self, name: &str) -> (Certificate, KeyPair) {
-        let key = KeyPair::generate().expect("a key");
-        let own = CertificateParams::new(vec![name.to_owned()]).expect("a name");
-        (own.signed_by(&key, &self.issuer).expect("a certificate"), key)
-    }
-
-    /// A server of this name. Where it asks for the client's certificate, it wants one of the same
-    /// authority.
-    pub fn server(&self, name: &str, asks: bool) -> Arc<ServerConfig> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider.clone())
-            .with_safe_default_protocol_versions()
-            .expect("versions");
-        let config = if asks {
-            let roots = Arc::new(smtpd_reactor::tls::roots(self.root.as_bytes()).0);
-            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
-            config.with_client_cert_verifier(verifier.expect("a root"))
-        } else {
-            config.with_no_client_auth()
-        };
-        let (own, key) = self.certify(name);
-        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
-        let config = config.with_single_cert(vec![own.der().clone()], key);
-        Arc::new(config.expect("a certificate and its key"))
     }
 }
 
