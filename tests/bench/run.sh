@@ -1,8 +1,8 @@
 #!/bin/bash
 # Measures this server alone: builds it and the load generator, starts it freshly for each
 # standard point on a temporary folder, and prints the medians. Traffic stays on loopback.
-# `peers/` beside this file compares it with other servers, `relay/` measures TLS and the DNS, `queue/`
-# the queue when it is full.
+# `peers/` beside this file compares it with other servers, with the handshakes that `tls/` makes;
+# `relay/` measures relaying with TLS and the DNS, `queue/` the queue when it is full.
 set -eu
 usage() {
 	cat <<-X

@@ -8,7 +8,8 @@ servers take turns inside each repetition, so drift of the machine hits all of
 them.  Traffic is loopback only and every count is bounded.
 
 Needs: python3 >= 3.11, smtp-source and smtp-sink (from the postfix package),
-strace for `syscalls` and `fsync`, and rustc for the latency tool.  Run as root.
+strace for `syscalls` and `fsync`, rustc for the latency tool, and cargo and openssl
+for `handshake`.  Run as root.
 
 Figures go to a JSON-lines file; `table` prints medians and ratios from it.
 """
@@ -299,6 +300,58 @@ def smtpload(*args, limit=300):
     return json.loads(out)
 
 
+def tls_tool():
+    """tls-load, of this repository if no other is named."""
+    if A.tls_load:
+        return A.tls_load
+    root = os.path.join(HERE, "..", "..", "..")
+    subprocess.run(["cargo", "build", "--release", "-q", "-p", "smtpd-tests", "--bin", "tls-load"], cwd=root, check=True)
+    return os.path.join(os.environ.get("CARGO_TARGET_DIR", os.path.join(root, "target")), "release", "tls-load")
+
+
+def tls_load(tool, what, cpu=None, *args, limit=300):
+    """Its figures, and the CPU seconds that cpu() went up by in the meantime.
+
+    The tool first makes what is not to be counted, tickets for one, and then waits for a line.
+    """
+    wait = ["--wait"] if cpu else []
+    p = popen([tool, what, *wait, *map(str, args)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        if cpu:
+            p.stdout.readline()
+            c0 = cpu()
+        out, err = p.communicate("\n" if cpu else None, timeout=limit)
+        spent = cpu() - c0 if cpu else None
+    except subprocess.TimeoutExpired:
+        p.kill(); p.communicate()
+        raise RuntimeError("tls-load ran too long")
+    finally:
+        GENERATORS.pop(p.pid, None)
+    if p.returncode:
+        raise RuntimeError(err.strip()[-300:])
+    return json.loads(out), spent
+
+
+KEYS = {"rsa2048": ["rsa:2048"], "p256": ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"]}
+
+
+def make_key(kind, folder):
+    """A key of that kind and a certificate of its own: two files of the folder."""
+    cert, key = os.path.join(folder, kind + ".pem"), os.path.join(folder, kind + ".key")
+    subprocess.run(["openssl", "req", "-x509", "-nodes", "-newkey", *KEYS[kind], "-days", "2", "-subj", "/CN=mx.bench.test", "-keyout", key, "-out", cert],
+                   check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return cert, key
+
+
+def install_key(srv, cert, key):
+    """Puts both where the server reads them; a file that is there keeps owner and mode."""
+    folder = srv.get("tls_dir")
+    os.makedirs(folder, exist_ok=True)
+    for path, name, mode in ((cert, "cert.pem", 0o644), (key, "key.pem", 0o600)):
+        with open(path, "rb") as f, open(os.open(os.path.join(folder, name), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as g:
+            g.write(f.read())
+
+
 # ---------------------------------------------------------------- measurements
 
 def record(what, srv, point, **fig):
@@ -490,6 +543,50 @@ def m_idle(servers):
                base_pss=p0[0], base_procs=p0[3], procs=p1[3], conn_us=took / k * 1e6, probe_us=probe, refused=refused)
     pts = [(int(x), False) for x in A.conns.split(",") if x] + [(int(x), True) for x in A.tls.split(",") if x]
     each(servers, pts, "idle", one)
+
+
+def m_handshake(servers):
+    """Full and resumed handshakes beside the same sessions without TLS, for each kind of key.
+
+    What a handshake costs is what a session with it costs above one without.  `memory` is a
+    server of rustls without sockets.
+    """
+    tool = tls_tool()
+    version = ["--tls12"] if A.tls12 else []
+    name = "handshake12" if A.tls12 else "handshake"
+
+    def one(srv, kind):
+        plain = None
+        for what in ("plain", "full", "resumed"):
+            n = -(-A.count // A.sessions) * A.sessions
+            to = ["--to", f"127.0.0.1:{srv.port}", "--sessions", A.sessions, "--count", n, "--group", A.group]
+            try:
+                r, cpu = tls_load(tool, what, srv.group.cpu, *version, *to)
+            except RuntimeError as e:  # who cannot resume can still be measured otherwise
+                record("error", srv, f"{kind}-{what}", error=str(e))
+                continue
+            us = cpu / n * 1e6
+            if what == "plain":
+                plain = us
+                continue
+            record(name, srv, f"{kind}-{what}", per_cpu_s=1e6 / us, per_s=n / r["seconds"], cpu_us=us, plain_us=plain, tls_us=us - plain, p50_us=r["p50_us"], p99_us=r["p99_us"])
+
+    with tempfile.TemporaryDirectory(prefix="smtpbench-tls-") as folder:
+        keys = {kind: make_key(kind, folder) for kind in A.keys.split(",")}
+        for rep in range(A.runs):
+            for kind, (cert, key) in keys.items():
+                r, _ = tls_load(tool, "memory", None, *version, "--cert", cert, "--key", key, "--count", A.count, "--group", A.group)
+                for what in ("full", "resumed"):
+                    record(name, "memory", f"{kind}-{what}", per_cpu_s=1e6 / r[what + "_us"], cpu_us=r[what + "_us"], tls_us=r[what + "_us"])
+                for srv in servers:
+                    try:
+                        install_key(srv, cert, key)
+                        srv.start("plain")
+                        one(srv, kind)
+                    except Exception as e:  # one server's failure is a result, not the end
+                        record("error", srv, kind, error=str(e)[:300])
+                    finally:
+                        srv.stop()
 
 
 def m_start(servers):
@@ -686,6 +783,7 @@ MODES = {
     "latency": (m_latency, "latency of one message: accepted, and arrived (RATExSIZExCOUNT; rate 0 = one at a time)", {"points": "0x1024x500,100x1024x1000"}),
     "cmd": (m_cmd, "latency of each command on one connection", {}),
     "idle": (m_idle, "memory per idle session", {}),
+    "handshake": (m_handshake, "TLS handshakes: rate, and CPU time of each", {}),
     "start": (m_start, "process start to first banner, idle footprint", {}),
     "grow": (m_grow, "accept rate and listing time with a queue already full", {}),
     "syscalls": (m_syscalls, "system calls and syncs per message (strace -c)", {"points": "10x1024x200"}),
@@ -726,6 +824,13 @@ def main():
         if k == "idle":
             p.add_argument("--conns", default="1000,10000", help="plain sessions to hold")
             p.add_argument("--tls", default="1000", help="STARTTLS sessions to hold")
+        if k == "handshake":
+            p.add_argument("--tls-load", default="", help="that program, ready made (default: a release build)")
+            p.add_argument("--keys", default=",".join(KEYS), help="kinds of keys")
+            p.add_argument("--count", type=int, default=3000, help="sessions of each kind in a run")
+            p.add_argument("--sessions", type=int, default=4, help="at once")
+            p.add_argument("--group", default="x25519", choices=["x25519", "p256", "hybrid"], help="of the key exchange")
+            p.add_argument("--tls12", action="store_true", help="TLS 1.2, not 1.3")
         if k == "grow":
             p.add_argument("--steps", default="0,10000,100000", help="queue lengths")
     A = ap.parse_args()
