@@ -232,7 +232,8 @@ fn the_certificate_is_that_of_the_name_asked_for() {
     let certificates = vec![
         ("mx.example", certify("mx.example")),
         ("Other.Example", certify("other.example")),
-        ("*.wild.example", certify("*.wild.example")),
+        ("*", certify("*.wild.example")),
+        ("Called.Example", certify("elsewhere.example")),
     ];
     let server = serve(Params::default(), certificates, true);
     let config = client_of(&authority, &[&TLS13]);
@@ -241,6 +242,10 @@ fn the_certificate_is_that_of_the_name_asked_for() {
         let mut client = secure(server.connect_silently(), &config, name);
         client.expect("220");
     }
+    // What it is called counts, too, if none was issued for that name.
+    let mut client = secure(server.connect_silently(), &config, "called.example");
+    let error = client.stream.read(&mut [0; 1]).unwrap_err().to_string();
+    assert!(error.contains("elsewhere.example"), "{error}");
     // Who asks for another, or for none, is shown the first.
     for name in ["deep.a.wild.example", "wild.example", "127.0.0.1"] {
         let mut client = secure(server.connect_silently(), &config, name);
@@ -343,32 +348,46 @@ fn clients_may_have_to_show_certificates() {
         })
     };
     let of = |authority: &Authority| Some(authority.certify("client.example", 2100));
-    for required in [false, true] {
+    let serve = |clients| {
         let service = Service {
             certificates: &certificates,
             immediate: true,
-            clients: Some((authority.roots(), required)),
+            clients,
             terms: &Terms::default(),
             tickets: &tickets,
         };
-        let server = Server::secured(Params::default(), tls::Server::new(&service).unwrap());
-        for (identity, welcome) in
-            [(of(&authority), true), (None, !required), (of(&stranger), false)]
-        {
-            let is_known = identity.is_some();
-            let client = server.connect_silently();
-            let mut client = secure(client, &config(identity), "mx.example");
-            if welcome {
-                client.expect("220");
-                assert_eq!(wait_for_tls(&server).verified, is_known);
-                client.say("QUIT", "221");
-                assert_eq!(server.wait_for_close().1, "quit");
-            } else {
-                let mut rest = Vec::new();
-                assert!(client.stream.read_to_end(&mut rest).is_err());
-                assert_eq!(server.wait_for_close().1, "tls");
-            }
-        }
+        Server::secured(Params::default(), tls::Server::new(&service).unwrap())
+    };
+    let server = serve(Some(authority.roots()));
+    let refused = |mut client: Secured| {
+        let mut rest = Vec::new();
+        assert!(client.stream.read_to_end(&mut rest).is_err());
+        assert_eq!(server.wait_for_close().1, "tls");
+    };
+    refused(secure(server.connect_silently(), &config(None), "mx.example"));
+    refused(secure(server.connect_silently(), &config(of(&stranger)), "mx.example"));
+    let known = config(of(&authority));
+    for kind in [HandshakeKind::Full, HandshakeKind::Resumed] {
+        let mut client = secure(server.connect_silently(), &known, "mx.example");
+        client.expect("220");
+        assert_eq!(client.stream.get_ref().conn.handshake_kind(), Some(kind));
+        let info = wait_for_tls(&server);
+        assert!(info.verified && info.fingerprint.is_some(), "{info:?}");
+        client.say("QUIT", "221");
+        assert_eq!(server.wait_for_close().1, "quit");
+    }
+    // Who has been elsewhere, where nobody asks for certificates, has to show one here.
+    let (elsewhere, nobody) = (serve(None), config(None));
+    let mut client = secure(elsewhere.connect_silently(), &nobody, "mx.example");
+    client.expect("220");
+    client.say("QUIT", "221");
+    refused(secure(server.connect_silently(), &nobody, "mx.example"));
+    // And who was trusted by a server that is replaced is looked at anew.
+    let replacement = serve(Some(stranger.roots()));
+    let mut client = secure(replacement.connect_silently(), &known, "mx.example");
+    assert!(client.stream.read(&mut [0; 1]).is_err());
+    assert_eq!(replacement.wait_for_close().1, "tls");
+    for server in [server, elsewhere, replacement] {
         server.stop();
     }
 }

@@ -4,10 +4,13 @@
 //! A [`Server`] is made once for each listener and replaced as a whole when a certificate is; a
 //! session keeps the one it began with. The keys of tickets live in [`Tickets`], which all
 //! listeners share and which a replacement takes over, so that a session can be resumed with any
-//! reactor, and after a reload.
+//! reactor, and after a reload. Those that verify their clients keep to themselves.
 
+use rustls::client::verify_server_name;
+use rustls::pki_types::ServerName;
 use rustls::server::{
-    ClientHello, ProducesTickets, ResolvesServerCert, ServerConfig, WebPkiClientVerifier,
+    ClientHello, ParsedCertificate, ProducesTickets, ResolvesServerCert, ServerConfig,
+    WebPkiClientVerifier,
 };
 use rustls::sign::CertifiedKey;
 use rustls::{Error, RootCertStore};
@@ -29,23 +32,24 @@ pub struct Server {
 /// What a listener says of TLS.
 #[derive(Debug)]
 pub struct Service<'a> {
-    /// The certificates. Which one a client is shown: the first whose name is what it asked for
-    /// (SNI, RFC 6066 section 3) and whose key it can use; else the first whose key it can use.
+    /// The certificates. Which one a client is shown: of those whose key it can use, the first
+    /// that was issued for the name it asks for (SNI, RFC 6066 section 3), else the first that is
+    /// called so, else the first.
     pub certificates: &'a [Arc<Certificate>],
     /// From the first octet.
     pub immediate: bool,
-    /// Who issues the certificates that clients may show, and whether they must.
-    pub clients: Option<(Arc<RootCertStore>, bool)>,
+    /// Who issues the certificates that clients must show; none when they are not asked for any.
+    pub clients: Option<Arc<RootCertStore>>,
     /// Which suites and versions are spoken; what it says of an identity is for clients.
     pub terms: &'a Terms,
-    /// Tickets for resumption.
+    /// Tickets for resumption, where clients need no certificate.
     pub tickets: &'a Tickets,
 }
 
 /// A certificate with those between it and a root, and its key.
 #[derive(Debug)]
 pub struct Certificate {
-    /// In lower case; `*.` in front stands for any one label.
+    /// What the administrator calls it, in lower case.
     name: String,
     key: Arc<CertifiedKey>,
 }
@@ -66,18 +70,17 @@ impl Tickets {
 }
 
 impl Certificate {
-    /// For a name of the host, or `*.domain`.
+    /// For the names that it was issued for, and for the one that the administrator gave it: old
+    /// certificates hold no names that count today.
     #[must_use]
     pub fn new(name: &str, Identity(key): Identity) -> Certificate {
         Certificate { name: name.to_ascii_lowercase(), key }
     }
 
-    /// Whether it is shown to who asks for this name.
-    fn is_for(&self, name: &str) -> bool {
-        match self.name.strip_prefix("*.") {
-            None => self.name == name,
-            Some(domain) => name.split_once('.').is_some_and(|(_, rest)| rest == domain),
-        }
+    /// Whether it was issued for this name; wildcards in it count (RFC 9525 section 6.3).
+    fn is_issued_for(&self, name: &ServerName<'_>) -> bool {
+        let parsed = self.key.end_entity_cert().and_then(ParsedCertificate::try_from);
+        parsed.is_ok_and(|parsed| verify_server_name(&parsed, name).is_ok())
     }
 }
 
@@ -93,14 +96,9 @@ impl Server {
             .with_protocol_versions(&service.terms.versions())?;
         let builder = match &service.clients {
             None => builder.with_no_client_auth(),
-            Some((roots, required)) => {
+            Some(roots) => {
                 let roots = Arc::clone(roots);
-                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
-                let verifier = match required {
-                    true => verifier,
-                    false => verifier.allow_unauthenticated(),
-                };
-                let verifier = verifier.build();
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
                 builder.with_client_cert_verifier(
                     verifier.map_err(|error| Error::General(error.to_string()))?,
                 )
@@ -108,7 +106,13 @@ impl Server {
         };
         let certificates = service.certificates.to_vec();
         let mut config = builder.with_cert_resolver(Arc::new(Choice(certificates)));
-        config.ticketer = Arc::clone(&service.tickets.0);
+        // A ticket stands for all that was asked of its session. Where a certificate was, only
+        // this server can tell whose it trusted: tickets of others would let in who has none,
+        // and those given by who was trusted before.
+        config.ticketer = match service.clients {
+            None => Arc::clone(&service.tickets.0),
+            Some(_) => Ticketer::new()?,
+        };
         // Nothing is kept here for a session: tickets are all there is to resumption.
         config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
         // A client opens one session at a time; each ticket is 200 octets more to be sent.
@@ -127,10 +131,13 @@ impl ResolvesServerCert for Choice {
         let can_use = |one: &&Arc<Certificate>| {
             one.key.key.choose_scheme(hello.signature_schemes()).is_some()
         };
-        let name = hello.server_name().map(str::to_ascii_lowercase);
-        let named =
-            name.and_then(|name| self.0.iter().filter(|one| one.is_for(&name)).find(can_use));
-        let chosen = named.or_else(|| self.0.iter().find(can_use));
+        let usable = || self.0.iter().filter(can_use);
+        let named = hello.server_name().and_then(|name| {
+            let server = ServerName::try_from(name).ok();
+            let issued = server.and_then(|server| usable().find(|one| one.is_issued_for(&server)));
+            issued.or_else(|| usable().find(|one| one.name.eq_ignore_ascii_case(name)))
+        });
+        let chosen = named.or_else(|| usable().next());
         // One that it cannot use is refused with the alert that says so.
         chosen.or(self.0.first()).map(|one| Arc::clone(&one.key))
     }
