@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, ServerConfig};
+use rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion};
 
 /// Somebody who certifies names.
 pub struct Authority {
@@ -36,15 +36,33 @@ impl Authority {
     /// A certificate for a name, and its key.
     #[must_use]
     pub fn certify(&self, name: &str) -> (Certificate, KeyPair) {
+        self.certify_all(&[name])
+    }
+
+    /// One for several names, and its key.
+    #[must_use]
+    pub fn certify_all(&self, names: &[&str]) -> (Certificate, KeyPair) {
         let key = KeyPair::generate().expect("a key");
-        let own = CertificateParams::new(vec![name.to_owned()]).expect("a name");
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        let own = CertificateParams::new(names).expect("names");
         (own.signed_by(&key, &self.issuer).expect("a certificate"), key)
     }
 
-    /// The same in files, `name.crt` and `name.key`; those that are there are replaced.
+    /// A certificate in files, `name.crt` and `name.key`; those that are there are replaced.
     #[must_use]
     pub fn write(&self, dir: &Path, name: &str) -> (Certificate, PathBuf, PathBuf) {
-        let (own, key) = self.certify(name);
+        self.write_all(dir, name, &[name])
+    }
+
+    /// One for several names, in files that are called as it says.
+    #[must_use]
+    pub fn write_all(
+        &self,
+        dir: &Path,
+        name: &str,
+        names: &[&str],
+    ) -> (Certificate, PathBuf, PathBuf) {
+        let (own, key) = self.certify_all(names);
         let paths = ["crt", "key"].map(|end| dir.join(format!("{name}.{end}")));
         fs::write(&paths[0], own.pem()).expect("a certificate");
         fs::write(&paths[1], key.serialize_pem()).expect("a key");
@@ -76,14 +94,26 @@ impl Authority {
     /// A client that trusts this authority, and shows a certificate of it if it is given a name.
     #[must_use]
     pub fn client(&self, shows: Option<&str>) -> Arc<ClientConfig> {
+        self.client_with(rustls::DEFAULT_VERSIONS, shows.map(|name| (self, name)))
+    }
+
+    /// The same of these versions, which may show a certificate of another authority.
+    #[must_use]
+    pub fn client_with(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+        shows: Option<(&Authority, &str)>,
+    ) -> Arc<ClientConfig> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let roots = Arc::new(smtpd_reactor::tls::roots(self.root.as_bytes()).0);
         let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .expect("versions")
             .with_root_certificates(roots);
-        let Some(name) = shows else { return Arc::new(config.with_no_client_auth()) };
-        let (own, key) = self.certify(name);
+        let Some((authority, name)) = shows else {
+            return Arc::new(config.with_no_client_auth());
+        };
+        let (own, key) = authority.certify(name);
         let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
         let config = config.with_client_auth_cert(vec![own.der().clone()], key);
         Arc::new(config.expect("a certificate and its key"))

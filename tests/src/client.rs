@@ -130,6 +130,16 @@ impl<S: Read + Write> Client<S> {
         reply
     }
 
+    /// Reads all that comes until the server hangs up.
+    ///
+    /// # Errors
+    /// When the connection broke; under TLS also when its end was not announced.
+    pub fn rest(&mut self) -> io::Result<Vec<u8>> {
+        let mut rest = Vec::new();
+        self.stream.read_to_end(&mut rest)?;
+        Ok(rest)
+    }
+
     /// Sends one whole message after EHLO and returns the reply to its end.
     #[must_use]
     pub fn message(&mut self, from: &str, to: &str, content: &[u8]) -> String {

@@ -47,6 +47,7 @@ mod spooler;
 mod start;
 mod table_process;
 mod threads;
+pub mod tls;
 pub(crate) mod users;
 pub mod writer;
 

@@ -7,7 +7,7 @@ use smtpd_engine::server::{Answer, Event, Ticket};
 use smtpd_engine::time::Time;
 use smtpd_queue::id::MessageId;
 use smtpd_queue::request::Accept;
-use smtpd_reactor::tls::Handshake;
+use smtpd_reactor::tls::{Failure, Handshake};
 use smtpd_reactor::{self as reactor, About, Closed, ConnId, Flow, Handler, Link, Replied, calls};
 
 use super::clock::wall;
@@ -19,6 +19,7 @@ use super::relay;
 use super::relay::prepare::Soon;
 use super::relay::start::Work;
 use super::spooler::Spooler;
+use super::tls::Current;
 use super::users::Remembered;
 use crate::log::session::{self as line, Reason};
 use crate::sys::{self, Zone};
@@ -113,13 +114,20 @@ impl Backstage for Channels {
 pub struct Sessions {
     intake: Intake<Channels, Remembered>,
     handshakes: Pool<Handshake>,
+    tls: Current,
+    /// Of which `listen` line each listener is.
+    lines: Vec<usize>,
 }
 
 impl Sessions {
-    /// The sessions of one reactor.
+    /// The sessions of one reactor. `lines` says of which `listen` line each listener is.
     #[must_use]
-    pub fn new(intake: Intake<Channels, Remembered>, handshakes: Pool<Handshake>) -> Sessions {
-        Sessions { intake, handshakes }
+    pub fn new(
+        intake: Intake<Channels, Remembered>,
+        handshakes: Pool<Handshake>,
+        (tls, lines): (Current, Vec<usize>),
+    ) -> Sessions {
+        Sessions { intake, handshakes, tls, lines }
     }
 }
 
@@ -128,12 +136,17 @@ impl Handler for Sessions {
 
     fn accept(&mut self, link: &Link<'_>, conn: ConnId, _now: Time) -> reactor::Accept<Session> {
         let (params, own) = self.intake.open(link.listener, link.peer(), conn);
-        reactor::Accept::Session { params, id: own.id, own, tls: None }
+        let tls = self.tls.of(self.lines[link.listener]);
+        reactor::Accept::Session { params, id: own.id, own, tls }
     }
 
     /// How many there are is bounded by the sessions: each waits for its own.
     fn handshake(&mut self, work: Handshake) {
         self.handshakes.push(work);
+    }
+
+    fn secured(&mut self, own: &mut Session, about: &About<'_>) {
+        self.intake.secured(own, about.session);
     }
 
     fn event(&mut self, own: &mut Session, about: &About<'_>, event: Event<'_>) -> Option<Answer> {
@@ -182,11 +195,13 @@ impl Handler for Sessions {
             Closed::Ended | Closed::HungUp | Closed::Stopped | Closed::Panicked => {
                 Reason::Disconnect
             }
-            Closed::Tls(failure) => {
-                text = failure.to_string();
-                Reason::Io(&text)
+            Closed::Tls(Failure::TimedOut) => Reason::Timeout,
+            Closed::Tls(Failure::HungUp) => Reason::Disconnect,
+            Closed::Tls(Failure::Refused(error)) => {
+                line::tls_failed(own.id, &error);
+                Reason::Tls
             }
-            Closed::Broken(error) => {
+            Closed::Tls(Failure::Broken(error)) | Closed::Broken(error) => {
                 text = super::sockets::system_text(&error);
                 Reason::Io(&text)
             }

@@ -50,8 +50,9 @@ use super::scheduling::{self, Outlets};
 use super::sessions::{Channels, Sessions};
 use super::sockets::{self, system_text};
 use super::spooler::{self, Spooler};
+use super::tls::Certificates;
 use super::users::Remembered;
-use super::{bounds, destination, lookup, relay, replies, resolving, threads};
+use super::{bounds, destination, lookup, relay, replies, resolving, threads, tls};
 use crate::control::server::Socket;
 use crate::keys;
 use crate::log;
@@ -93,7 +94,10 @@ pub fn daemon(options: &Options, config: Config, machine: &Machine) -> Result<()
     let report = if traced { Report::All } else { Report::Failures };
     let listeners = bind(&config, machine, report)?;
     let control = Socket::bind(&config.control_socket).map_err(|error| system_text(&error))?;
-    let trust = Trust::read(&config)?;
+    let certificates = Certificates::read(&config)?;
+    let tls = tls::Current::new(&config, &certificates)?;
+    let trust = Trust::new(&config, &certificates)?;
+    drop(certificates);
     let mut names = resolving::Source::new(&config);
     let names = (names.read()?, names);
     if let Some(user) = user {
@@ -113,7 +117,7 @@ pub fn daemon(options: &Options, config: Config, machine: &Machine) -> Result<()
     life::starting();
     let relay = (trust, names);
     let parts =
-        Parts { config, directory: queue, disk, sides, listeners, control, sessions, relay };
+        Parts { config, directory: queue, disk, sides, listeners, tls, control, sessions, relay };
     let running = parts.start(options).map_err(|error| {
         let text = format!("start: {}", system_text(&error));
         ::log::error!("fatal: {text}");
@@ -172,19 +176,19 @@ fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// Binds every listener of the configuration, each address once.
+/// Binds every listener of the configuration, each address once; with the number of its line.
 fn bind(
     config: &Config,
     machine: &Machine,
     report: Report,
-) -> Result<Vec<(Gate, Listener)>, String> {
+) -> Result<Vec<(usize, Gate, Listener)>, String> {
     let mut bound = Vec::new();
-    for listen in &config.listeners {
+    for (line, listen) in config.listeners.iter().enumerate() {
         let addresses = listen.addresses(config, machine).map_err(|error| error.to_string())?;
         for address in addresses {
             let listener = sockets::listen_on(address).and_then(Listener::tcp);
             let listener = listener.map_err(|error| format!("{}: {error}", listen.position))?;
-            bound.push((Gate::new(config, listen, report), listener));
+            bound.push((line, Gate::new(config, listen, report), listener));
         }
     }
     Ok(bound)
@@ -220,7 +224,9 @@ struct Parts {
     directory: PathBuf,
     disk: Arc<dyn Disk>,
     sides: Sides<Asker<ConnId>>,
-    listeners: Vec<(Gate, Listener)>,
+    listeners: Vec<(usize, Gate, Listener)>,
+    /// How TLS is spoken there.
+    tls: tls::Current,
     control: Socket,
     sessions: Limits,
     /// Whom the relay trusts, and how it resolves names.
@@ -253,9 +259,12 @@ struct Running {
 
 impl Parts {
     fn start(self, options: &Options) -> io::Result<Running> {
-        let Parts { config, directory, disk, sides, listeners, control, sessions, relay } = self;
+        let Parts { config, directory, disk, sides, listeners, tls, control, sessions, relay } =
+            self;
         let (trust, names) = relay;
-        let (gates, listeners): (Vec<_>, Vec<_>) = listeners.into_iter().unzip();
+        let lines = listeners.iter().map(|(line, ..)| *line).collect();
+        let (gates, listeners): (Vec<_>, Vec<_>) =
+            listeners.into_iter().map(|(_, gate, listener)| (gate, listener)).unzip();
         let Sides { commit, leases, reader, contents, ids, epoch, helper } = sides;
         let inbox = Inbox::new()?;
         let reactor = inbox.sender();
@@ -376,7 +385,7 @@ impl Parts {
             };
             Pool::start("handshake", (0..threads).map(|_| worker()))?
         };
-        let sessions_of = Sessions::new(intake, handshakes);
+        let sessions_of = Sessions::new(intake, handshakes, (tls, lines));
         let serving = Reactor::new(inbox, listeners, sessions, sessions_of)?;
         let stats = serving.stats();
         let smtp_paused = options.paused.contains(&crate::control::System::Smtp);

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use log::info;
 use smtpd_engine::server::Peer;
+use smtpd_engine::tls::TlsInfo;
 use smtpd_queue::id::{EnvelopeId, MessageId};
 
 use super::topic::{self, Topic};
@@ -36,6 +37,8 @@ pub enum Reason<'a> {
     Timeout,
     /// The connection was closed, by either side, without QUIT.
     Disconnect,
+    /// There was no agreement on TLS.
+    Tls,
     /// The connection broke; the system's words.
     Io(&'a str),
 }
@@ -46,6 +49,7 @@ impl Display for Reason<'_> {
             Reason::Quit => f.write_str("quit"),
             Reason::Timeout => f.write_str("timeout"),
             Reason::Disconnect => f.write_str("disconnect"),
+            Reason::Tls => f.write_str("tls-accept-failed"),
             Reason::Io(text) => write!(f, "{}", vis_quoted(format!("io-error: {text}").as_bytes())),
         }
     }
@@ -54,6 +58,21 @@ impl Display for Reason<'_> {
 /// A session began. `host` is the reverse name, `<unknown>` without one.
 pub fn connected(session: u64, peer: Peer, host: &str) {
     info!("{session:016x} smtp connected address={} host={}", Address(peer), vis(host.as_bytes()));
+}
+
+/// TLS has begun: version, cipher and bits; and whose certificate was shown, which is verified then.
+pub fn tls(session: u64, tls: &TlsInfo) {
+    let TlsInfo { version, cipher, bits, verified, fingerprint } = tls;
+    info!("{session:016x} smtp tls ciphers={version}:{cipher}:{bits}");
+    if let Some(fingerprint) = fingerprint {
+        let result = if *verified { "verified" } else { "unchecked" };
+        info!("{session:016x} smtp cert-check result=\"{result}\" fingerprint=\"{fingerprint}\"");
+    }
+}
+
+/// There was no agreement on TLS.
+pub fn tls_failed(session: u64, why: impl Display) {
+    info!("{session:016x} smtp tls-failed result={}", vis_quoted(why.to_string().as_bytes()));
 }
 
 /// A message is ours: its content (`size` octets with the Received header) and envelopes are on

@@ -99,10 +99,6 @@ impl Reader<'_> {
             }
         }
         self.check_listen(&listen, &seen, both_ports, place)?;
-        if listen.tls != Tls::Never || seen.has("pki") {
-            let at = seen.place("TLS").unwrap_or(place);
-            self.inactive(at, "TLS does not work yet");
-        }
         let second = both_ports.then(|| Listen {
             tls: Tls::Smtps { verify: false },
             port: 465,

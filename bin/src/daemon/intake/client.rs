@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 use smtpd_engine::server::{Peer, Ticket};
+use smtpd_engine::tls::TlsInfo;
 
 use super::received::NO_NAME;
 use super::transaction::Accepted;
@@ -53,8 +54,26 @@ pub struct Client {
     slot: Option<Arc<Slot>>,
     /// What waits for the name.
     pub waiting: Option<(Ticket, Waiting)>,
-    /// The peer is there and the log does not know it yet; whether it talked early.
-    pub unannounced: Option<bool>,
+    /// What the log does not know yet.
+    pub untold: Untold,
+}
+
+/// What is told of a client when it is known what it is called, or before anything else is told.
+#[derive(Debug, Default)]
+pub struct Untold {
+    /// Not that it is there: that was told.
+    pub connected: bool,
+    /// That it sent something before the banner.
+    pub early: bool,
+    /// That TLS has begun.
+    pub tls: Option<Box<TlsInfo>>,
+}
+
+impl Untold {
+    /// Nothing that the log does not know.
+    pub fn told() -> Untold {
+        Untold { connected: true, ..Untold::default() }
+    }
 }
 
 /// A question of a session that waits for the name.
@@ -77,7 +96,7 @@ impl Client {
             peer,
             slot: slot.as_ref().map(|(_, slot)| slot.clone()),
             waiting: None,
-            unannounced: None,
+            untold: Untold::default(),
         };
         (client, slot.map(|(ip, slot)| Question { conn, ip, slot }))
     }

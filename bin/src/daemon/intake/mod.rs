@@ -33,7 +33,7 @@ use super::messages::{Backlog, Total, Waiting};
 use super::relay::prepare::Soon;
 use crate::log::session as line;
 use crate::sys::Zone;
-use client::{Client, Waiting as Awaiting};
+use client::{Client, Untold, Waiting as Awaiting};
 use content::Content;
 use received::Header;
 pub use received::NO_NAME;
@@ -232,7 +232,7 @@ impl<B: Backstage, U: Outside> Intake<B, U> {
         let name = &self.gates[session.gate].name;
         let reply = match event {
             Event::Connected { .. } => {
-                session.client.unannounced = Some(engine.early_talker());
+                session.client.untold.early = engine.early_talker();
                 if session.client.is_known() {
                     self.announce(session);
                 }
@@ -316,11 +316,24 @@ impl<B: Backstage, U: Outside> Intake<B, U> {
     /// Logs that the peer is there, if that has not been told: when its name is known, or before
     /// anything else is told of it.
     pub fn announce(&self, session: &mut Session) {
-        let Some(early_talker) = session.client.unannounced.take() else { return };
         let (id, peer) = (session.id, session.client.peer);
-        line::connected(id, peer, session.client.shown(&self.gates[session.gate].name));
-        if early_talker {
+        let untold = std::mem::replace(&mut session.client.untold, Untold::told());
+        if !untold.connected {
+            line::connected(id, peer, session.client.shown(&self.gates[session.gate].name));
+        }
+        if untold.early {
             line::early_talker(id, peer);
+        }
+        if let Some(tls) = untold.tls {
+            line::tls(id, &tls);
+        }
+    }
+
+    /// TLS has begun.
+    pub fn secured(&self, session: &mut Session, engine: &Engine) {
+        session.client.untold.tls = engine.tls().cloned().map(Box::new);
+        if session.client.is_known() {
+            self.announce(session);
         }
     }
 

@@ -1,30 +1,19 @@
 //! Whom the relay trusts and what it says of itself under TLS, by the options of each action: `ca`,
 //! `pki`, `ciphers`, `protocols` (smtpd.conf(5), `relay`).
 //!
-//! Files are read once, at the start, while the process may still read them.
+//! Files were read before ([`Certificates`]).
 
 use std::collections::HashMap;
-use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 
-use rustls::RootCertStore;
 use smtpd_config::action::{Relay, RelayTls, Route};
 use smtpd_config::route::HopTls;
 use smtpd_config::tls::Suite;
 use smtpd_config::{Config, Method};
-use smtpd_reactor::tls::{Client, Identity, Policy, Terms, roots};
+use smtpd_reactor::tls::{Client, Policy, Terms};
 
 use super::Connect;
-use crate::daemon::sockets::system_text;
-
-/// Where systems keep the roots they trust; the first that is there counts.
-const SYSTEM: [&str; 4] = [
-    "/etc/ssl/cert.pem",
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-];
+use crate::daemon::tls::Certificates;
 
 /// See the module.
 pub struct Trust {
@@ -68,31 +57,21 @@ impl<'c> Asked<'c> {
         }
     }
 
-    fn terms(&self, config: &Config) -> Result<Terms, String> {
-        let pki = self.pki.and_then(|name| config.pki.get(name));
-        let files = pki.and_then(|pki| pki.cert.as_ref().zip(pki.key.as_ref()));
-        let identity = match files {
-            Some((cert, key)) => {
-                let identity = Identity::from_pem(&read(cert)?, &read(key)?);
-                let shown = (cert.display(), key.display());
-                Some(identity.map_err(|why| format!("{} and {}: {why}", shown.0, shown.1))?)
-            }
-            None => None,
-        };
+    fn terms(&self, certificates: &Certificates) -> Terms {
+        let identity = self.pki.and_then(|name| certificates.identity(name)).cloned();
         let suites = self.suites.iter().map(|suite| suite.name()).collect();
         let (tls12, tls13) = self.versions;
-        Ok(Terms { identity, suites, tls12, tls13 })
+        Terms { identity, suites, tls12, tls13 }
     }
 }
 
 impl Trust {
-    /// Reads the certificates that the configuration asks for.
+    /// What the configuration asks for, with its certificates.
     ///
     /// # Errors
-    /// In words for an administrator: a file that is named and of no use.
-    pub fn read(config: &Config) -> Result<Trust, String> {
+    /// In words for an administrator.
+    pub fn new(config: &Config, certificates: &Certificates) -> Result<Trust, String> {
         let mut known: HashMap<Asked<'_>, Ways> = HashMap::new();
-        let mut system = None;
         let mut actions = HashMap::new();
         for action in config.actions() {
             let Method::Relay(relay) = &action.method else { continue };
@@ -100,7 +79,7 @@ impl Trust {
             let ways = match known.get(&asked) {
                 Some(ways) => ways.clone(),
                 None => {
-                    let ways = ways(&asked, config, &mut system)?;
+                    let ways = ways(&asked, certificates)?;
                     known.insert(asked, ways.clone());
                     ways
                 }
@@ -133,34 +112,16 @@ impl Trust {
     }
 }
 
-/// `system` holds the system's roots once they were read; they are many.
-fn ways(
-    asked: &Asked<'_>,
-    config: &Config,
-    system: &mut Option<(Arc<RootCertStore>, &'static Path)>,
-) -> Result<Ways, String> {
-    let terms = asked.terms(config)?;
-    let anyone = Policy::anyone(&terms).map_err(|error| format!("TLS: {error}"))?;
-    let trusting = |roots: Arc<RootCertStore>, file: &Path| {
-        let policy = Policy::trusting(roots, &terms);
-        policy.map_err(|error| format!("{}: {error}", file.display()))
-    };
-    let verified = match asked.ca.and_then(|name| config.ca.get(name)) {
-        Some(ca) => Some(trusting(Arc::new(roots(&read(&ca.file)?).0), &ca.file)?),
-        None if asked.verifies => {
-            if system.is_none() {
-                let file = SYSTEM.iter().map(Path::new).find(|path| path.exists());
-                let read = |file| Ok::<_, String>((Arc::new(roots(&read(file)?).0), file));
-                *system = file.map(read).transpose()?;
-            }
-            let system = system.as_ref();
-            system.map(|(roots, file)| trusting(roots.clone(), file)).transpose()?
+fn ways(asked: &Asked<'_>, certificates: &Certificates) -> Result<Ways, String> {
+    let terms = asked.terms(certificates);
+    let refused = |error| format!("TLS: {error}");
+    let anyone = Policy::anyone(&terms).map_err(refused)?;
+    let verified = match asked.ca.is_some() || asked.verifies {
+        true => {
+            let roots = certificates.roots(asked.ca)?;
+            roots.map(|roots| Policy::trusting(roots, &terms).map_err(refused)).transpose()?
         }
-        None => None,
+        false => None,
     };
     Ok(Ways { anyone, verified })
-}
-
-fn read(file: &Path) -> Result<Vec<u8>, String> {
-    fs::read(file).map_err(|error| format!("{}: {}", file.display(), system_text(&error)))
 }
