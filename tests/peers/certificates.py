@@ -1,8 +1,14 @@
-"""An authority and certificates for localhost, made by openssl."""
+"""An authority and what it has signed, made by openssl."""
 import os
 import subprocess
 
-_EXTENSIONS = "subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n"
+HERE = ("DNS:localhost", "IP:127.0.0.1")
+
+_KINDS = {
+    "rsa": ("rsa:2048",),
+    "p256": ("ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+    "ed25519": ("ed25519",),
+}
 
 
 class Authority:
@@ -12,20 +18,22 @@ class Authority:
         self.folder = folder
         self.cert = os.path.join(folder, name + ".pem")
         self.key = os.path.join(folder, name + ".key")
-        _openssl("req", "-x509", *_NEW_KEY, "-days", "2", "-subj", f"/CN={name}", "-keyout", self.key, "-out", self.cert)
+        _openssl("req", "-x509", *_new_key("rsa"), "-days", "100", "-subj", f"/CN={name}", "-keyout", self.key, "-out", self.cert)
 
-    def issue(self, name):
-        """A certificate for localhost and its key: two files."""
+    def issue(self, name, names=HERE, kind="rsa"):
+        """A certificate for these names, by default for this machine, and its key: two files."""
         base = os.path.join(self.folder, name)
         with open(base + ".ext", "w") as file:
-            file.write(_EXTENSIONS)
-        _openssl("req", *_NEW_KEY, "-subj", "/CN=localhost", "-keyout", base + ".key", "-out", base + ".csr")
-        _openssl("x509", "-req", "-days", "2", "-in", base + ".csr", "-CA", self.cert, "-CAkey", self.key,
+            file.write(f"subjectAltName={','.join(names)}\nbasicConstraints=CA:FALSE\n")
+        subject = "/CN=" + names[0].partition(":")[2]
+        _openssl("req", *_new_key(kind), "-subj", subject, "-keyout", base + ".key", "-out", base + ".csr")
+        _openssl("x509", "-req", "-days", "99", "-in", base + ".csr", "-CA", self.cert, "-CAkey", self.key,
                  "-CAcreateserial", "-extfile", base + ".ext", "-out", base + ".pem")
         return base + ".pem", base + ".key"
 
 
-_NEW_KEY = ("-newkey", "rsa:2048", "-nodes")
+def _new_key(kind):
+    return ("-newkey", *_KINDS[kind], "-nodes")
 
 
 def _openssl(*arguments):
