@@ -89,9 +89,9 @@ class Run:
     def chain(self, servers):
         sink = Sink()
         servers.append(sink)
-        last = self.relay("last", sink.port, url=f"smtp://127.0.0.1:{sink.port}")
+        last = self.relay("last", sink.port, url=f"smtp://127.0.0.1:{sink.port}", identity=self.identity)
         servers.append(last)
-        first = self.relay("first", last.port, url=f"smtp://127.0.0.1:{last.port}")
+        first = self.relay("first", last.port)
         servers.append(first)
 
         def arrives(send, name):
@@ -100,9 +100,12 @@ class Run:
             if octets is None:
                 raise TimeoutError(f"nothing in the sink after {ARRIVE} s")
             compare(octets, sent, name, received=2)
+            if octets.count(b" with ESMTPS ") != 1:
+                raise AssertionError(f"the fields Received do not tell of TLS: {octets[:600]!r}")
 
         for name in MESSAGES:
             self.check(f"chain smtplib {name}", arrives, smtplib_sends, name)
+        self.check("chain certificate of somebody else", self.doubts, "ours", last.port, lambda: sink.next(0) is not None, servers)
 
         if not PEERS["postfix"].is_there(self.arguments.roots):
             raise Skipped("with smtp-source: no Postfix in " + self.arguments.roots)
@@ -110,10 +113,10 @@ class Run:
         for name in MESSAGES:
             self.check(f"chain smtp-source {name}", arrives, source.sends, name)
 
-    def doubts(self, name, peer, servers):
+    def doubts(self, name, port, has_any, servers):
         """A server whose certificate is of an authority that we do not trust gets nothing."""
         other = Authority(self.folder, name + "-other")
-        relay = self.relay("doubts-" + name, peer.port, ca=other.cert)
+        relay = self.relay("doubts-" + name, port, ca=other.cert)
         servers.append(relay)
         smtplib_sends(relay.port, "plain")
         end = time.monotonic() + ARRIVE
@@ -121,7 +124,7 @@ class Run:
             if time.monotonic() > end:
                 raise AssertionError("the log has no failed attempt")
             time.sleep(0.05)
-        if peer.has_any():
+        if has_any():
             raise AssertionError("it was sent nevertheless")
 
     def peer(self, name):
@@ -139,7 +142,7 @@ class Run:
 
             for message in MESSAGES:
                 self.check(f"{name} {message}", arrives, message)
-            self.check(f"{name} certificate of somebody else", self.doubts, name, peer, servers)
+            self.check(f"{name} certificate of somebody else", self.doubts, name, peer.port, peer.has_any, servers)
 
         return into
 
