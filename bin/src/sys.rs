@@ -10,9 +10,9 @@ use std::ffi::{CStr, CString};
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::ptr;
 
@@ -142,6 +142,117 @@ pub fn daemonise() -> io::Result<()> {
     // daemon(3) finds every lock free.
     #[allow(deprecated)] // the libc crate marks it so for one system that we do not build for
     check(unsafe { libc::daemon(1, 0) })
+}
+
+/// Leaves a process behind that does `work` and ends, while this one goes on: fork, new session,
+/// standard streams to /dev/null, no core files. Each of the two has what is `carried`. Call it
+/// while the process has one thread.
+///
+/// # Errors
+/// The system's; then there is no other process.
+pub fn leave_behind<T>(carried: T, work: impl FnOnce(T)) -> io::Result<T> {
+    // SAFETY: the process has one thread (the caller's duty), so the child finds every lock free.
+    let child = unsafe { libc::fork() };
+    check(child)?;
+    if child > 0 {
+        return Ok(carried);
+    }
+    let done = catch_unwind(AssertUnwindSafe(|| {
+        // SAFETY: takes no pointer. That we may lead a group already is no error of ours.
+        unsafe { libc::setsid() };
+        let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+        let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
+        let Ok(null) = std::fs::File::options().read(true).write(true).open("/dev/null") else {
+            return;
+        };
+        for stream in 0..3 {
+            // SAFETY: both are numbers of descriptors; what the second was is closed, as wished.
+            unsafe { libc::dup2(null.as_raw_fd(), stream) };
+        }
+        work(carried);
+    }));
+    // SAFETY: ends the process at once; nothing of the parent's is run or flushed twice.
+    unsafe { libc::_exit(i32::from(done.is_err())) }
+}
+
+/// What is stored of a user's password (shadow(5)); none for a user who is not there, or whose
+/// account is over. May ask the network, as [`user_by_name`].
+///
+/// # Errors
+/// The system's, above all for a process that may not look.
+#[cfg(target_os = "linux")]
+pub fn shadow(name: &str) -> io::Result<Option<String>> {
+    let Ok(name) = CString::new(name) else { return Ok(None) };
+    let mut room = zeroize::Zeroizing::new(vec![0_u8; 4096]);
+    let mut entry = MaybeUninit::<libc::spwd>::uninit();
+    let mut found = ptr::null_mut();
+    // SAFETY: `name` is NUL-terminated, `entry` is room for one, `room` as long as it is said.
+    let error = unsafe {
+        let start = room.as_mut_ptr().cast();
+        libc::getspnam_r(name.as_ptr(), entry.as_mut_ptr(), start, room.len(), &raw mut found)
+    };
+    match error {
+        0 | libc::ENOENT if found.is_null() => return Ok(None),
+        0 => {}
+        error => return Err(io::Error::from_raw_os_error(error)),
+    }
+    // SAFETY: it was found, so `entry` is filled in, and its strings are NUL-terminated and within
+    // `room`, which lives.
+    let (hash, expires) = unsafe {
+        let entry = entry.assume_init();
+        if entry.sp_pwdp.is_null() {
+            return Ok(None);
+        }
+        (CStr::from_ptr(entry.sp_pwdp).to_str().map(str::to_owned), entry.sp_expire)
+    };
+    let today = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let today = today.map_or(0, |time| time.as_secs() / 86_400);
+    // A negative number is none.
+    let is_over = u64::try_from(expires).is_ok_and(|day| today >= day);
+    Ok(hash.ok().filter(|_| !is_over))
+}
+
+/// What is stored of a user's password: this system has no shadow(5).
+///
+/// # Errors
+/// Always.
+#[cfg(not(any(target_os = "linux", target_os = "openbsd")))]
+pub fn shadow(_: &str) -> io::Result<Option<String>> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Whether this is the user's password, by the styles of login.conf(5) for the type `auth-smtp`.
+///
+/// # Errors
+/// When the password cannot be given to a style.
+#[cfg(target_os = "openbsd")]
+pub fn bsd_auth(user: &str, password: &[u8]) -> io::Result<bool> {
+    #[link(name = "c")]
+    unsafe extern "C" {
+        fn auth_userokay(
+            name: *mut libc::c_char,
+            style: *mut libc::c_char,
+            kind: *mut libc::c_char,
+            password: *mut libc::c_char,
+        ) -> libc::c_int;
+    }
+    if user.contains(['\0', ':']) || password.contains(&0) {
+        return Ok(false);
+    }
+    let terminated = |text: &[u8]| zeroize::Zeroizing::new([text, b"\0"].concat());
+    let (mut user, mut password) = (terminated(user.as_bytes()), terminated(password));
+    let mut kind = *b"auth-smtp\0";
+    // SAFETY: all are NUL-terminated, live across the call, and may be written to; no style is
+    // that of the user's class.
+    let is_right = unsafe {
+        auth_userokay(
+            user.as_mut_ptr().cast(),
+            ptr::null_mut(),
+            kind.as_mut_ptr().cast(),
+            password.as_mut_ptr().cast(),
+        )
+    };
+    Ok(is_right != 0)
 }
 
 /// A signal that the daemon acts on.

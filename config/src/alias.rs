@@ -141,7 +141,7 @@ fn escapes_next(text: &str) -> bool {
 }
 
 /// What stands between the commas, without blanks around it.
-fn elements(value: &str) -> Result<Vec<String>, BadAlias> {
+pub(crate) fn elements(value: &str) -> Result<Vec<String>, BadAlias> {
     if value.len() > limits::ALIAS_VALUE {
         return Err(BadAlias::TooLong);
     }

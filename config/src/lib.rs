@@ -17,6 +17,7 @@
 //! | [`places`] | where the words of these types are written |
 //! | [`table`], [`cdb`] | tables and how keys match; the format of maps |
 //! | [`alias`], [`account`], [`expand`] | from a recipient to those who get the message |
+//! | [`login`] | what is stored of passwords, who may be which sender |
 //! | [`observe`] | what is told of a decision while it is made |
 //! | [`route`] | where a relay action leads, without asking the network |
 //! | [`explain`] | the same kept and put into words |
@@ -45,6 +46,7 @@ mod grammar;
 mod lex;
 pub mod limits;
 pub mod listen;
+pub mod login;
 pub mod meaning;
 pub mod observe;
 pub mod places;
@@ -65,7 +67,7 @@ pub use config::{Config, Dialect, Family, Inactive, LimitSet, QueueKey};
 pub use diagnostic::{Diagnostic, Position, Severity};
 pub use expand::{Agent, Expansion, Recipient};
 pub use format::{FormatError, Values};
-pub use listen::{Auth, Listen, SocketListen, StrayNewline, Tls};
+pub use listen::{Auth, Listen, Senders, SocketListen, StrayNewline, Tls};
 pub use observe::Observer;
 pub use places::Places;
 pub use rules::{Client, Decision, Facts, Match};

@@ -1,4 +1,5 @@
-//! Credentials of AUTH: PLAIN (RFC 4616) and LOGIN, in base64 (RFC 4954).
+//! Credentials of AUTH: PLAIN (RFC 4616), LOGIN and the messages of SCRAM (RFC 5802), in base64
+//! (RFC 4954).
 //!
 //! They print as `***`, and are overwritten when dropped.
 
@@ -19,6 +20,14 @@ pub enum Credentials {
         user: String,
         /// Octets, usually UTF-8.
         password: Vec<u8>,
+    },
+    /// The first message of SCRAM, not looked at: what follows is the owner's, challenge by
+    /// challenge.
+    Scram {
+        /// SCRAM-SHA-256-PLUS: it is to be bound to the channel.
+        plus: bool,
+        /// Octets.
+        message: Vec<u8>,
     },
     /// What answers a challenge (an `Auth` question answered with 334), decoded.
     Response(Vec<u8>),
@@ -45,6 +54,10 @@ impl Credentials {
         let credentials = Self::checked(user, &password);
         wipe(password);
         credentials
+    }
+
+    pub(crate) fn scram(plus: bool, response: &[u8]) -> Option<Self> {
+        decode(response).map(|message| Self::Scram { plus, message })
     }
 
     pub(crate) fn response(response: &[u8]) -> Option<Self> {
@@ -75,7 +88,9 @@ impl Drop for Credentials {
                 wipe(std::mem::take(user).into_bytes());
                 wipe(std::mem::take(password));
             }
-            Self::Response(octets) => wipe(std::mem::take(octets)),
+            Self::Scram { message: octets, .. } | Self::Response(octets) => {
+                wipe(std::mem::take(octets))
+            }
         }
     }
 }
@@ -102,7 +117,7 @@ mod tests {
     fn password(credentials: Option<Credentials>) -> Option<(String, Vec<u8>)> {
         match &credentials? {
             Credentials::Password { user, password } => Some((user.clone(), password.clone())),
-            Credentials::Response(_) => None,
+            Credentials::Scram { .. } | Credentials::Response(_) => None,
         }
     }
 

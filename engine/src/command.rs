@@ -159,6 +159,10 @@ fn path<'i>(word: &str, argument: &'i [u8]) -> Result<(Option<PathRef<'i>>, &'i 
 pub(crate) enum Mechanism<'i> {
     Plain,
     Login,
+    /// SCRAM-SHA-256 (RFC 7677), perhaps bound to the channel.
+    Scram {
+        plus: bool,
+    },
     /// Its name, if it is written like one.
     Other(Option<&'i str>),
 }
@@ -170,6 +174,8 @@ pub(crate) fn auth(argument: &[u8]) -> (Mechanism<'_>, Option<&[u8]>) {
         all_consuming(alt((
             value(Mechanism::Plain, tag_no_case::<_, &[u8], ()>("PLAIN")),
             value(Mechanism::Login, tag_no_case("LOGIN")),
+            value(Mechanism::Scram { plus: true }, tag_no_case("SCRAM-SHA-256-PLUS")),
+            value(Mechanism::Scram { plus: false }, tag_no_case("SCRAM-SHA-256")),
         )))
         .parse(i)
     };

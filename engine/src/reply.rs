@@ -392,6 +392,8 @@ replies! {
     NOT_SMTP = 421 (7 . 0) "Not an SMTP command";
     /// [`limits::FAILURES`] failures in a row. The session ends.
     TOO_MANY_FAILURES = 421 (7 . 0) "Too many failed commands";
+    /// Too many attempts of AUTH have failed. The session ends.
+    TOO_MANY_LOGINS = 421 (7 . 0) "Too many authentication failures";
     /// The peer let its time pass. The session ends. Upstream closes without a word; RFC
     /// 5321 section 4.5.3.2 lets the peer know.
     TIMED_OUT = 421 (4 . 2) "Timeout";

@@ -13,4 +13,7 @@ pub struct TlsInfo {
     pub verified: bool,
     /// The certificate that the peer has shown: `SHA256:` and the digest of its DER in hexadecimal.
     pub fingerprint: Option<String>,
+    /// What only the two ends of this connection can compute (tls-exporter, RFC 9266): for
+    /// SCRAM-SHA-256-PLUS. TLS 1.3 has it.
+    pub binding: Option<[u8; 32]>,
 }

@@ -170,6 +170,7 @@ mod tests {
             bits: 256,
             verified: false,
             fingerprint: None,
+            binding: None,
         };
         let rcpt = Mailbox::parse("c@d.example").unwrap();
         let mut facts = Received {

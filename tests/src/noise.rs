@@ -32,7 +32,7 @@ pub fn with_seeds(times: usize, test: impl Fn(&mut Rng)) {
 }
 
 /// Pieces that dialogues are made of, good and bad.
-pub const PIECES: [&str; 74] = [
+pub const PIECES: [&str; 76] = [
     "EHLO ",
     "HELO ",
     "client.example.com",
@@ -75,6 +75,8 @@ pub const PIECES: [&str; 74] = [
     "STARTTLS",
     "AUTH PLAIN",
     "AUTH LOGIN",
+    "AUTH SCRAM-SHA-256",
+    "AUTH SCRAM-SHA-256-PLUS biwsbj11c2VyLHI9eA==",
     " AGEAYg==",
     "dXNlcg==",
     "*",
@@ -126,6 +128,7 @@ fn params(rng: &mut Rng) -> Params {
         max_mails: *rng.pick(&[0, 1, limits::MAILS, limits::MAILS]),
         starttls: *rng.pick(&demand),
         auth: *rng.pick(&demand),
+        scram: rng.one_in(2),
         dsn: !rng.one_in(4),
         stray_newline: *rng.pick(&[StrayNewline::Reject, StrayNewline::Normalize]),
         report: *rng.pick(&[Report::Nothing, Report::Failures, Report::All]),

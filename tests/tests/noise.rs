@@ -352,6 +352,7 @@ fn headers() {
         Rewriter::submission(Submission {
             domain: "example.org".into(),
             date: "Sun, 01 Dec 2024 10:00:00 +0100 (CET)".into(),
+            masquerade: None,
             message_id: "<0123456789abcdef@example.org>".into(),
         })
     };

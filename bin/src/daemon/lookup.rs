@@ -1,4 +1,4 @@
-//! Recipients that cannot be judged from memory: the question, its way to the look-up thread and
+//! Recipients and senders that cannot be judged from memory: the question, its way to the look-up thread and
 //! the answer's way back.
 //!
 //! The thread runs the very code that a reactor runs, over users and tables that may be waited for. A yes is
@@ -10,8 +10,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use smtpd_config::table::LookupError;
 use smtpd_config::{
-    self as config, Client, Config, Decision, Expansion, Facts, Outside, Recipient,
+    self as config, Client, Config, Decision, Expansion, Facts, Outside, Recipient, Senders,
 };
 use smtpd_engine::address::Mailbox;
 use smtpd_engine::reply::{self, Reply};
@@ -86,7 +87,7 @@ impl OwnFacts {
     }
 }
 
-/// A recipient to be judged, and who asks.
+/// A recipient or a sender to be judged, and who asks.
 #[derive(Debug)]
 pub struct Question<C> {
     /// The connection.
@@ -95,29 +96,77 @@ pub struct Question<C> {
     pub ticket: Ticket,
     /// The configuration that the session began with.
     pub config: Arc<Config>,
-    /// What the rules look at.
-    pub facts: OwnFacts,
-    /// The recipient.
-    pub rcpt: Mailbox,
-    /// Where the list goes when the answer is yes.
-    pub slot: Arc<Slot>,
+    /// What is to be judged.
+    pub about: About,
+}
+
+/// What is to be judged.
+#[derive(Debug)]
+pub enum About {
+    /// Whether and how a recipient gets the message.
+    Recipient {
+        /// What the rules look at.
+        facts: Box<OwnFacts>,
+        /// The recipient.
+        rcpt: Mailbox,
+        /// Where the list goes when the answer is yes.
+        slot: Arc<Slot>,
+    },
+    /// Whether somebody who is authenticated may be the sender.
+    Sender {
+        /// What the listener says.
+        senders: Senders,
+        /// Who he is.
+        user: Box<str>,
+        /// Who he wants to be; `None` for the null sender.
+        sender: Option<Mailbox>,
+    },
 }
 
 impl<C> Question<C> {
-    /// Judges the recipient; `outside` may wait. `None` when it has to be asked where more
-    /// waiting is allowed.
+    /// Judges it; `outside` may wait. `None` when it has to be asked where more waiting is
+    /// allowed.
     pub fn judge(&self, outside: &dyn Outside) -> Option<Reply<'static>> {
-        let expansion = self.config.expand(&self.facts.lend(), &self.rcpt, outside);
-        let expansion = expansion.without_programs(&self.rcpt);
-        trace(&self.config, &self.facts.lend(), &self.rcpt, &expansion, outside);
-        match expansion {
-            Expansion::Deliver(recipients) => {
-                self.slot.put(recipients);
-                Some(reply::RCPT_OK)
+        match &self.about {
+            About::Recipient { facts, rcpt, slot } => {
+                let facts = facts.lend();
+                let expansion = self.config.expand(&facts, rcpt, outside).without_programs(rcpt);
+                trace(&self.config, &facts, rcpt, &expansion, outside);
+                match expansion {
+                    Expansion::Deliver(recipients) => {
+                        slot.put(recipients);
+                        Some(reply::RCPT_OK)
+                    }
+                    Expansion::Refuse(reply) => Some(reply),
+                    Expansion::Later => None,
+                }
             }
-            Expansion::Refuse(reply) => Some(reply),
-            Expansion::Later => None,
+            About::Sender { senders, user, sender } => {
+                sender_reply(&self.config, (senders, user), sender.as_ref(), outside)
+            }
         }
+    }
+
+    /// Nobody waits for the answer any more.
+    fn is_void(&self) -> bool {
+        matches!(&self.about, About::Recipient { slot, .. } if Arc::strong_count(slot) == 1)
+    }
+}
+
+/// The reply to MAIL by somebody who has logged in as that user. `None` when it has to be asked
+/// where more waiting is allowed.
+#[must_use]
+pub fn sender_reply(
+    config: &Config,
+    (senders, user): (&Senders, &str),
+    sender: Option<&Mailbox>,
+    outside: &dyn Outside,
+) -> Option<Reply<'static>> {
+    match config.may_send_as(senders, user, sender, outside) {
+        Ok(true) => Some(reply::OK),
+        Ok(false) => Some(reply::SENDER_REJECTED),
+        Err(LookupError::Later) => None,
+        Err(_) => Some(reply::TEMPORARY_FAILURE),
     }
 }
 
@@ -225,7 +274,7 @@ fn serve<C>(
     outside: &dyn Outside,
     answer: &impl Fn(C, Ticket, Reply<'static>),
 ) -> Option<Question<C>> {
-    if Arc::strong_count(&question.slot) == 1 {
+    if question.is_void() {
         // Whoever asked has gone, or has given up waiting and asked something else.
         return None;
     }

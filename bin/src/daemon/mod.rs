@@ -22,6 +22,7 @@
 //! Order of the end (SIGTERM, SIGINT): no new sessions, 421 to the idle; no new attempts, those
 //! under way finish; the journal is closed; the index is closed, to be trusted by the next start.
 
+pub mod auth;
 pub mod bounces;
 mod bounds;
 pub mod clock;

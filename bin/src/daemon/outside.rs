@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use smtpd_config::table::{Backend, LookupError, Query, Service, Table};
 use smtpd_config::{Files, Forward, Lookup, Maps, Outside, User, Users, limits};
+use zeroize::Zeroizing;
 
 use super::machine::Opener;
 use super::table_process::Processes;
@@ -62,6 +63,31 @@ impl Lookups {
     /// Ends all table processes.
     pub fn end(&self) {
         self.processes.end();
+    }
+
+    /// Whether a table process that judges logins by itself says that this is the user's password.
+    ///
+    /// # Errors
+    /// [`LookupError::NoService`] when the table is not of that kind; else when it cannot be said.
+    pub fn authenticate(
+        &self,
+        table: &Table,
+        user: &str,
+        password: &[u8],
+    ) -> Result<bool, LookupError> {
+        let Backend::Process { .. } = &table.backend else { return Err(LookupError::NoService) };
+        // Its end would not be found again, and its beginning be that of another user's password.
+        let (false, Ok(password)) = (user.contains(':'), std::str::from_utf8(password)) else {
+            return Err(LookupError::NoService);
+        };
+        let mut key = Zeroizing::new(String::with_capacity(user.len() + 1 + password.len()));
+        key.extend([user, ":", password]);
+        let answer = self.processes.check(table, Service::Auth, &key);
+        let shown = answer.map(|is_right| if is_right { "right" } else { "wrong" });
+        if shown != Err(LookupError::NoService) {
+            trace(table, user, shown);
+        }
+        answer
     }
 
     /// The same without table processes: what needs one is [`LookupError::Later`].

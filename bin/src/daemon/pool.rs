@@ -69,6 +69,18 @@ impl<T: Send + 'static> Pool<T> {
         }
     }
 
+    /// Adds a job unless `most` wait already.
+    ///
+    /// # Errors
+    /// The job.
+    pub fn try_push(&self, job: T, most: usize) -> Result<(), T> {
+        if self.queue.lock().jobs.len() >= most {
+            return Err(job);
+        }
+        self.push(job);
+        Ok(())
+    }
+
     /// Adds a job that may as well be left undone, unless some wait that may not.
     pub fn offer(&self, job: T) {
         let many = self.queue.lock().jobs.len();
@@ -158,6 +170,7 @@ mod tests {
         (0..4).for_each(|_| pool.push(()));
         // Three are held up at once, each on a thread of its own.
         (0..3).for_each(|_| begins.recv().unwrap());
+        assert_eq!(pool.try_push((), 1), Err(()), "one waits already");
         assert_eq!(pool.queue.lock().threads, 3, "and no more than there are workers");
         drop(held);
         begins.recv().unwrap();

@@ -10,6 +10,7 @@ use smtpd_queue::request::Accept;
 use smtpd_reactor::tls::{Failure, Handshake};
 use smtpd_reactor::{self as reactor, About, Closed, ConnId, Flow, Handler, Link, Replied, calls};
 
+use super::auth::{self, Desk};
 use super::clock::wall;
 use super::intake::{Backstage, Intake, Session, client};
 use super::lookup::{self, Question};
@@ -34,6 +35,8 @@ pub struct Channels {
     pub spooler: Spooler<ConnId>,
     /// To the look-up thread.
     pub lookup: lookup::Sender<ConnId>,
+    /// To those who check passwords, where somebody can authenticate.
+    pub auth: Option<Desk<ConnId>>,
     /// To the resolver.
     pub resolver: calls::Sender<relay::Message>,
     /// Clients of this turn whose names are to be looked up.
@@ -95,6 +98,13 @@ impl Backstage for Channels {
 
     fn look_up(&mut self, question: Question<ConnId>) {
         let _ = self.lookup.send(question);
+    }
+
+    fn log_in(&mut self, question: auth::Question<ConnId>) -> Result<(), auth::Question<ConnId>> {
+        match &self.auth {
+            Some(desk) => desk.ask(question),
+            None => Err(question),
+        }
     }
 
     fn soon(&mut self, soon: Soon) {

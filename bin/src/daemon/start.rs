@@ -14,8 +14,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
-use smtpd_config::Config;
 use smtpd_config::table::{Backend as Source, Table};
+use smtpd_config::{Auth, Config, Listen};
 use smtpd_engine::limits;
 use smtpd_engine::reply::Reply;
 use smtpd_engine::server::Report;
@@ -33,6 +33,8 @@ use smtpd_reactor::dns::Settings;
 use smtpd_reactor::tls::Handshake;
 use smtpd_reactor::{ConnId, Inbox, Limits, Listener, Reactor};
 
+use super::auth::Desk;
+use super::auth::system::{Here, System, There};
 use super::bounces::{self, Bouncer};
 use super::clock::wall;
 use super::committer;
@@ -81,6 +83,8 @@ const CLOSING: Duration = Duration::from_secs(10);
 pub fn daemon(options: &Options, config: Config, machine: &Machine) -> Result<(), String> {
     let config = Arc::new(config);
     let user = daemon_user(&config)?;
+    // First of all: it must have nothing of what the daemon opens.
+    let system_users = system_users(&config, user.is_some())?;
     let queue = absolute(&config.queue.directory);
     let lock = Lock::take(&queue).map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => {
@@ -116,8 +120,18 @@ pub fn daemon(options: &Options, config: Config, machine: &Machine) -> Result<()
         .map_err(|error| format!("log: {error}"))?;
     life::starting();
     let relay = (trust, names);
-    let parts =
-        Parts { config, directory: queue, disk, sides, listeners, tls, control, sessions, relay };
+    let parts = Parts {
+        config,
+        directory: queue,
+        disk,
+        sides,
+        listeners,
+        tls,
+        control,
+        sessions,
+        system_users,
+        relay,
+    };
     let running = parts.start(options).map_err(|error| {
         let text = format!("start: {}", system_text(&error));
         ::log::error!("fatal: {text}");
@@ -156,6 +170,21 @@ fn daemon_user(config: &Config) -> Result<Option<sys::User>, String> {
         )),
         Err(error) => Err(format!("user {name}: {error}")),
     }
+}
+
+/// Who knows passwords of system users, which a daemon that will not be root any more must ask of
+/// another process; none where nobody can authenticate.
+fn system_users(config: &Config, will_drop: bool) -> Result<Option<Arc<dyn System>>, String> {
+    let of_system =
+        |listen: &Listen| matches!(listen.auth, Auth::Optional(None) | Auth::Require(None));
+    if config.listeners.iter().all(|listen| listen.auth == Auth::Never) {
+        return Ok(None);
+    }
+    if will_drop && config.listeners.iter().any(of_system) {
+        let there = There::start().map_err(|error| format!("system users: {error}"))?;
+        return Ok(Some(Arc::new(there)));
+    }
+    Ok(Some(Arc::new(Here)))
 }
 
 /// Gives the queue to the daemon's user and becomes that user for good.
@@ -229,6 +258,8 @@ struct Parts {
     tls: tls::Current,
     control: Socket,
     sessions: Limits,
+    /// Who knows passwords of system users; none where nobody can authenticate.
+    system_users: Option<Arc<dyn System>>,
     /// Whom the relay trusts, and how it resolves names.
     relay: (Trust, (Settings, resolving::Source)),
 }
@@ -259,8 +290,18 @@ struct Running {
 
 impl Parts {
     fn start(self, options: &Options) -> io::Result<Running> {
-        let Parts { config, directory, disk, sides, listeners, tls, control, sessions, relay } =
-            self;
+        let Parts {
+            config,
+            directory,
+            disk,
+            sides,
+            listeners,
+            tls,
+            control,
+            sessions,
+            system_users,
+            relay,
+        } = self;
         let (trust, names) = relay;
         let lines = listeners.iter().map(|(line, ..)| *line).collect();
         let (gates, listeners): (Vec<_>, Vec<_>) =
@@ -365,7 +406,15 @@ impl Parts {
             commit: to_commit.clone(),
             directory,
         };
+        let auth = system_users.map(|system_users| {
+            let reactor = reactor.clone();
+            let answer = move |conn, ticket, reply: Reply<'static>| {
+                reactor.answer(conn, ticket, reply.into());
+            };
+            Desk::start(users.clone(), system_users, answer)
+        });
         let channels = Channels {
+            auth: auth.transpose()?,
             commit: to_commit.clone(),
             whole: Vec::new(),
             spooler,

@@ -92,7 +92,7 @@ pub fn connected(session: SessionId) {
 
 /// Logs what TLS was agreed on: version, cipher and bits; and whose certificate was shown.
 pub fn tls(session: SessionId, tls: &TlsInfo) {
-    let TlsInfo { version, cipher, bits, verified, fingerprint } = tls;
+    let TlsInfo { version, cipher, bits, verified, fingerprint, binding: _ } = tls;
     info!("{session:016x} mta tls ciphers={version}:{cipher}:{bits}");
     if let Some(fingerprint) = fingerprint {
         let result = if *verified { "valid" } else { "unverified" };

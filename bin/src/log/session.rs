@@ -55,6 +55,30 @@ impl Display for Reason<'_> {
     }
 }
 
+/// What came of an attempt to authenticate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoginResult {
+    /// It was right.
+    Ok,
+    /// It was wrong.
+    PermFail,
+    /// It could not be judged.
+    TempFail,
+    /// It was not judged: too many have failed.
+    Limited,
+}
+
+/// Somebody has tried to authenticate as that user.
+pub fn authentication(session: u64, user: &str, result: LoginResult) {
+    let result = match result {
+        LoginResult::Ok => "ok",
+        LoginResult::PermFail => "permfail",
+        LoginResult::TempFail => "tempfail",
+        LoginResult::Limited => "tempfail reason=limit",
+    };
+    info!("{session:016x} smtp authentication user={} result={result}", vis(user.as_bytes()));
+}
+
 /// A session began. `host` is the reverse name, `<unknown>` without one.
 pub fn connected(session: u64, peer: Peer, host: &str) {
     info!("{session:016x} smtp connected address={} host={}", Address(peer), vis(host.as_bytes()));
@@ -62,7 +86,7 @@ pub fn connected(session: u64, peer: Peer, host: &str) {
 
 /// TLS has begun: version, cipher and bits; and whose certificate was shown, which is verified then.
 pub fn tls(session: u64, tls: &TlsInfo) {
-    let TlsInfo { version, cipher, bits, verified, fingerprint } = tls;
+    let TlsInfo { version, cipher, bits, verified, fingerprint, binding: _ } = tls;
     info!("{session:016x} smtp tls ciphers={version}:{cipher}:{bits}");
     if let Some(fingerprint) = fingerprint {
         let result = if *verified { "verified" } else { "unchecked" };
@@ -132,9 +156,11 @@ pub fn trace_received(session: u64, line: &[u8]) {
     }
 }
 
-/// Traces the lines of a reply as sent (topic smtp).
+/// Traces the lines of a reply as sent (topic smtp), without the challenges of AUTH: with what the
+/// client answers, passwords could be guessed.
 pub fn trace_sent(session: u64, reply: &[u8]) {
     if topic::on(Topic::Smtp) {
+        let reply = if reply.starts_with(b"334 ") { b"334 ***" } else { reply };
         for line in trim_line_end(reply).split(|octet| *octet == b'\n') {
             let line = vis(trim_line_end(line));
             topic::trace(Topic::Smtp, format_args!("smtp: {session:#018x}: >>> {line}"));

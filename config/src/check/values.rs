@@ -10,6 +10,7 @@ use crate::action::{Method, Route};
 use crate::config::Config;
 use crate::diagnostic::Diagnostic;
 use crate::listen::Auth;
+use crate::login::is_hash;
 use crate::table::TableId;
 use crate::url::RelayUrl;
 
@@ -76,7 +77,7 @@ fn look(config: &Config, is: Is, id: TableId) -> Vec<Diagnostic> {
             ),
             Is::Hash if !is_hash(&entry.value) => (
                 format!("the password of {key} is not hashed"),
-                "write its hash, see crypt(3); nobody can log in with it as it is",
+                "write its hash, which smtpctl encrypt makes; nobody can log in with it as it is",
             ),
             _ => continue,
         };
@@ -93,10 +94,4 @@ fn is_address(key: &str) -> bool {
     let bare = key.strip_prefix('[').and_then(|key| key.strip_suffix(']')).unwrap_or(key);
     let bare = bare.strip_prefix("ipv6:").unwrap_or(bare);
     bare.parse::<IpAddr>().is_ok()
-}
-
-/// Whether that is a hash of crypt(3): `$id$...`, or 13 characters of the oldest kind.
-fn is_hash(text: &str) -> bool {
-    let old = |octet: u8| octet.is_ascii_alphanumeric() || b"./".contains(&octet);
-    text.starts_with('$') || (text.len() == 13 && text.bytes().all(old))
 }

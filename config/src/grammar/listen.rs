@@ -158,7 +158,6 @@ impl Reader<'_> {
                     "auth" => Auth::Require(table),
                     _ => Auth::Optional(table),
                 };
-                self.inactive(at, "AUTH does not work yet");
             }
             "filter" => {
                 listen.filter = Some(self.filter_reference(cursor)?);
@@ -171,10 +170,7 @@ impl Reader<'_> {
             }
             "tag" => listen.tag = Some(tag(cursor)?),
             "mask-src" | "mask-source" => listen.mask_src = true,
-            "received-auth" => {
-                listen.received_auth = true;
-                self.inactive(at, "received-auth does not work yet");
-            }
+            "received-auth" => listen.received_auth = true,
             "no-dsn" => listen.no_dsn = true,
             "dsn-notify" => {
                 cursor.needed_word(&["disable"])?;
@@ -192,7 +188,6 @@ impl Reader<'_> {
             "senders" => {
                 let table = self.operand(cursor, "senders", Takes::Map)?;
                 listen.senders = Some(Senders { table, masquerade: cursor.eat("masquerade") });
-                self.inactive(at, "senders does not work yet");
             }
             "stray-newline" => {
                 let (word, _) = cursor.needed_word(&["reject", "normalize"])?;

@@ -77,6 +77,11 @@ impl Entries {
         self.map.is_empty()
     }
 
+    /// The values, in no order.
+    pub fn values(&self) -> impl Iterator<Item = &str> {
+        self.map.values().map(|entry| &*entry.value)
+    }
+
     /// Keys and entries in the order of the keys' octets.
     pub fn sorted(&self) -> Vec<(&str, &Entry)> {
         let mut all: Vec<_> = self.map.iter().map(|(key, entry)| (&**key, entry)).collect();

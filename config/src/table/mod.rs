@@ -56,6 +56,8 @@ pub enum Service {
     Domain,
     /// Login or label to a secret.
     Credentials,
+    /// Login and password, `user:password`, which only a table process judges.
+    Auth,
     /// Address in a network.
     NetAddr,
     /// User to `uid:gid:directory`.

@@ -1,4 +1,4 @@
-//! Addresses without a domain in From, To and Cc (RFC 5322 section 3.4).
+//! Addresses without a domain in From, To and Cc (RFC 5322 section 3.4), and another one in From.
 //!
 //! `bob`, `Bob <bob>` and `bob (Bob)` get a domain; everything else stays as it is, folding
 //! and all: addresses that have one, groups, and what is no address.
@@ -20,6 +20,28 @@ pub(super) fn complete(field: &[u8], domain: &str, out: &mut Vec<u8>) {
         done = end;
     }
     out.extend_from_slice(&field[done..]);
+}
+
+/// Adds `field` to `out` with `address` for the one in it. The name beside it stays; of what is not
+/// one address, or none that can be told for sure, nothing does.
+pub(super) fn masquerade(field: &[u8], address: &str, out: &mut Vec<u8>) {
+    let mut walk = Walk { field, at: 0 };
+    walk.until(b":");
+    walk.at = (walk.at + 1).min(field.len());
+    let value = walk.at;
+    match walk.only_address() {
+        Some((start, end)) => {
+            out.extend_from_slice(&field[..start]);
+            out.extend_from_slice(address.as_bytes());
+            out.extend_from_slice(&field[end..]);
+        }
+        None => {
+            out.extend_from_slice(&field[..value]);
+            for part in [" ", address, "\r\n"] {
+                out.extend_from_slice(part.as_bytes());
+            }
+        }
+    }
 }
 
 struct Walk<'f> {
@@ -80,6 +102,39 @@ impl Walk<'_> {
             None if words == 1 => bare,
             None => None,
         }
+    }
+
+    /// Where the address is, if there is one and nothing that might be another.
+    fn only_address(&mut self) -> Option<(usize, usize)> {
+        let mut words = 0;
+        let mut word = None;
+        let mut angle = None;
+        while let Some(octet) = self.peek() {
+            let start = self.at;
+            match octet {
+                b' ' | b'\t' | b'\r' | b'\n' => self.at += 1,
+                b'(' if !self.comment() => return None,
+                b'(' => {}
+                // Behind an address in brackets there is nothing but comments.
+                b'<' if angle.is_none() => {
+                    self.angle();
+                    let inner = (start + 1, self.at.checked_sub(1)?);
+                    let ends = self.field.get(inner.1) == Some(&b'>') && inner.0 <= inner.1;
+                    angle = Some(inner).filter(|_| ends);
+                    angle?;
+                }
+                _ if angle.is_some() => return None,
+                _ => {
+                    self.word();
+                    words += 1;
+                    word = Some((start, self.at));
+                    if self.at == start {
+                        return None;
+                    }
+                }
+            }
+        }
+        angle.or(word.filter(|_| words == 1))
     }
 
     /// Atoms, dots, quoted strings and what else stands between blanks.

@@ -1,8 +1,8 @@
 //! The header of a message while it streams by (RFC 5322 section 2.2, RFC 6409 section 8).
 //!
 //! Everywhere the Received fields are counted. In submission mode Bcc fields are removed,
-//! addresses without a domain in From, To and Cc are completed, and Date and Message-ID
-//! are added when missing. Nothing else changes an octet: anything more would break the
+//! addresses without a domain in From, To and Cc are completed, From may get another address, and
+//! Date and Message-ID are added when missing. Nothing else changes an octet: anything more would break the
 //! signatures of those who passed the message on. The header's shape is not refused; what
 //! cannot be understood passes as it is.
 //!
@@ -21,6 +21,8 @@ pub struct Submission {
     pub domain: String,
     /// The value of Date, if it is missing.
     pub date: String,
+    /// The address that From is to have, whatever stands there.
+    pub masquerade: Option<String>,
     /// The value of Message-ID with its brackets, if it is missing.
     pub message_id: String,
 }
@@ -58,6 +60,8 @@ enum Field {
     Pass,
     Remove,
     Complete,
+    /// From, which gets another address.
+    Masquerade,
 }
 
 /// Octets of a field name; upstream's bound.
@@ -181,6 +185,10 @@ impl Rewriter {
         } else if self.submission.is_some() {
             if is(b"Bcc") {
                 self.field = Field::Remove;
+            } else if is(b"From")
+                && self.submission.as_ref().is_some_and(|s| s.masquerade.is_some())
+            {
+                self.field = Field::Masquerade;
             } else if is(b"From") || is(b"To") || is(b"Cc") {
                 self.field = Field::Complete;
             } else if is(b"Date") {
@@ -220,16 +228,28 @@ impl Rewriter {
                     self.field = Field::Pass;
                 }
             }
+            Field::Masquerade => {
+                self.value.extend_from_slice(octets);
+                // Too much to hold back: nothing of it passes but the address.
+                if self.value.len() > limits::HEADER_FIELD {
+                    self.value.truncate(limits::HEADER_FIELD);
+                    self.end_field(out);
+                    self.field = Field::Remove;
+                }
+            }
             Field::None | Field::Pass => out.extend_from_slice(octets),
         }
     }
 
     /// The field at hand is whole.
     fn end_field(&mut self, out: &mut Vec<u8>) {
-        if let (Some(submission), Field::Complete) = (&self.submission, self.field) {
-            addresses::complete(&self.value, &submission.domain, out);
-            self.value.clear();
+        let Some(submission) = &self.submission else { return };
+        match (self.field, &submission.masquerade) {
+            (Field::Complete, _) => addresses::complete(&self.value, &submission.domain, out),
+            (Field::Masquerade, Some(address)) => addresses::masquerade(&self.value, address, out),
+            _ => return,
         }
+        self.value.clear();
     }
 
     /// The header is over: adds what is missing, an empty line if there is none, and what

@@ -4,6 +4,7 @@ fn submission() -> Rewriter {
     Rewriter::submission(Submission {
         domain: "example.org".into(),
         date: "DATE".into(),
+        masquerade: None,
         message_id: "<ID@example.org>".into(),
     })
 }
@@ -191,4 +192,48 @@ fn noise() {
         let _ = submit(&message);
         assert_eq!(rewrite(Rewriter::pass, &message).0, message);
     }
+}
+
+#[test]
+fn from_gets_another_address() {
+    let masquerade = |message: &str| {
+        let make = || {
+            Rewriter::submission(Submission {
+                domain: "example.org".into(),
+                date: "DATE".into(),
+                masquerade: Some("me@a.example".into()),
+                message_id: "<ID@example.org>".into(),
+            })
+        };
+        let complete =
+            format!("{message}Date: x\r\nMessage-ID: <y>\r\nTo: joe\r\n\r\nFrom: x@y\r\n");
+        let rewritten = rewrite(make, &complete).0;
+        let end = "Date: x\r\nMessage-ID: <y>\r\nTo: joe@example.org\r\n\r\nFrom: x@y\r\n";
+        rewritten.strip_suffix(end).expect("only From changes").to_owned()
+    };
+    for (from, becomes) in [
+        ("From: x@y.example\r\n", "From: me@a.example\r\n"),
+        ("from :x\r\n", "from :me@a.example\r\n"),
+        ("From: \"A, B\" <x@y>\r\n", "From: \"A, B\" <me@a.example>\r\n"),
+        ("From: A B\r\n <x@y> (c, <d>)\r\n", "From: A B\r\n <me@a.example> (c, <d>)\r\n"),
+        ("From: x@y (A)\r\n", "From: me@a.example (A)\r\n"),
+        ("From: <>\r\n", "From: <me@a.example>\r\n"),
+        ("From: \"<boss@y>\" <x@y>\r\n", "From: \"<boss@y>\" <me@a.example>\r\n"),
+        // What might show somebody else's address is not kept.
+        ("From: x@y, boss@y\r\n", "From: me@a.example\r\n"),
+        ("From: A <x@y> <boss@y>\r\n", "From: me@a.example\r\n"),
+        ("From: A <x@y> boss@y\r\n", "From: me@a.example\r\n"),
+        ("From: all: x@y, z@y;\r\n", "From: me@a.example\r\n"),
+        ("From: A <x@y\r\n", "From: me@a.example\r\n"),
+        ("From: A (<x@y>\r\n", "From: me@a.example\r\n"),
+        ("From: two words\r\n", "From: me@a.example\r\n"),
+        ("From:\r\n", "From: me@a.example\r\n"),
+        ("From: x\r\nFrom: <y>\r\n", "From: me@a.example\r\nFrom: <me@a.example>\r\n"),
+        ("Sender: x@y\r\nX-From: z@y\r\n", "Sender: x@y\r\nX-From: z@y\r\n"),
+    ] {
+        assert_eq!(masquerade(from), becomes, "{from:?}");
+    }
+    // One that is too long to be held back does not get past it.
+    let long = format!("From: <x@y>{}\r\n", ",<z@y>".repeat(20_000));
+    assert_eq!(masquerade(&long), "From: me@a.example\r\n");
 }

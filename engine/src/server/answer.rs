@@ -175,7 +175,13 @@ impl Session {
             out.extend_from_slice(b"250-STARTTLS\r\n");
         }
         if self.offers_auth() && !self.authenticated {
-            out.extend_from_slice(b"250-AUTH PLAIN LOGIN\r\n");
+            out.extend_from_slice(b"250-AUTH PLAIN LOGIN");
+            for (plus, name) in [(false, " SCRAM-SHA-256"), (true, " SCRAM-SHA-256-PLUS")] {
+                if self.offers_scram(plus) {
+                    out.extend_from_slice(name.as_bytes());
+                }
+            }
+            out.extend_from_slice(b"\r\n");
         }
         out.extend_from_slice(b"250 HELP\r\n");
     }
@@ -188,6 +194,12 @@ impl Session {
     /// AUTH is offered under TLS only: PLAIN and LOGIN show the password to who listens.
     pub(super) fn offers_auth(&self) -> bool {
         self.params.auth != Demand::Never && self.tls.is_some()
+    }
+
+    /// SCRAM is for credentials that allow it; with a channel binding where there is one.
+    pub(super) fn offers_scram(&self, plus: bool) -> bool {
+        let is_bound = self.tls.as_ref().is_some_and(|tls| tls.binding.is_some());
+        self.params.scram && (!plus || is_bound)
     }
 
     /// TLS begins behind the reply.

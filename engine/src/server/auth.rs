@@ -1,4 +1,5 @@
-//! The exchange of AUTH (RFC 4954): PLAIN and LOGIN, and challenges that the owner has.
+//! The exchange of AUTH (RFC 4954): PLAIN and LOGIN, the first message of SCRAM, and challenges
+//! that the owner has.
 //!
 //! The lines leave the input at once and are told masked.
 
@@ -15,6 +16,7 @@ pub(super) enum Exchange {
     Plain,
     User,
     Password { user: Vec<u8> },
+    Scram { plus: bool },
     Challenge,
 }
 
@@ -25,6 +27,8 @@ impl Exchange {
             Self::Plain => b"AUTH PLAIN (...)",
             Self::User => b"AUTH LOGIN (username)",
             Self::Password { .. } => b"AUTH LOGIN (password)",
+            Self::Scram { plus: false } => b"AUTH SCRAM-SHA-256 (...)",
+            Self::Scram { plus: true } => b"AUTH SCRAM-SHA-256-PLUS (...)",
             Self::Challenge => b"AUTH (...)",
         }
     }
@@ -34,7 +38,7 @@ impl Exchange {
         match self {
             Self::User => Reply::fixed(334, None, "VXNlcm5hbWU6"),
             Self::Password { .. } => Reply::fixed(334, None, "UGFzc3dvcmQ6"),
-            Self::Plain | Self::Challenge => Reply::fixed(334, None, ""),
+            Self::Plain | Self::Scram { .. } | Self::Challenge => Reply::fixed(334, None, ""),
         }
     }
 }
@@ -54,6 +58,7 @@ impl Session {
         let exchange = match mechanism {
             Mechanism::Plain => Exchange::Plain,
             Mechanism::Login => Exchange::User,
+            Mechanism::Scram { plus } => Exchange::Scram { plus },
             Mechanism::Other(_) => Exchange::Challenge,
         };
         self.take_line(input, exchange.mask());
@@ -62,13 +67,13 @@ impl Session {
             _ if self.authenticated => reply::ALREADY_AUTHENTICATED,
             _ if !self.offers_auth() => reply::NOT_OFFERED,
             _ if argument.is_empty() => reply::NO_MECHANISM,
-            Mechanism::Other(Some(name)) => Reply::new(
-                504,
-                Some((7, 4)),
-                format!("Security features not supported: AUTH method \"{name}\" not supported"),
-            ),
+            Mechanism::Scram { plus } if !self.offers_scram(plus) => not_supported(match plus {
+                false => "SCRAM-SHA-256",
+                true => "SCRAM-SHA-256-PLUS",
+            }),
+            Mechanism::Other(Some(name)) => not_supported(name),
             Mechanism::Other(None) => reply::NO_SUCH_MECHANISM,
-            Mechanism::Plain | Mechanism::Login => {
+            Mechanism::Plain | Mechanism::Login | Mechanism::Scram { .. } => {
                 return match initial {
                     Some(response) => self.respond(exchange, response, out, now),
                     None => {
@@ -120,6 +125,7 @@ impl Session {
                 None => None,
             },
             Exchange::Password { user } => Credentials::login(&user, response),
+            Exchange::Scram { plus } => Credentials::scram(plus, response),
             Exchange::Challenge => Credentials::response(response),
         };
         match credentials {
@@ -140,4 +146,9 @@ impl Session {
         self.say(&exchange.challenge(), out, now);
         self.state = State::Auth(exchange);
     }
+}
+
+fn not_supported(mechanism: &str) -> Reply<'static> {
+    let text = "Security features not supported: AUTH method";
+    Reply::new(504, Some((7, 4)), format!("{text} \"{mechanism}\" not supported"))
 }

@@ -111,7 +111,8 @@ pub enum Event<'i> {
         esmtp: bool,
     },
     /// AUTH. 235 accepts; 334 sends its text, which must be base64, as a challenge, and the
-    /// response comes as another `Auth`.
+    /// response comes as another `Auth`. A response that is not base64, or `*`, ends the
+    /// exchange without a further event.
     Auth {
         /// Of this question.
         ticket: Ticket,

@@ -16,6 +16,8 @@ pub struct Params {
     pub starttls: Demand,
     /// AUTH (`auth-optional`, `auth`); offered under TLS only.
     pub auth: Demand,
+    /// Whether SCRAM-SHA-256 is among the mechanisms of AUTH.
+    pub scram: bool,
     /// Whether DSN is offered (`no-dsn`).
     pub dsn: bool,
     /// What becomes of stray CR and LF in mail data (`stray-newline`).
@@ -35,6 +37,7 @@ impl Default for Params {
             max_mails: limits::MAILS,
             starttls: Demand::Never,
             auth: Demand::Never,
+            scram: false,
             dsn: true,
             stray_newline: StrayNewline::Reject,
             report: Report::Nothing,

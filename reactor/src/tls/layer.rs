@@ -13,6 +13,9 @@ use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
 
+/// The label of channel bindings (RFC 9266 section 4.2).
+const BINDING: &[u8] = b"EXPORTER-Channel-Binding";
+
 pub(crate) struct Layer {
     session: Connection,
     /// A certificate of the peer was verified, if it showed one.
@@ -166,7 +169,14 @@ impl Layer {
         let certificate = self.session.peer_certificates().and_then(|chain| chain.first());
         let fingerprint = certificate.map(|certificate| fingerprint(certificate));
         let (version, verified) = (version.into(), self.verifies && certificate.is_some());
-        TlsInfo { version, cipher, bits, verified, fingerprint }
+        let mut binding = [0; 32];
+        // Of TLS 1.2 it is safe only with an extension that not every peer has (RFC 9266
+        // section 3); clients of SMTP do without.
+        let is_bound = matches!(self.session, Connection::Server(_))
+            && self.session.protocol_version() == Some(ProtocolVersion::TLSv1_3)
+            && self.session.export_keying_material(&mut binding, BINDING, None).is_ok();
+        let binding = is_bound.then_some(binding);
+        TlsInfo { version, cipher, bits, verified, fingerprint, binding }
     }
 }
 

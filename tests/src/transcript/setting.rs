@@ -49,6 +49,7 @@ impl Setting {
                 "smtps" => self.tls = Some(tls_info()),
                 "auth" => params.auth = Demand::Required,
                 "auth-optional" => params.auth = Demand::Offered,
+                "scram" => params.scram = true,
                 "no-dsn" => params.dsn = false,
                 _ => return Err(unknown()),
             }

@@ -24,6 +24,11 @@ pub fn question(event: &Event<'_>) -> Vec<String> {
                 format!("user={user}"),
                 format!("password={}", password.escape_ascii()),
             ]),
+            Credentials::Scram { plus, message } => words([
+                "auth".into(),
+                format!("scram={}", if *plus { "plus" } else { "plain" }),
+                format!("message={}", message.escape_ascii()),
+            ]),
             Credentials::Response(octets) => {
                 words(["auth".into(), format!("response={}", octets.escape_ascii())])
             }

@@ -283,6 +283,7 @@ fn handshake() -> TlsInfo {
         bits: 0,
         verified: true,
         fingerprint: None,
+        binding: None,
     }
 }
 

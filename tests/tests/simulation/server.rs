@@ -260,7 +260,7 @@ impl Server {
         }
         let question = questions.swap_remove(rng.below(questions.len()));
         let reply = question.judge(&People::new(&self.whims, true)).expect("it may wait");
-        note(|| format!("{} is judged: {reply:?}", question.rcpt));
+        note(|| format!("{:?} is judged: {reply:?}", question.about));
         if !self.answer(question.conn, question.ticket, reply.into(), clock) {
             note(|| "too late".to_owned());
             model.tally.late += 1;

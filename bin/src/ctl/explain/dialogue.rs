@@ -20,7 +20,7 @@ use super::options::{Asked, Session};
 use super::way::{Way, way};
 use crate::daemon::clock::{day, wall};
 use crate::daemon::intake;
-use crate::daemon::lookup::OwnFacts;
+use crate::daemon::lookup::{OwnFacts, sender_reply};
 
 /// How the dry run went.
 pub struct Dialogue<'c> {
@@ -247,11 +247,23 @@ impl<'l> Line<'l> {
             Event::Auth { .. } => reply::AUTHENTICATED,
             Event::Mail { from, .. } => {
                 self.sender = ReversePath::from_event(from, name);
-                reply::OK
+                self.mail()
             }
             Event::Rcpt { to, .. } => self.recipient(&to.to_mailbox(name)),
             _ => reply::OK,
         }
+    }
+
+    /// Who has logged in may be bound to senders.
+    fn mail(&self) -> Reply<'static> {
+        let (Door::Listener(Listen { senders: Some(senders), .. }), Some(user)) =
+            (self.door, self.session.auth.as_deref())
+        else {
+            return reply::OK;
+        };
+        let sender = self.sender.mailbox();
+        sender_reply(self.config, (senders, user), sender, self.outside)
+            .unwrap_or(reply::TEMPORARY_FAILURE)
     }
 
     fn recipient(&mut self, rcpt: &Mailbox) -> Reply<'static> {
@@ -295,5 +307,6 @@ fn tls() -> TlsInfo {
         bits: 0,
         verified: true,
         fingerprint: None,
+        binding: None,
     }
 }

@@ -191,6 +191,7 @@ fn service(service: Service) -> &'static str {
         Service::Alias => "alias",
         Service::Domain => "domain",
         Service::Credentials => "credentials",
+        Service::Auth => "auth",
         Service::NetAddr => "netaddr",
         Service::UserInfo => "userinfo",
         Service::Source => "source",

@@ -13,28 +13,35 @@
 
 pub mod client;
 mod content;
+mod login;
 mod received;
+#[cfg(test)]
+mod tests;
 mod transaction;
 
 use std::sync::Arc;
 
-use smtpd_config::{self as config, Auth, Config, Expansion, Facts, Listen, Outside, Tls};
+use smtpd_config::table::TableId;
+use smtpd_config::{self as config, Auth, Config, Expansion, Facts, Listen, Outside, Senders, Tls};
 use smtpd_engine::reply::{self, Reply};
 use smtpd_engine::server::{
-    Answer, Demand, Event, Params, Peer, Report, Session as Engine, StrayNewline, Ticket,
+    Answer, Credentials, Demand, Event, Params, Peer, Report, Session as Engine, StrayNewline,
+    Ticket,
 };
 use smtpd_queue::budget::Budget;
 use smtpd_queue::id::{Ids, MessageId};
 use smtpd_queue::request::{self, Accept, Body};
 
+use super::auth;
 use super::clock::day;
-use super::lookup::{self, OwnFacts, Question};
+use super::lookup::{self, About, OwnFacts, Question};
 use super::messages::{Backlog, Total, Waiting};
 use super::relay::prepare::Soon;
 use crate::log::session as line;
 use crate::sys::Zone;
 use client::{Client, Untold, Waiting as Awaiting};
 use content::Content;
+use login::Login;
 use received::Header;
 pub use received::NO_NAME;
 use transaction::{Accepted, Data, Sender, Transaction};
@@ -66,6 +73,17 @@ pub trait Backstage {
     /// Has a recipient judged where waiting is allowed, and the question answered.
     fn look_up(&mut self, question: Question<Self::Conn>);
 
+    /// Has it judged whether somebody is who he says he is, and the question answered.
+    ///
+    /// # Errors
+    /// The question, when it cannot be judged now.
+    fn log_in(
+        &mut self,
+        question: auth::Question<Self::Conn>,
+    ) -> Result<(), auth::Question<Self::Conn>> {
+        Err(question)
+    }
+
     /// A recipient was taken of a client that may relay: its message will soon go this way. Nobody
     /// has to care.
     fn soon(&mut self, _soon: Soon) {}
@@ -84,6 +102,10 @@ pub struct Gate {
     tag: Option<Box<str>>,
     mask_src: bool,
     submission: bool,
+    /// Where the users are who can authenticate; none: in the system.
+    users: Option<TableId>,
+    senders: Option<Senders>,
+    received_auth: bool,
 }
 
 impl Gate {
@@ -97,7 +119,17 @@ impl Gate {
             tag: listen.tag.as_deref().map(Into::into),
             mask_src: listen.mask_src,
             submission: listen.port == SUBMISSION,
+            users: users(listen),
+            senders: listen.senders,
+            received_auth: listen.received_auth,
         }
+    }
+}
+
+fn users(listen: &Listen) -> Option<TableId> {
+    match listen.auth {
+        Auth::Never => None,
+        Auth::Optional(table) | Auth::Require(table) => table,
     }
 }
 
@@ -118,6 +150,7 @@ pub fn params(config: &Config, listen: &Listen, report: Report) -> Params {
             Auth::Optional(_) => Demand::Offered,
             Auth::Require(_) => Demand::Required,
         },
+        scram: users(listen).is_some_and(|table| config.tables.get(table).is_all_scram()),
         dsn: !listen.no_dsn,
         stray_newline: match listen.stray_newline {
             smtpd_config::StrayNewline::Reject => StrayNewline::Reject,
@@ -135,6 +168,7 @@ pub struct Session {
     gate: usize,
     client: Client,
     helo: Box<str>,
+    login: Login,
     /// The client is of this machine, or has authenticated.
     may_relay: bool,
     transaction: Option<Box<Transaction>>,
@@ -212,8 +246,8 @@ impl<B: Backstage, U: Outside> Intake<B, U> {
         if let Some(question) = question {
             self.backstage.name(question);
         }
-        let (helo, may_relay, transaction) = ("".into(), false, None);
-        let session = Session { id, gate, client, helo, may_relay, transaction };
+        let (helo, login, may_relay, transaction) = ("".into(), Login::default(), false, None);
+        let session = Session { id, gate, client, helo, login, may_relay, transaction };
         (self.gates[gate].params.clone(), session)
     }
 
@@ -242,9 +276,12 @@ impl<B: Backstage, U: Outside> Intake<B, U> {
                 session.helo = helo.as_str().into();
                 reply::hello(name, &helo, &engine.peer())
             }
-            Event::Mail { from, params, .. } => {
+            Event::Mail { ticket, from, params } => {
                 session.transaction = Some(Box::new(Transaction::new(from, &params, name)));
-                reply::OK
+                return self.mail(session, (conn, ticket));
+            }
+            Event::Auth { ticket, credentials } => {
+                return self.log_in(session, engine, (conn, ticket), credentials);
             }
             Event::Rcpt { ticket, to, params } => {
                 let accepted = Accepted::new(to.to_mailbox(name), &params);
@@ -280,8 +317,7 @@ impl<B: Backstage, U: Outside> Intake<B, U> {
                 line::stray_newline(engine.id(), engine.peer(), offset, normalised);
                 return None;
             }
-            // Neither offered nor asked for: the engine answers them by itself.
-            Event::Auth { .. } => reply::AUTH_UNAVAILABLE,
+            // Not asked for: the engine answers them by itself.
             Event::Command { .. } => reply::OK,
             Event::StartTls | Event::Replied { .. } => return None,
         };
@@ -337,8 +373,13 @@ impl<B: Backstage, U: Outside> Intake<B, U> {
         }
     }
 
-    /// As [`Session::answered`], and tells where the message will go.
+    /// As [`Session::answered`], and tells what came of AUTH and where the message will go.
     pub fn answered(&mut self, session: &mut Session, ticket: Ticket, in_time: bool) {
+        if session.login.awaits(ticket) {
+            self.announce(session);
+            session.login.settle(session.id, ticket, in_time);
+            return;
+        }
         let is_taken = session.answered(ticket, in_time);
         let Some(transaction) = &session.transaction else { return };
         if is_taken && session.may_relay && self.config.mta.preconnect {
@@ -354,6 +395,47 @@ impl<B: Backstage, U: Outside> Intake<B, U> {
         {
             self.backstage.remove(data.id);
         }
+    }
+
+    /// AUTH: judged elsewhere, if there is room.
+    fn log_in(
+        &mut self,
+        session: &mut Session,
+        engine: &Engine,
+        (conn, ticket): (B::Conn, Ticket),
+        credentials: Box<Credentials>,
+    ) -> Option<Answer> {
+        self.announce(session);
+        let gate = &self.gates[session.gate];
+        let claim = match session.login.claim(engine, (gate.users, gate.params.scram), credentials)
+        {
+            Ok(claim) => claim,
+            Err(reply) => return Some(reply.into()),
+        };
+        let slot = session.login.await_outcome(ticket);
+        let config = self.config.clone();
+        let question = auth::Question { conn, ticket, config, claim, slot };
+        let Err(refused) = self.backstage.log_in(question) else { return None };
+        session.login.refused(session.id, &refused.claim);
+        Some(reply::AUTH_UNAVAILABLE.into())
+    }
+
+    /// MAIL: who has logged in may be bound to senders.
+    fn mail(&mut self, session: &mut Session, (conn, ticket): (B::Conn, Ticket)) -> Option<Answer> {
+        let (Some(senders), Some(user), Some(transaction)) =
+            (self.gates[session.gate].senders, session.login.user(), session.transaction.as_ref())
+        else {
+            return Some(reply::OK.into());
+        };
+        let sender = transaction.sender.mailbox();
+        let judged = lookup::sender_reply(&self.config, (&senders, user), sender, &self.users);
+        if let Some(reply) = judged {
+            return Some(reply.into());
+        }
+        let about = About::Sender { senders, user: user.into(), sender: sender.cloned() };
+        let config = self.config.clone();
+        self.backstage.look_up(Question { conn, ticket, config, about });
+        None
     }
 
     /// RCPT: answered at once if all that it takes is in memory.
@@ -378,7 +460,7 @@ impl<B: Backstage, U: Outside> Intake<B, U> {
             rdns_confirmed: session.client.is_confirmed(),
             helo: &session.helo,
             tag: gate.tag.as_deref(),
-            auth: None,
+            auth: session.login.user(),
             tls: engine.tls().is_some(),
             sender: transaction.sender.mailbox(),
             day: day(self.backstage.wall()),
@@ -400,10 +482,10 @@ impl<B: Backstage, U: Outside> Intake<B, U> {
             }
             Expansion::Refuse(reply) => reply,
             Expansion::Later => {
-                let (facts, rcpt) = (OwnFacts::new(&facts), rcpt.clone());
+                let (facts, rcpt) = (Box::new(OwnFacts::new(&facts)), rcpt.clone());
                 let slot = transaction.await_verdict(ticket, accepted);
-                let config = self.config.clone();
-                self.backstage.look_up(Question { conn, ticket, config, facts, rcpt, slot });
+                let (config, about) = (self.config.clone(), About::Recipient { facts, rcpt, slot });
+                self.backstage.look_up(Question { conn, ticket, config, about });
                 return None;
             }
         };
@@ -422,8 +504,9 @@ impl<B: Backstage, U: Outside> Intake<B, U> {
         }
         let gate = &self.gates[session.gate];
         let (helo, client, zone) = (&*session.helo, &session.client, &self.zone.1);
-        let header = Header { gate, helo, client, engine, id, seconds, zone };
-        let rewriter = header.rewriter();
+        let user = session.login.user();
+        let header = Header { gate, helo, client, engine, user, id, seconds, zone };
+        let rewriter = header.rewriter(&transaction.sender);
         header.write(transaction.only_recipient(), transaction.smtputf8, &mut self.scratch);
         let buffer = (self.budget.buffer(), self.behind.clone());
         let trace = &self.scratch;
@@ -451,7 +534,13 @@ impl<B: Backstage, U: Outside> Intake<B, U> {
             return Err(reply::LOOP);
         }
         let gate = &self.gates[session.gate];
-        let by = Sender { gate, helo: &session.helo, client: &session.client, engine };
+        let by = Sender {
+            gate,
+            helo: &session.helo,
+            client: &session.client,
+            user: session.login.user(),
+            engine,
+        };
         let message = Arc::new(transaction.message(&self.config, id, ctime, &by));
         let accept = |memory| Accept {
             token,

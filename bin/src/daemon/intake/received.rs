@@ -1,11 +1,11 @@
 //! What this server adds to a message that it takes: the trace field, and for submitted mail the
 //! fields that its author's program left out (RFC 5321 section 4.4, RFC 6409 section 8).
 
-use smtpd_engine::address::Mailbox;
+use smtpd_engine::address::{Mailbox, ReversePath};
 use smtpd_engine::date::Date;
 use smtpd_engine::header::{Rewriter, Submission};
 use smtpd_engine::server::{Peer, Session as Engine};
-use smtpd_engine::trace::{self, Received, With};
+use smtpd_engine::trace::{self, Auth, Received, With};
 use smtpd_queue::id::MessageId;
 
 use super::Gate;
@@ -25,6 +25,8 @@ pub struct Header<'a> {
     pub client: &'a Client,
     /// What the engine knows.
     pub engine: &'a Engine,
+    /// Who the client has authenticated as.
+    pub user: Option<&'a str>,
     /// The message.
     pub id: MessageId,
     /// When its content began, in seconds since 1970.
@@ -54,7 +56,7 @@ impl Header<'_> {
             with,
             id: &self.id.to_string(),
             tls: self.engine.tls(),
-            auth: None,
+            auth: self.gate.received_auth.then(|| self.user.map_or(Auth::No, Auth::Yes)),
             recipient,
             date: self.date(),
         };
@@ -63,7 +65,7 @@ impl Header<'_> {
 
     /// What becomes of the message's own header. Only what a user submits is completed: any other
     /// change would break the signatures of whoever passed the message on to us.
-    pub fn rewriter(&self) -> Rewriter {
+    pub fn rewriter(&self, sender: &ReversePath) -> Rewriter {
         let local = match self.engine.peer() {
             Peer::Local => true,
             Peer::Ip(ip) => ip.is_loopback(),
@@ -76,8 +78,16 @@ impl Header<'_> {
         Rewriter::submission(Submission {
             domain: self.gate.name.to_string(),
             date: self.date().to_string(),
+            masquerade: self.masquerade(sender),
             message_id: format!("<{unique:016x}@{}>", self.gate.name),
         })
+    }
+
+    /// The address that the author of the message is to have.
+    fn masquerade(&self, sender: &ReversePath) -> Option<String> {
+        let masquerades = self.gate.senders.is_some_and(|senders| senders.masquerade);
+        let sender = sender.mailbox().filter(|_| masquerades && self.user.is_some())?;
+        Some(sender.as_str().to_owned())
     }
 
     fn date(&self) -> Date<'_> {

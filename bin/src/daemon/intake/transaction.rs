@@ -65,6 +65,8 @@ pub struct Sender<'a> {
     pub helo: &'a str,
     /// What is known of the client.
     pub client: &'a Client,
+    /// Who it has authenticated as.
+    pub user: Option<&'a str>,
     /// What the engine knows.
     pub engine: &'a Engine,
 }
@@ -168,7 +170,7 @@ impl Transaction {
             hostname: by.client.shown(&by.gate.name).to_owned(),
             smtpname: by.gate.name.to_string(),
             tag: by.gate.tag.as_deref().unwrap_or_default().to_owned(),
-            username: None,
+            username: by.user.map(str::to_owned),
             tls: by.engine.tls().is_some(),
             smtputf8: self.smtputf8,
             ret: self.ret,

@@ -25,37 +25,37 @@ impl Operation {
 }
 
 /// The services by their names.
-const SERVICES: [(&str, Option<Service>); 13] = [
-    ("alias", Some(Service::Alias)),
-    ("domain", Some(Service::Domain)),
-    ("credentials", Some(Service::Credentials)),
-    ("netaddr", Some(Service::NetAddr)),
-    ("userinfo", Some(Service::UserInfo)),
-    ("source", Some(Service::Source)),
-    ("mailaddr", Some(Service::MailAddr)),
-    ("addrname", Some(Service::AddrName)),
-    ("mailaddrmap", Some(Service::MailAddrMap)),
-    ("relayhost", Some(Service::RelayHost)),
-    ("string", Some(Service::String)),
-    ("regex", Some(Service::Regex)),
-    // Asked by nobody yet.
-    ("auth", None),
+const SERVICES: [(&str, Service); 13] = [
+    ("alias", Service::Alias),
+    ("domain", Service::Domain),
+    ("credentials", Service::Credentials),
+    ("netaddr", Service::NetAddr),
+    ("userinfo", Service::UserInfo),
+    ("source", Service::Source),
+    ("mailaddr", Service::MailAddr),
+    ("addrname", Service::AddrName),
+    ("mailaddrmap", Service::MailAddrMap),
+    ("relayhost", Service::RelayHost),
+    ("string", Service::String),
+    ("regex", Service::Regex),
+    ("auth", Service::Auth),
 ];
 
 /// The service of a name; `None` for a name that is none.
-pub fn service(name: &str) -> Option<Option<Service>> {
+pub fn service(name: &str) -> Option<Service> {
     SERVICES.iter().find(|(known, _)| *known == name).map(|(_, service)| *service)
 }
 
 /// The name of a service.
 pub fn name(service: Service) -> &'static str {
-    let known = SERVICES.iter().find(|(_, known)| *known == Some(service));
+    let known = SERVICES.iter().find(|(_, known)| *known == service);
     known.map_or("", |(name, _)| *name)
 }
 
-/// Whether a key can stand in a line without being taken for something else.
-pub fn is_safe(key: &str) -> bool {
-    !key.chars().any(|c| c.is_control() || c == '|')
+/// Whether a key can stand in a line without being taken for something else. It is the last field:
+/// in a password a `|` must stay what it is.
+pub fn is_safe(service: Service, key: &str) -> bool {
+    !key.chars().any(|c| c.is_control() || (c == '|' && service != Service::Auth))
 }
 
 /// What an answer says: the value, or what went wrong over there.
@@ -123,12 +123,15 @@ mod tests {
 
     #[test]
     fn keys_stay_within_their_field() {
+        let is_safe = |key| is_safe(Service::Alias, key);
         assert!(is_safe("joe+x@a.example") && is_safe("bücher") && is_safe(""));
         for bad in ["a|b", "a\nb", "a\rb", "a\0b", "a\u{85}b"] {
             assert!(!is_safe(bad), "{bad:?}");
         }
-        assert_eq!(service("mailaddrmap"), Some(Some(Service::MailAddrMap)));
-        assert_eq!((service("auth"), service("none")), (Some(None), None));
+        let is_safe = |key| super::is_safe(Service::Auth, key);
+        assert!(is_safe("joe:a|b c") && !is_safe("joe:a\nb") && !is_safe("joe:a\0b"));
+        assert_eq!(service("mailaddrmap"), Some(Service::MailAddrMap));
+        assert_eq!((service("auth"), service("none")), (Some(Service::Auth), None));
         assert_eq!(name(Service::UserInfo), "userinfo");
     }
 }

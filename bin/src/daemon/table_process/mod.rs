@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use smtpd_config::table::{Backend, LookupError, Service, Table};
+use zeroize::Zeroizing;
 
 use super::threads;
 use line::Operation;
@@ -44,7 +45,8 @@ pub struct Processes {
 struct Question {
     operation: Operation,
     service: Service,
-    key: Box<str>,
+    /// May hold a password.
+    key: Zeroizing<String>,
     /// Nobody waits any more after that.
     until: Instant,
     answer: Sender<Answer>,
@@ -85,13 +87,14 @@ impl Processes {
 
     fn ask(&self, table: &Table, operation: Operation, service: Service, key: &str) -> Answer {
         // It comes from a peer, and must not end the line or begin a field.
-        if !line::is_safe(key) {
+        if !line::is_safe(service, key) {
             log::warn!("warn: table-proc: {}: a key that cannot be asked for", table.name);
             return Err(LookupError::Failed);
         }
         let (answer, answers) = mpsc::channel();
         let until = Instant::now() + PATIENCE;
-        let question = Question { operation, service, key: key.into(), until, answer };
+        let question =
+            Question { operation, service, key: Zeroizing::new(key.to_owned()), until, answer };
         self.way(table)?.try_send(question).map_err(|_| LookupError::Failed)?;
         // The thread answers in time, but for what it takes to end a program.
         answers.recv_timeout(PATIENCE + FIRST_PAUSE).unwrap_or(Err(LookupError::Failed))

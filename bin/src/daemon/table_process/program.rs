@@ -1,5 +1,6 @@
 //! One run of a table's program, from its start to its end.
 
+use std::fmt::Write as _;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
@@ -12,6 +13,7 @@ use std::time::{Instant, SystemTime};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use smtpd_config::table::Service;
+use zeroize::Zeroizing;
 
 use super::line::{self, Operation, Said};
 
@@ -25,6 +27,9 @@ const LIBEXEC: [&str; 4] = [
 
 /// Octets of one line: an alias value of 2 KiB and what is before it fit many times.
 const LINE: usize = 16 << 10;
+
+/// Octets of a question without its key, at the most.
+const QUESTION: usize = 1 << 10;
 
 /// Lines of a handshake; there are thirteen services.
 const REGISTRATIONS: usize = 64;
@@ -137,8 +142,7 @@ impl Program {
                     false => Ok(()),
                 };
             }
-            let service = line::service(name).ok_or_else(|| bad("unknown service"))?;
-            self.services.extend(service);
+            self.services.push(line::service(name).ok_or_else(|| bad("unknown service"))?);
         }
         Err(bad("a handshake without an end"))
     }
@@ -180,9 +184,14 @@ impl Program {
         let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let (seconds, micros) = (time.as_secs(), time.subsec_micros());
         let (word, service) = (operation.word(), line::name(service));
-        let end = if operation == Operation::Fetch { String::new() } else { format!("|{key}") };
-        let question =
-            format!("table|0.1|{seconds}.{micros:06}|{table}|{word}|{service}|{id}{end}\n");
+        let mut question = Zeroizing::new(String::with_capacity(QUESTION + key.len()));
+        // There is room, so that no copy of what may be a password is left behind.
+        write!(question, "table|0.1|{seconds}.{micros:06}|{table}|{word}|{service}|{id}")
+            .map_err(io::Error::other)?;
+        if operation != Operation::Fetch {
+            question.extend(["|", key]);
+        }
+        question.push('\n');
         if !self.read.is_empty() {
             return Err(bad("it speaks without being asked"));
         }

@@ -22,6 +22,7 @@ fn tls() -> TlsInfo {
         bits: 256,
         verified: true,
         fingerprint: None,
+        binding: None,
     }
 }
 

@@ -166,3 +166,17 @@ fn starttls_may_be_asked_about() {
     assert_eq!(play.told.last().unwrap(), "starttls");
     assert!(play.input.is_empty());
 }
+
+#[test]
+fn scram_is_bound_where_there_is_a_binding() {
+    let params = Params { auth: Demand::Offered, scram: true, ..params() };
+    let hello = |tls| Play::new(params.clone(), peer(), Some(tls)).say("EHLO x\r\n");
+    assert!(hello(tls()).contains("\n250-AUTH PLAIN LOGIN SCRAM-SHA-256\n"));
+    let bound = TlsInfo { binding: Some([1; 32]), ..tls() };
+    assert!(hello(bound.clone()).contains(" SCRAM-SHA-256 SCRAM-SHA-256-PLUS\n"));
+    let mut play = Play::new(params.clone(), peer(), Some(tls()));
+    play.say("EHLO x\r\n");
+    assert!(play.say("AUTH SCRAM-SHA-256-PLUS eA==\r\n").starts_with("504 5.7.4 "));
+    assert!(play.say("AUTH SCRAM-SHA-256 eA==\r\n").starts_with("235 "));
+    assert_eq!(play.told[play.told.len() - 2], "scram false x");
+}

@@ -50,6 +50,7 @@ fn tls() -> TlsInfo {
         bits: 256,
         verified: false,
         fingerprint: None,
+        binding: None,
     }
 }
 
@@ -174,6 +175,9 @@ fn describe(event: &Event<'_>) -> String {
         Event::Auth { credentials, .. } => match &**credentials {
             Credentials::Password { user, password } => {
                 format!("auth {user} {}", String::from_utf8_lossy(password))
+            }
+            Credentials::Scram { plus, message } => {
+                format!("scram {plus} {}", String::from_utf8_lossy(message))
             }
             Credentials::Response(octets) => format!("auth {}", String::from_utf8_lossy(octets)),
         },

@@ -1,0 +1,172 @@
+//! Users of the system: their passwords, which only root may look at.
+//!
+//! A daemon that gives up root's privileges leaves a process behind that keeps them, and that can do
+//! nothing but say whether a password is somebody's: user and password go in, yes or no comes out,
+//! one at a time. It ends with the daemon.
+
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use crate::sys;
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Who knows.
+pub trait System: Send + Sync {
+    /// Whether that is the user's password.
+    ///
+    /// # Errors
+    /// When it cannot be said.
+    fn check(&self, user: &str, password: &[u8]) -> io::Result<bool>;
+}
+
+/// This process, which may look by itself, or may not.
+pub struct Here;
+
+impl System for Here {
+    fn check(&self, user: &str, password: &[u8]) -> io::Result<bool> {
+        here::check(user, password)
+    }
+}
+
+/// Another process, which may.
+pub struct There(Mutex<UnixStream>);
+
+impl There {
+    /// Starts it. Only while this process has one thread, and before it opens what the other must
+    /// not have.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn start() -> io::Result<There> {
+        let (ours, theirs) = UnixStream::pair()?;
+        ours.set_read_timeout(Some(PATIENCE))?;
+        ours.set_write_timeout(Some(PATIENCE))?;
+        let ours = sys::leave_behind((ours, theirs), |(ours, theirs)| {
+            // With it open here, the end of the daemon would never be seen.
+            drop(ours);
+            // Whatever ends it, there is nobody to tell.
+            let _ = serve(theirs, here::check);
+        })?
+        .0;
+        Ok(There(Mutex::new(ours)))
+    }
+}
+
+impl System for There {
+    fn check(&self, user: &str, password: &[u8]) -> io::Result<bool> {
+        let mut stream = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked = ask(&mut stream, user, password);
+        if asked.is_err() {
+            // A late answer must not be that of the next question.
+            let _ = stream.shutdown(std::net::Shutdown::Both);
+        }
+        asked
+    }
+}
+
+const YES: u8 = b'y';
+const NO: u8 = b'n';
+
+fn ask(stream: &mut UnixStream, user: &str, password: &[u8]) -> io::Result<bool> {
+    let length = |text: &[u8]| u16::try_from(text.len()).map_err(io::Error::other);
+    let lengths = [length(user.as_bytes())?, length(password)?].map(u16::to_be_bytes);
+    let question = Zeroizing::new([&lengths.concat()[..], user.as_bytes(), password].concat());
+    stream.write_all(&question)?;
+    let mut answer = [0];
+    stream.read_exact(&mut answer)?;
+    match answer[0] {
+        YES => Ok(true),
+        NO => Ok(false),
+        _ => Err(io::Error::other("the password file cannot be asked")),
+    }
+}
+
+/// Answers until the other end is closed.
+fn serve(
+    mut stream: UnixStream,
+    check: impl Fn(&str, &[u8]) -> io::Result<bool>,
+) -> io::Result<()> {
+    loop {
+        let mut lengths = [0; 4];
+        stream.read_exact(&mut lengths)?;
+        let [user, password] = [[lengths[0], lengths[1]], [lengths[2], lengths[3]]]
+            .map(|length| Zeroizing::new(vec![0; u16::from_be_bytes(length).into()]));
+        let (mut user, mut password) = (user, password);
+        stream.read_exact(&mut user)?;
+        stream.read_exact(&mut password)?;
+        let answer = match std::str::from_utf8(&user).map(|user| check(user, &password)) {
+            Ok(Ok(true)) => YES,
+            Ok(Ok(false)) => NO,
+            Ok(Err(_)) | Err(_) => 0,
+        };
+        stream.write_all(&[answer])?;
+    }
+}
+
+#[cfg(target_os = "openbsd")]
+mod here {
+    use crate::sys;
+    use std::io;
+
+    /// By the styles of login.conf(5), as upstream: type `auth-smtp`.
+    pub fn check(user: &str, password: &[u8]) -> io::Result<bool> {
+        sys::bsd_auth(user, password)
+    }
+}
+
+#[cfg(not(target_os = "openbsd"))]
+mod here {
+    use crate::password;
+    use crate::sys;
+    use std::io;
+    use zeroize::Zeroizing;
+
+    /// The hash of a password that nobody has, of the scheme that new users get.
+    const NOBODY: &str = "$6$rounds=5000$n0b0dyn0b0dyn0b0$\
+        YiR6NSM0LQXmu7vAhkMXfkdYk7qtFouVx1Mdr3HmzXspT8kONjlpU3CsV7ezCB62uXJoAdaagsH4ck7/tB9js.";
+
+    /// By shadow(5). Whoever is locked, has no password or an account that is over cannot log in,
+    /// and does not notice sooner than others.
+    pub fn check(user: &str, password: &[u8]) -> io::Result<bool> {
+        let hash = sys::shadow(user)?.map(Zeroizing::new);
+        let usable = hash.as_deref().filter(|hash| hash.starts_with('$') || hash.len() == 13);
+        match usable.map(|hash| password::check(password, hash)) {
+            Some(Ok(is_right)) => Ok(is_right),
+            Some(Err(_)) | None => {
+                let _ = password::check(password, NOBODY);
+                Ok(false)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_those_of_their_questions() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let serving = std::thread::spawn(move || {
+            serve(theirs, |user, password| match user {
+                "broken" => Err(io::Error::other("x")),
+                _ => Ok(user.as_bytes() == password),
+            })
+        });
+        let there = There(Mutex::new(ours));
+        assert!(there.check("joe", b"joe").unwrap());
+        assert!(!there.check("joe", b"ann").unwrap());
+        assert!(there.check("", b"").unwrap());
+        assert!(there.check(&"u".repeat(255), &[b'u'; 255]).unwrap());
+        assert!(there.check("broken", b"x").is_err());
+        // After an error nothing is taken for an answer any more.
+        assert!(there.check("joe", b"joe").is_err());
+        assert!(serving.join().unwrap().is_err(), "it ends with its user");
+    }
+}
