@@ -56,19 +56,21 @@ fn faults_at(chain: &[u8], key: &[u8], names: &[String], now: Duration) -> Vec<C
     found
 }
 
-/// Whether it is valid now, and for a while. The time is what the library looks at first; that
-/// nobody trusts the certificate, as no anchors are given, it finds afterwards.
+/// What is wrong with it at that time. That is what the library looks at first; that nobody
+/// trusts the certificate, as no anchors are given, it finds afterwards.
+fn invalid_at(parsed: &ParsedCertificate<'_>, time: Duration) -> Option<CertificateError> {
+    let algorithms = default_provider().signature_verification_algorithms.all;
+    let time = UnixTime::since_unix_epoch(time);
+    let roots = RootCertStore::empty();
+    match verify_server_cert_signed_by_trust_anchor(parsed, &roots, &[], time, algorithms) {
+        Err(Error::InvalidCertificate(error)) => Some(error),
+        _ => None,
+    }
+}
+
+/// Whether it is valid now, and for a while.
 fn validity(parsed: &ParsedCertificate<'_>, now: Duration) -> Option<CertificateFault> {
-    let at = |time: Duration| {
-        let algorithms = default_provider().signature_verification_algorithms.all;
-        let time = UnixTime::since_unix_epoch(time);
-        let roots = RootCertStore::empty();
-        match verify_server_cert_signed_by_trust_anchor(parsed, &roots, &[], time, algorithms) {
-            Err(Error::InvalidCertificate(error)) => Some(error),
-            _ => None,
-        }
-    };
-    match at(now) {
+    match invalid_at(parsed, now) {
         Some(CertificateError::ExpiredContext { not_after, .. }) => {
             let since = now.as_secs().saturating_sub(not_after.as_secs());
             return Some(CertificateFault::Expired(since));
@@ -79,10 +81,21 @@ fn validity(parsed: &ParsedCertificate<'_>, now: Duration) -> Option<Certificate
         }
         _ => {}
     }
-    match at(now + SOON) {
+    match invalid_at(parsed, now + SOON) {
         Some(CertificateError::ExpiredContext { not_after, .. }) => {
             Some(CertificateFault::Expires(not_after.as_secs().saturating_sub(now.as_secs())))
         }
+        _ => None,
+    }
+}
+
+/// When a certificate ends, in seconds of Unix time; none if it cannot be read.
+pub(crate) fn end(certificate: &CertificateDer<'_>) -> Option<u64> {
+    let parsed = ParsedCertificate::try_from(certificate).ok()?;
+    // The last day that a certificate can name (RFC 5280 section 4.1.2.5), and some more.
+    let never = Duration::from_secs(300_000_000_000);
+    match invalid_at(&parsed, never)? {
+        CertificateError::ExpiredContext { not_after, .. } => Some(not_after.as_secs()),
         _ => None,
     }
 }
@@ -115,6 +128,10 @@ mod tests {
             other => panic!("{other:?}"),
         };
         let day = Duration::from_secs(86_400);
+        assert_eq!(
+            super::end(&CertificateDer::from_pem_slice(CHAIN).unwrap()),
+            Some(end.as_secs())
+        );
         assert_eq!(with(CHAIN, KEY, end - 20 * day), []);
         let week = 7 * 86_400;
         assert_eq!(with(CHAIN, KEY, end - 7 * day), [CertificateFault::Expires(week)]);

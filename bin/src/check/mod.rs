@@ -3,7 +3,7 @@
 //! output. With `-v` the whole configuration is printed in today's words. smtpd(8) describes all
 //! of them.
 
-mod certificate;
+pub(crate) mod certificate;
 mod report;
 mod world;
 

@@ -10,7 +10,7 @@ use super::limits;
 use super::order::{self, Action, Selection, Step};
 pub use super::wire::Malformed;
 use super::wire::{Reader, put_text};
-use super::{Status, System, View, verified};
+use super::{Certificate, Status, System, View, verified};
 
 /// What smtpctl asks for. Every one of them needs privileges today.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +73,8 @@ pub enum Request {
     Relay(View, u64),
     /// `resume route`
     ResumeRoute(u64),
+    /// `update pki`
+    UpdatePki,
 }
 
 /// What the daemon answers.
@@ -173,6 +175,7 @@ impl Request {
             Request::ResumeRoute(number) => {
                 frame::put(out, 28, |out| out.extend_from_slice(&number.to_be_bytes()));
             }
+            Request::UpdatePki => frame::put(out, 29, |_| {}),
         }
     }
 
@@ -209,6 +212,7 @@ impl Request {
                 Request::Relay(view, payload.u64()?)
             }
             28 => Request::ResumeRoute(payload.u64()?),
+            29 => Request::UpdatePki,
             _ => return Err(Malformed),
         };
         payload.end()?;
@@ -230,6 +234,7 @@ impl Response {
                 out.extend(System::ALL.map(|system| u8::from(status.paused(system))));
                 put_text(out, version, limits::ERROR);
                 put_text(out, status.dns.as_deref().unwrap_or_default(), limits::ERROR);
+                fill(out, &status.certificates, put_certificate);
             }),
             Response::Statistics(values) => {
                 frame::put(out, 6, |out| fill(out, values, put_statistic));
@@ -279,10 +284,12 @@ impl Response {
                     mta_paused: payload.bool()?,
                     smtp_paused: payload.bool()?,
                     dns: None,
+                    certificates: Vec::new(),
                 };
                 let version = payload.text(limits::ERROR)?.to_owned();
                 status.dns = Some(payload.text(limits::ERROR)?.to_owned());
                 status.dns.take_if(|text| text.is_empty());
+                status.certificates = list(&mut payload, certificate)?;
                 Response::Status { version, status }
             }
             6 => Response::Statistics(list(&mut payload, statistic)?),
@@ -338,6 +345,15 @@ fn put_statistic((name, value): &(String, u64), out: &mut Vec<u8>) {
 
 fn statistic(from: &mut Reader<'_>) -> Result<(String, u64), Malformed> {
     Ok((from.text(limits::ADDRESS)?.to_owned(), from.u64()?))
+}
+
+fn put_certificate(Certificate { name, end }: &Certificate, out: &mut Vec<u8>) {
+    put_text(out, name, limits::ADDRESS);
+    out.extend_from_slice(&end.to_be_bytes());
+}
+
+fn certificate(from: &mut Reader<'_>) -> Result<Certificate, Malformed> {
+    Ok(Certificate { name: from.text(limits::ADDRESS)?.to_owned(), end: from.u64()? })
 }
 
 fn put_item((number, text): &(u64, String), out: &mut Vec<u8>) {
@@ -424,6 +440,7 @@ mod tests {
             Request::InFiles(None),
             Request::InFiles(Some(id(0).message())),
             Request::Rebuild,
+            Request::UpdatePki,
             Request::Discover(id(0).message()),
             Request::Import(Piece::Facts { first: true, octets: b"{".to_vec() }),
             Request::Import(Piece::Facts { first: false, octets: b"}".to_vec() }),
@@ -448,7 +465,8 @@ mod tests {
     }
 
     fn responses() -> Vec<Response> {
-        let status = Status { mta_paused: true, ..Status::default() };
+        let certificates = vec![Certificate { name: "mx.example.org".to_owned(), end: 7 }; 2];
+        let status = Status { mta_paused: true, certificates, ..Status::default() };
         vec![
             Response::Done,
             Response::Failed("why".to_owned()),
@@ -519,6 +537,7 @@ mod tests {
                     | Response::Verified { .. }
                     | Response::InFiles(_)
                     | Response::Relay(_)
+                    | Response::Status { .. }
             );
             check(&response, Response::encode, Response::decode, has_any_length);
         }

@@ -100,6 +100,17 @@ pub struct Status {
     pub smtp_paused: bool,
     /// Why no nameserver answers, if none does.
     pub dns: Option<String>,
+    /// The certificates in use.
+    pub certificates: Vec<Certificate>,
+}
+
+/// A certificate in use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// Its name in the configuration.
+    pub name: String,
+    /// When it ends, in seconds of Unix time.
+    pub end: u64,
 }
 
 impl Status {
@@ -141,6 +152,9 @@ pub trait Operator: Send {
 
     /// Has the route with that number, which is left alone, tried again.
     fn resume_route(&mut self, number: u64) -> Result<(), String>;
+
+    /// Reads the certificates and keys of the configuration again. An error when those in use stay.
+    fn update_pki(&mut self) -> Result<(), String>;
 
     /// Switches debug lines in the log on or off.
     fn set_verbose(&mut self, verbose: bool) -> Result<(), String>;

@@ -309,6 +309,7 @@ fn answer(request: Request, from: u64, operator: &mut dyn Operator) -> Response 
             operator.relay(view, after, limits::PAGE).map(Response::Relay)
         }
         Request::ResumeRoute(number) => operator.resume_route(number).map(|()| Response::Done),
+        Request::UpdatePki => operator.update_pki().map(|()| Response::Done),
         Request::Pause(system) => operator.pause(system).map(|()| Response::Done),
         Request::Resume(system) => operator.resume(system).map(|()| Response::Done),
         Request::Log { verbose } => operator.set_verbose(verbose).map(|()| Response::Done),

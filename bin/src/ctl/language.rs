@@ -67,6 +67,8 @@ pub enum Command {
     ShowStatistics,
     /// `show status`
     ShowStatus,
+    /// `update pki`
+    UpdatePki,
 }
 
 /// What a command is about.
@@ -214,6 +216,7 @@ const COMMANDS: &[(&[Token], Meaning)] = &[
     (&[Word("show"), Word("routes")], |_| Some(Command::ShowRelay(View::Routes))),
     (&[Word("show"), Word("stats")], |_| Some(Command::ShowStatistics)),
     (&[Word("show"), Word("status")], |_| Some(Command::ShowStatus)),
+    (&[Word("update"), Word("pki")], |_| Some(Command::UpdatePki)),
 ];
 
 /// Its options are its own.
@@ -403,6 +406,7 @@ mod tests {
             ("sho queue 0123ABCD", Command::ShowQueue(Some(message))),
             ("show stats", Command::ShowStatistics),
             ("show statu", Command::ShowStatus),
+            ("u p", Command::UpdatePki),
         ];
         for (line, command) in cases {
             assert_eq!(read(line), Ok(command), "{line}");
@@ -414,7 +418,7 @@ mod tests {
         let show = "possibilities are:\nshow envelope\nshow hosts\nshow hoststats\nshow message\n\
                     show queue\nshow relays\nshow routes\nshow stats\nshow status";
         let top = "possibilities are:\nconvert\ndiscover\nencrypt\nexplain\nhold\nlog\npause\nqueue\nrelease\nremove\nresume\n\
-                   schedule\nshow";
+                   schedule\nshow\nupdate";
         let remove = "possibilities are:\nremove <evpid>\nremove <msgid>\nremove all\n\
                       remove domain";
         let cases = [

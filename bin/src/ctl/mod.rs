@@ -174,6 +174,7 @@ fn obey(
         Command::Resume(system) => Request::Resume(system),
         Command::ShowStatistics => Request::Statistics,
         Command::ShowStatus => Request::Status,
+        Command::UpdatePki => Request::UpdatePki,
         Command::Order(action, selection) => {
             return order(action, selection, &mut connect(place)?, out);
         }
@@ -202,7 +203,9 @@ fn obey(
     };
     match connect(place)?.ask(&request)? {
         Response::Done => Ok(writeln!(out, "command succeeded")?),
-        Response::Status { version, status } => Ok(show::status(out, &status, &version)?),
+        Response::Status { version, status } => {
+            Ok(show::status(out, &status, &version, unix_seconds())?)
+        }
         Response::Statistics(values) => Ok(show::statistics(out, values)?),
         _ => Err(Error::Incompatible.into()),
     }

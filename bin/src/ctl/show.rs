@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use crate::control::entry::{Agent, Origin, QueueEntry, Situation};
 use crate::control::order::Action;
-use crate::control::{Status, System};
+use crate::control::{Certificate, Status, System};
 use crate::log::span::Span;
 use crate::log::vis::vis;
 
@@ -59,11 +59,11 @@ pub fn queue_entry(out: &mut dyn Write, entry: &QueueEntry, now: Option<u64>) ->
     )
 }
 
-/// `show status`.
+/// `show status`, `now` in seconds of Unix time.
 ///
 /// # Errors
 /// Of the output.
-pub fn status(out: &mut dyn Write, status: &Status, version: &str) -> io::Result<()> {
+pub fn status(out: &mut dyn Write, status: &Status, version: &str, now: u64) -> io::Result<()> {
     for system in System::ALL {
         let state = if status.paused(system) { "paused" } else { "running" };
         writeln!(out, "{} {state}", system.word().to_uppercase())?;
@@ -71,6 +71,13 @@ pub fn status(out: &mut dyn Write, status: &Status, version: &str) -> io::Result
     match &status.dns {
         None => writeln!(out, "DNS running")?,
         Some(why) => writeln!(out, "DNS failing ({})", vis(why.as_bytes()))?,
+    }
+    for Certificate { name, end } in &status.certificates {
+        let name = vis(name.as_bytes());
+        match end.checked_sub(now) {
+            Some(left) => writeln!(out, "PKI {name} expires in {}", Span(left))?,
+            None => writeln!(out, "PKI {name} has expired {} ago", Span(now - end))?,
+        }
     }
     writeln!(out, "{}", vis(version.as_bytes()))
 }
@@ -228,11 +235,18 @@ mod tests {
     #[test]
     fn status_says_what_runs_and_who_says_so() {
         let paused = Status { mta_paused: true, ..Status::default() };
-        let text = shown(|out| status(out, &paused, "Hermes 1.2.3"));
+        let text = shown(|out| status(out, &paused, "Hermes 1.2.3", 0));
         assert_eq!(text, "MDA running\nMTA paused\nSMTP running\nDNS running\nHermes 1.2.3\n");
         let failing = Status { dns: Some("no nameserver answers".to_owned()), ..paused };
-        let text = shown(|out| status(out, &failing, "Hermes 1.2.3"));
+        let text = shown(|out| status(out, &failing, "Hermes 1.2.3", 0));
         assert!(text.contains("\nDNS failing (no nameserver answers)\n"), "{text}");
+        let certificate = |name: &str, end| Certificate { name: name.to_owned(), end };
+        let certificates = vec![certificate("a.example", 90_061), certificate("b.example", 59)];
+        let secured = Status { certificates, ..failing };
+        let text = shown(|out| status(out, &secured, "Hermes", 60));
+        let expected =
+            "PKI a.example expires in 1d1h1s\nPKI b.example has expired 1s ago\nHermes\n";
+        assert!(text.ends_with(expected), "{text}");
     }
 
     #[test]

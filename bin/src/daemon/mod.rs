@@ -39,6 +39,7 @@ pub(crate) mod outside;
 mod pool;
 mod reading;
 pub mod relay;
+mod renewal;
 pub mod replies;
 mod resolving;
 mod scheduling;
@@ -50,6 +51,7 @@ mod table_process;
 mod threads;
 pub mod tls;
 pub(crate) mod users;
+mod watched;
 pub mod writer;
 
 use std::path::Path;

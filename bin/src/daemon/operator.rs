@@ -16,6 +16,7 @@ use super::messages::{Errand, Message, Shown};
 use super::orders;
 use super::reading::Reading;
 use super::relay::Message as Relaying;
+use super::renewal::Renewal;
 use crate::control::entry::QueueEntry;
 use crate::control::import::{Piece, Progress};
 use crate::control::order::{Action, Selection, Step};
@@ -26,6 +27,9 @@ use crate::log::life;
 /// How long the scheduler's answer is waited for: it does nothing that takes long, so one that
 /// does not come says that the machine is in trouble.
 const ANSWER: Duration = Duration::from_secs(5);
+
+/// Why the thread that reads certificates does not answer.
+const UNREAD: &str = "the certificates are still being read";
 
 /// The relay's way in.
 pub type Relay = smtpd_reactor::calls::Sender<Relaying>;
@@ -48,6 +52,8 @@ pub struct Commands {
     pub reading: Reading,
     /// Writes into it.
     pub importing: Importing,
+    /// Replaces certificates.
+    pub renewal: Renewal,
     /// When the daemon started.
     pub start: Instant,
 }
@@ -116,6 +122,7 @@ impl Operator for Commands {
             mta_paused: paused.contains(&Kind::Mta),
             smtp_paused: self.smtp_paused.load(Ordering::Relaxed),
             dns: self.ask_relay(Relaying::Silence)?.map(|trouble| trouble.to_string()),
+            certificates: self.renewal.in_use().recv_timeout(ANSWER).map_err(|_| UNREAD)?,
         })
     }
 
@@ -155,6 +162,10 @@ impl Operator for Commands {
             true => Ok(()),
             false => Err(format!("there is no route {number}")),
         }
+    }
+
+    fn update_pki(&mut self) -> Result<(), String> {
+        self.renewal.renewed().recv_timeout(ANSWER).map_err(|_| UNREAD)?
     }
 
     fn set_verbose(&mut self, verbose: bool) -> Result<(), String> {

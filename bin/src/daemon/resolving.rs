@@ -5,18 +5,19 @@
 //! nameservers with every network it joins. A thread of its own looks at them, since a disk may be
 //! slow, and hands what they say to the resolver's reactor.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
-use smtpd_config::{Config, Stamp};
+use smtpd_config::Config;
 use smtpd_reactor::dns::Settings;
 
 use super::sockets::system_text;
 use super::threads;
+use super::watched::Watched;
 
 /// Where the system says which nameservers to ask.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -39,12 +40,6 @@ pub struct Source {
     hosts: Watched,
 }
 
-struct Watched {
-    path: PathBuf,
-    /// Which file was read, or that there was none; none when what it says is not known.
-    stamp: Option<Option<Stamp>>,
-}
-
 impl Source {
     /// The system's files, and the nameservers of this configuration.
     #[must_use]
@@ -53,8 +48,8 @@ impl Source {
     }
 
     fn of(nameservers: Vec<SocketAddr>, resolv_conf: PathBuf, hosts: PathBuf) -> Source {
-        let watched = |path| Watched { path, stamp: None };
-        Source { nameservers, resolv_conf: watched(resolv_conf), hosts: watched(hosts) }
+        let (resolv_conf, hosts) = (Watched::new(resolv_conf), Watched::new(hosts));
+        Source { nameservers, resolv_conf, hosts }
     }
 
     /// Reads the files. Of one that is not there nothing is known; `resolv.conf` is not read when
@@ -64,10 +59,10 @@ impl Source {
     /// Which file cannot be read, and why.
     pub fn read(&mut self) -> Result<Settings, String> {
         let resolv_conf = match self.nameservers.is_empty() {
-            true => self.resolv_conf.read()?,
+            true => read(&mut self.resolv_conf)?,
             false => Vec::new(),
         };
-        let hosts = self.hosts.read().inspect_err(|_| self.resolv_conf.stamp = None)?;
+        let hosts = read(&mut self.hosts).inspect_err(|_| self.resolv_conf.forget())?;
         Ok(Settings::read(&resolv_conf, &hosts).asking(&self.nameservers))
     }
 
@@ -76,28 +71,18 @@ impl Source {
     }
 }
 
-impl Watched {
-    fn now(&self) -> Option<Stamp> {
-        fs::metadata(&self.path).ok().as_ref().map(Stamp::from)
-    }
-
-    fn has_changed(&self) -> bool {
-        self.stamp != Some(self.now())
-    }
-
-    fn read(&mut self) -> Result<Vec<u8>, String> {
-        // Before the content: what is written meanwhile is read the next time.
-        let stamp = self.now();
-        self.stamp = None;
-        let mut octets = Vec::new();
-        let read = File::open(&self.path).and_then(|file| file.take(FILE).read_to_end(&mut octets));
-        let octets = match read {
-            Ok(_) => octets,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(format!("{}: {}", self.path.display(), system_text(&error))),
-        };
-        self.stamp = Some(stamp);
-        Ok(octets)
+/// What a file says; nothing when it is not there.
+fn read(file: &mut Watched) -> Result<Vec<u8>, String> {
+    file.look();
+    let mut octets = Vec::new();
+    let read = File::open(file.path()).and_then(|open| open.take(FILE).read_to_end(&mut octets));
+    match read {
+        Ok(_) => Ok(octets),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => {
+            file.forget();
+            Err(format!("{}: {}", file.path().display(), system_text(&error)))
+        }
     }
 }
 
@@ -139,6 +124,7 @@ pub fn watch(mut source: Source, changed: impl Fn(Settings) + Send + 'static) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     /// A directory that goes when the value does.
     struct Dir(PathBuf);
@@ -215,7 +201,7 @@ mod tests {
         assert!(why.contains("/hosts: "), "{why}");
         assert!(source.has_changed(), "it is tried again");
         // And so is what was read before it, and is not known to anybody.
-        assert_eq!(source.resolv_conf.stamp, None);
+        assert!(source.resolv_conf.has_changed());
     }
 
     #[test]

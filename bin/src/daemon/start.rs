@@ -48,13 +48,16 @@ use super::outside::Lookups;
 use super::pool::Pool;
 use super::reading::Reading;
 use super::relay::trust::Trust;
+use super::renewal::Renewal;
 use super::scheduling::{self, Outlets};
 use super::sessions::{Channels, Sessions};
 use super::sockets::{self, system_text};
 use super::spooler::{self, Spooler};
 use super::tls::Certificates;
 use super::users::Remembered;
-use super::{bounds, destination, lookup, relay, replies, resolving, threads, tls};
+use super::watched::Watched;
+use super::{bounds, destination, lookup, relay, renewal, replies, resolving, threads, tls};
+use crate::control::Certificate;
 use crate::control::server::Socket;
 use crate::keys;
 use crate::log;
@@ -98,10 +101,12 @@ pub fn daemon(options: &Options, config: Config, machine: &Machine) -> Result<()
     let report = if traced { Report::All } else { Report::Failures };
     let listeners = bind(&config, machine, report)?;
     let control = Socket::bind(&config.control_socket).map_err(|error| system_text(&error))?;
+    let mut watched: Vec<_> = Certificates::files(&config).map(Watched::new).collect();
+    watched.iter_mut().for_each(Watched::look);
     let certificates = Certificates::read(&config)?;
     let tls = tls::Current::new(&config, &certificates)?;
     let trust = Trust::new(&config, &certificates)?;
-    drop(certificates);
+    let certificates = (watched, certificates.in_use());
     let mut names = resolving::Source::new(&config);
     let names = (names.read()?, names);
     if let Some(user) = user {
@@ -119,7 +124,7 @@ pub fn daemon(options: &Options, config: Config, machine: &Machine) -> Result<()
     let log = log::start(destination(options.mode), options.verbose, options.topics)
         .map_err(|error| format!("log: {error}"))?;
     life::starting();
-    let relay = (trust, names);
+    let (tls, relay) = ((tls, certificates), (trust, names));
     let parts = Parts {
         config,
         directory: queue,
@@ -137,7 +142,7 @@ pub fn daemon(options: &Options, config: Config, machine: &Machine) -> Result<()
         ::log::error!("fatal: {text}");
         text
     })?;
-    wait(&signals);
+    wait(&signals, &running.renewal);
     let failed = running.failed.clone();
     running.stop();
     life::exiting();
@@ -150,8 +155,9 @@ pub fn daemon(options: &Options, config: Config, machine: &Machine) -> Result<()
 }
 
 /// Waits for the signal to end.
-fn wait(signals: &Signals) {
+fn wait(signals: &Signals, renewal: &Renewal) {
     while signals.wait() == Signal::Reload {
+        renewal.renew();
         ::log::warn!("warn: a configuration is not reloaded yet: restart smtpd to have it read");
     }
 }
@@ -254,8 +260,8 @@ struct Parts {
     disk: Arc<dyn Disk>,
     sides: Sides<Asker<ConnId>>,
     listeners: Vec<(usize, Gate, Listener)>,
-    /// How TLS is spoken there.
-    tls: tls::Current,
+    /// How TLS is spoken there, and the certificates: their files, and when they end.
+    tls: (tls::Current, (Vec<Watched>, Vec<Certificate>)),
     control: Socket,
     sessions: Limits,
     /// Who knows passwords of system users; none where nobody can authenticate.
@@ -281,6 +287,7 @@ struct Running {
     /// What has ended by itself.
     failed: Failed,
     relay: relay::start::Running,
+    renewal: Renewal,
     scheduler: (mpsc::Sender<Message>, JoinHandle<()>),
     commit: (mpsc::Sender<Order>, JoinHandle<()>),
     store: (mpsc::Sender<Errand>, JoinHandle<()>),
@@ -302,7 +309,7 @@ impl Parts {
             system_users,
             relay,
         } = self;
-        let (trust, names) = relay;
+        let ((tls, (files, in_use)), (trust, names)) = (tls, relay);
         let lines = listeners.iter().map(|(line, ..)| *line).collect();
         let (gates, listeners): (Vec<_>, Vec<_>) =
             listeners.into_iter().map(|(_, gate, listener)| (gate, listener)).unzip();
@@ -370,6 +377,8 @@ impl Parts {
         let has_failed = failed.clone();
         let (entrance, relay) = relay.start(move |error| give_up("relay", error, &has_failed))?;
         let preparers = entrance.preparers();
+        let renew = renewal::renew(config.clone(), tls.clone(), relay.sender());
+        let renewal = Renewal::start(files, in_use, renew)?;
         schedule.warn_at(config.bounce_warn.clone());
         schedule.own_addresses(config.host.addresses.clone());
         let (to_bounces, notices) = mpsc::channel();
@@ -458,6 +467,7 @@ impl Parts {
             store: to_store.clone(),
             reactor: reactor.clone(),
             relay: relay.sender(),
+            renewal: renewal.clone(),
             smtp_paused: Arc::new(AtomicBool::new(smtp_paused)),
             stats,
             importing: Importing::new(importing),
@@ -469,6 +479,7 @@ impl Parts {
             reactor: (reactor, serve),
             failed,
             relay,
+            renewal,
             scheduler: (to_scheduler, scheduler),
             commit: (to_commit, commit),
             store: (to_store, store),
@@ -479,8 +490,7 @@ impl Parts {
 
 impl Running {
     fn stop(self) {
-        let Running { control, reactor, relay, scheduler, commit, store, lookups, failed: _ } =
-            self;
+        let Running { control, reactor, relay, scheduler, commit, store, lookups, .. } = self;
         drop(control);
         reactor.0.stop();
         let _ = reactor.1.join();

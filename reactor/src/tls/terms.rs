@@ -36,6 +36,12 @@ impl Identity {
         Ok(Identity(Arc::new(own)))
     }
 
+    /// Its certificate, without those above it.
+    #[must_use]
+    pub fn certificate(&self) -> &CertificateDer<'static> {
+        &self.0.cert[0]
+    }
+
     /// Reads both in PEM, as they stand in files.
     ///
     /// # Errors

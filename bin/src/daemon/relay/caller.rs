@@ -48,6 +48,8 @@ pub enum Message {
     Ending,
     /// Resolve names like this from now on.
     Names(Settings),
+    /// Trust these from now on.
+    Trust(Trust),
     /// Answer with a part of a list: at most so many items, from behind this number on.
     Show(View, u64, usize, mpsc::Sender<Vec<Item>>),
     /// Answer why no nameserver answers, if none does.
@@ -212,6 +214,7 @@ impl Caller for Shell {
             Message::Soon(hop) => self.relay.preconnect(&hop, clock(calls.now())),
             Message::Ending => self.relay.end(),
             Message::Names(settings) => calls.set_names(settings),
+            Message::Trust(trust) => self.trust = trust,
             // Whoever asked may have given up waiting.
             Message::Show(view, after, limit, answer) => {
                 let _ = answer.send(self.relay.show(view, after, limit, clock(calls.now())));

@@ -4,7 +4,7 @@
 use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::RootCertStore;
@@ -12,6 +12,8 @@ use smtpd_config::Config;
 use smtpd_config::config::Pki;
 use smtpd_reactor::tls::{Identity, roots};
 
+use crate::check::certificate;
+use crate::control::Certificate;
 use crate::daemon::sockets::system_text;
 
 /// Where systems keep the roots they trust; the first that is there counts.
@@ -49,6 +51,24 @@ impl Certificates {
             bundles.insert(name.clone(), roots);
         }
         Ok(Certificates { identities, bundles, system: OnceCell::new() })
+    }
+
+    /// The files that are read, so that they may be watched.
+    pub fn files(config: &Config) -> impl Iterator<Item = PathBuf> {
+        let pairs = config.pki.values().flat_map(|pki| [pki.cert.as_ref(), pki.key.as_ref()]);
+        let bundles = config.ca.values().map(|ca| &ca.file);
+        pairs.flatten().chain(bundles).cloned()
+    }
+
+    /// The certificates, and when each ends.
+    pub fn in_use(&self) -> Vec<Certificate> {
+        let shown = |(name, identity): (&String, &Identity)| {
+            let end = certificate::end(identity.certificate())?;
+            Some(Certificate { name: name.clone(), end })
+        };
+        let mut certificates: Vec<_> = self.identities.iter().filter_map(shown).collect();
+        certificates.sort_by(|one, other| one.name.cmp(&other.name));
+        certificates
     }
 
     /// The certificate and key of a `pki` line.
