@@ -51,7 +51,8 @@ fn is_scram(hash: &str) -> bool {
 
 /// Whether this looks like a hash: `$id$...`, an entry of SCRAM, or 13 characters of the oldest
 /// kind.
-pub(crate) fn is_hash(value: &str) -> bool {
+#[must_use]
+pub fn is_hash(value: &str) -> bool {
     let old = |octet: u8| octet.is_ascii_alphanumeric() || b"./".contains(&octet);
     stored(value).is_ok_and(|hash| {
         hash.starts_with('$') || is_scram(hash) || (hash.len() == 13 && hash.bytes().all(old))

@@ -208,7 +208,7 @@ impl Judge {
         }
         let value = table.value(Service::Credentials, user, &self.outside)?;
         let Some(value) = value else {
-            let _ = password::check(password, &self.decoy(table));
+            self.pretend(table, password);
             return Ok(false);
         };
         let hash = login::stored(&value)?;
@@ -219,7 +219,7 @@ impl Judge {
             }
             Err(bad) => {
                 unusable(table, user, bad);
-                let _ = password::check(password, &self.decoy(table));
+                self.pretend(table, password);
                 Ok(false)
             }
         }
@@ -285,13 +285,20 @@ impl Judge {
         }
     }
 
+    /// Takes the time that a password of that table takes.
+    fn pretend(&self, table: &Table, password: &[u8]) {
+        if password::check(password, &self.decoy(table)).is_err() {
+            let _ = password::check(password, NOBODY);
+        }
+    }
+
     /// What is stored of somebody in that table.
     fn decoy(&self, table: &Table) -> Box<str> {
         if let Some(known) = self.decoys().get(&table.name) {
             return known.clone();
         }
-        let hash = table.entries.values().find_map(|value| login::stored(value).ok());
-        hash.unwrap_or(NOBODY).into()
+        let hashed = table.entries.values().find(|value| login::is_hash(value));
+        hashed.and_then(|value| login::stored(value).ok()).unwrap_or(NOBODY).into()
     }
 
     /// Notes what a table stores, if it differs in more than salt and digest from what is known.

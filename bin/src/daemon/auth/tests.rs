@@ -175,6 +175,31 @@ fn scram_is_for_entries_of_scram_and_all_look_the_same() {
     assert_eq!(told(&court.hear(0, Proof::Answer(asked, answer))), ("malformed", ""));
 }
 
+/// How long a wrong password takes, at best.
+fn cost(court: &mut Court, user: &str) -> Duration {
+    let mut once = || {
+        court.now += Duration::from_secs(3600);
+        let start = Instant::now();
+        assert_eq!(told(&court.password(0, user, "wrong")), ("wrong", user));
+        start.elapsed()
+    };
+    (0..8).map(|_| once()).min().unwrap()
+}
+
+#[test]
+fn who_is_not_there_costs_what_others_cost() {
+    let dear = crate::password::hash(PASSWORD.as_bytes()).unwrap();
+    let scram = Stored::new(PASSWORD.as_bytes(), b"salt", 200_000).to_text();
+    for stored in [BCRYPT, &dear, &scram] {
+        let mut court = Court::new(&format!("joe = \"{stored}\", odd = \"secret\""));
+        let joe = cost(&mut court, "joe");
+        for other in ["nobody", "odd"] {
+            let other = cost(&mut court, other);
+            assert!(other < joe * 2 && joe < other * 2, "{stored}: {joe:?} and {other:?}");
+        }
+    }
+}
+
 #[test]
 fn noise_instead_of_messages_is_malformed_or_wrong() {
     let mut court = Court::new(&format!("sue = \"{}\"", scram_entry()));
