@@ -15,7 +15,8 @@ pub(super) fn check(password: &[u8], hash: &str) -> Result<bool, Bad> {
         }
         Some("5" | "6") => sha_crypt::ShaCrypt::default().verify_password(password, hash),
         Some("y") => yescrypt::Yescrypt::default().verify_password(password, hash),
-        Some("argon2id" | "argon2i" | "argon2d") => {
+        // The library takes one without a digest for that of another password.
+        Some("argon2id" | "argon2i" | "argon2d") if hash.split('$').count() > 4 => {
             argon2::Argon2::default().verify_password(password, hash)
         }
         _ => return Err(Bad::Unknown),
