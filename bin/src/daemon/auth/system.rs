@@ -2,7 +2,8 @@
 //!
 //! A daemon that gives up root's privileges leaves a process behind that keeps them, and that can do
 //! nothing but say whether a password is somebody's: user and password go in, yes or no comes out,
-//! one at a time. It ends with the daemon.
+//! one at a time, with the number of the question, as a late answer is that of no other. It ends
+//! with the daemon.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -35,7 +36,14 @@ impl System for Here {
 }
 
 /// Another process, which may.
-pub struct There(Mutex<UnixStream>);
+pub struct There(Mutex<Way>);
+
+/// The way there.
+struct Way {
+    stream: UnixStream,
+    /// The number of the last question.
+    number: u32,
+}
 
 impl There {
     /// Starts it. Only while this process has one thread, and before it opens what the other must
@@ -54,36 +62,48 @@ impl There {
             let _ = serve(theirs, here::check);
         })?
         .0;
-        Ok(There(Mutex::new(ours)))
+        Ok(There::at(ours))
+    }
+}
+
+impl There {
+    fn at(stream: UnixStream) -> There {
+        There(Mutex::new(Way { stream, number: 0 }))
     }
 }
 
 impl System for There {
     fn check(&self, user: &str, password: &[u8]) -> io::Result<bool> {
-        let mut stream = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let asked = ask(&mut stream, user, password);
-        if asked.is_err() {
-            // A late answer must not be that of the next question.
-            let _ = stream.shutdown(std::net::Shutdown::Both);
-        }
-        asked
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).ask(user, password)
     }
 }
 
 const YES: u8 = b'y';
 const NO: u8 = b'n';
 
-fn ask(stream: &mut UnixStream, user: &str, password: &[u8]) -> io::Result<bool> {
-    let length = |text: &[u8]| u16::try_from(text.len()).map_err(io::Error::other);
-    let lengths = [length(user.as_bytes())?, length(password)?].map(u16::to_be_bytes);
-    let question = Zeroizing::new([&lengths.concat()[..], user.as_bytes(), password].concat());
-    stream.write_all(&question)?;
-    let mut answer = [0];
-    stream.read_exact(&mut answer)?;
-    match answer[0] {
-        YES => Ok(true),
-        NO => Ok(false),
-        _ => Err(io::Error::other("the password file cannot be asked")),
+/// Octets of a number.
+const NUMBER: usize = 4;
+
+impl Way {
+    fn ask(&mut self, user: &str, password: &[u8]) -> io::Result<bool> {
+        self.number = self.number.wrapping_add(1);
+        let number = self.number.to_be_bytes();
+        let length = |text: &[u8]| u16::try_from(text.len()).map_err(io::Error::other);
+        let lengths = [length(user.as_bytes())?, length(password)?].map(u16::to_be_bytes);
+        let parts = [&number[..], &lengths.concat(), user.as_bytes(), password];
+        self.stream.write_all(&Zeroizing::new(parts.concat()))?;
+        let answer = loop {
+            let mut said = [0; NUMBER + 1];
+            self.stream.read_exact(&mut said)?;
+            if said[..NUMBER] == number {
+                break said[NUMBER];
+            }
+        };
+        match answer {
+            YES => Ok(true),
+            NO => Ok(false),
+            _ => Err(io::Error::other("the password file cannot be asked")),
+        }
     }
 }
 
@@ -93,11 +113,11 @@ fn serve(
     check: impl Fn(&str, &[u8]) -> io::Result<bool>,
 ) -> io::Result<()> {
     loop {
-        let mut lengths = [0; 4];
-        stream.read_exact(&mut lengths)?;
-        let [user, password] = [[lengths[0], lengths[1]], [lengths[2], lengths[3]]]
-            .map(|length| Zeroizing::new(vec![0; u16::from_be_bytes(length).into()]));
-        let (mut user, mut password) = (user, password);
+        let mut head = [0; NUMBER + 4];
+        stream.read_exact(&mut head)?;
+        let [number @ .., a, b, c, d] = head;
+        let room = |length| Zeroizing::new(vec![0; u16::from_be_bytes(length).into()]);
+        let (mut user, mut password) = (room([a, b]), room([c, d]));
         stream.read_exact(&mut user)?;
         stream.read_exact(&mut password)?;
         let answer = match std::str::from_utf8(&user).map(|user| check(user, &password)) {
@@ -105,7 +125,9 @@ fn serve(
             Ok(Ok(false)) => NO,
             Ok(Err(_)) | Err(_) => 0,
         };
-        stream.write_all(&[answer])?;
+        let mut said = [answer; NUMBER + 1];
+        said[..NUMBER].copy_from_slice(&number);
+        stream.write_all(&said)?;
     }
 }
 
@@ -153,20 +175,28 @@ mod tests {
     #[test]
     fn answers_are_those_of_their_questions() {
         let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
         let serving = std::thread::spawn(move || {
             serve(theirs, |user, password| match user {
                 "broken" => Err(io::Error::other("x")),
+                "slow" => {
+                    std::thread::sleep(Duration::from_millis(200));
+                    Ok(true)
+                }
                 _ => Ok(user.as_bytes() == password),
             })
         });
-        let there = There(Mutex::new(ours));
+        let there = There::at(ours);
         assert!(there.check("joe", b"joe").unwrap());
         assert!(!there.check("joe", b"ann").unwrap());
         assert!(there.check("", b"").unwrap());
         assert!(there.check(&"u".repeat(255), &[b'u'; 255]).unwrap());
         assert!(there.check("broken", b"x").is_err());
-        // After an error nothing is taken for an answer any more.
-        assert!(there.check("joe", b"joe").is_err());
+        // A late yes is not that of the next question.
+        assert!(there.check("slow", b"x").is_err());
+        let next = (0..100).find_map(|_| there.check("joe", b"ann").ok());
+        assert_eq!(next, Some(false));
+        drop(there);
         assert!(serving.join().unwrap().is_err(), "it ends with its user");
     }
 }
