@@ -60,6 +60,8 @@ pub(super) struct Memory {
     entries: BTreeMap<EnvelopeId, Entry>,
     near: BTreeSet<(Time, EnvelopeId)>,
     flying: BTreeMap<EnvelopeId, u64>,
+    /// How many of them are of each kind.
+    flying_of: [usize; 2],
     /// Envelopes whose outcome is on its way to the disk.
     recording: usize,
     /// Envelopes of each kind that came from a commit, and from the store.
@@ -109,7 +111,10 @@ impl Memory {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         match phase {
             Phase::Near(due) => drop(self.near.insert((due, id))),
-            Phase::InFlight { since } => drop(self.flying.insert(id, since)),
+            Phase::InFlight { since } => {
+                self.flying.insert(id, since);
+                self.flying_of[entry.kind as usize] += 1;
+            }
             Phase::Recording | Phase::Obeying => self.recording += 1,
             Phase::Leaving if !entry.is_lent => self.leaving[entry.kind as usize] += 1,
             Phase::New | Phase::Due | Phase::Leaving => {}
@@ -122,7 +127,10 @@ impl Memory {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         match std::mem::replace(&mut entry.phase, Phase::New) {
             Phase::Near(due) => drop(self.near.remove(&(due, id))),
-            Phase::InFlight { .. } => drop(self.flying.remove(&id)),
+            Phase::InFlight { .. } => {
+                self.flying.remove(&id);
+                self.flying_of[entry.kind as usize] -= 1;
+            }
             Phase::Recording | Phase::Obeying => self.recording -= 1,
             Phase::Leaving if !entry.is_lent => self.leaving[entry.kind as usize] -= 1,
             Phase::New | Phase::Due | Phase::Leaving => {}
@@ -167,6 +175,11 @@ impl Memory {
     /// How many envelopes are being tried.
     pub(super) fn flying(&self) -> usize {
         self.flying.len()
+    }
+
+    /// How many of this kind are.
+    pub(super) fn flying_of(&self, kind: Kind) -> usize {
+        self.flying_of[kind as usize]
     }
 
     pub(super) fn content(&self) -> u64 {

@@ -478,8 +478,9 @@ impl Scheduler {
         while !self.agent(kind).paused {
             let id = self.next_batch;
             let most = self.options.inflight.saturating_sub(self.memory.flying());
+            let own = self.options.share().saturating_sub(self.memory.flying_of(kind));
             let lanes = &mut self.agent_mut(kind).lanes;
-            let Some(envelopes) = lanes.begin(id, now.mono, most) else { break };
+            let Some(envelopes) = lanes.begin(id, now.mono, most.min(own)) else { break };
             self.next_batch += 1;
             let mut jobs = Vec::with_capacity(envelopes.len());
             for envelope in envelopes {

@@ -27,7 +27,8 @@ pub struct Options {
     /// for one leaves room for the others. As memory fills it is less: whatever many floods take,
     /// the next destination finds some room.
     pub per_lane: usize,
-    /// Envelopes of both kinds that are being tried at once.
+    /// Envelopes of both kinds that are being tried at once. Neither kind takes more than its
+    /// [share](Options::share) of it.
     pub inflight: usize,
     /// Octets of content kept in memory from the commit to the first attempt. Behind more than
     /// that the disk's cache is as good, and the budget is there for the sessions.
@@ -39,6 +40,15 @@ pub struct Options {
     pub mda: Limits,
     /// What may be under way at once, relaying.
     pub mta: Limits,
+}
+
+impl Options {
+    /// Envelopes of one kind that are being tried at once. A quarter is left for the other kind:
+    /// thousands of domains whose servers never greet do not keep local mail waiting.
+    #[must_use]
+    pub fn share(&self) -> usize {
+        self.inflight - self.inflight / 4
+    }
 }
 
 impl Default for Options {

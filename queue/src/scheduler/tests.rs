@@ -126,6 +126,38 @@ fn a_new_envelope_goes_at_once_and_leaves_nothing_behind() {
     assert_eq!(bench.scheduler.next_wakeup(bench.now), None);
 }
 
+/// Servers of many domains that never greet must not keep local mail waiting.
+#[test]
+fn neither_kind_takes_the_room_of_the_other() {
+    let limits = Limits { batches: usize::MAX, brisk: usize::MAX, ..Options::default().mda };
+    let options = Options { inflight: 400, mda: limits, mta: limits, ..Options::default() };
+    let tried = |outputs: Vec<Output>, kind: Kind| {
+        let of_kind = |output: &Output| match output {
+            Output::Deliver(batch) if batch.kind == kind => batch.jobs.len(),
+            other => panic!("{other:?}"),
+        };
+        outputs.iter().map(of_kind).sum::<usize>()
+    };
+    for (flood, other) in [(Kind::Mta, Kind::Mda), (Kind::Mda, Kind::Mta)] {
+        let mut bench = Bench::new(options);
+        let name = |kind, n| match kind {
+            Kind::Mta => format!("d{n}.example"),
+            Kind::Mda => format!("u{n}"),
+        };
+        let mut flying = 0;
+        for n in 1..=500 {
+            flying += tried(bench.accept(n, &[&name(flood, n)]), flood);
+        }
+        assert_eq!(flying, 300, "{flood:?}");
+        flying = 0;
+        for n in 501..=700 {
+            flying += tried(bench.accept(n, &[&name(other, n)]), other);
+        }
+        assert_eq!(flying, 100, "{other:?}, and no more than all together may be");
+        assert_eq!(bench.scheduler.in_flight().len(), 400);
+    }
+}
+
 #[test]
 fn an_outcome_is_acted_upon_only_when_it_is_on_disk() {
     let mut bench = Bench::new(Options::default());

@@ -37,9 +37,9 @@ const READERS: usize = 4;
 /// Octets of messages that preparers have read whole; what finds no room is read in pieces.
 const MEMORY: usize = 32 << 20;
 
-/// Of the envelopes that are being tried, one in so many may wait for a way that leads nowhere now:
+/// Of the envelopes that are being relayed, one in so many may wait for a way that leads nowhere now:
 /// few enough not to be in the way of the others.
-const HELD: usize = 4;
+const HELD: usize = 3;
 
 /// How long a stop waits for mails under way: the scheduler has waited for them already.
 const GRACE: Duration = Duration::from_secs(2);
@@ -181,7 +181,7 @@ impl Parts {
         let limits = Limits { grace: GRACE, ..Limits::default() };
         let bounds = Bounds {
             deferred: config.mta.max_deferred as usize,
-            held: bounds::options(&config).inflight / HELD,
+            held: bounds::options(&config).share() / HELD,
             connections: limits.connections,
         };
         let relay = Relay::new(random() as u64, bounds);
