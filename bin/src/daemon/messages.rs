@@ -64,6 +64,8 @@ pub enum Message {
     Show(Sender<Shown>),
     /// Begin nothing more; answer when nothing is in flight or being recorded, or at this moment.
     Stop(Instant, Sender<()>),
+    /// Answer when no outcome is on its way to the disk any more, or at this moment.
+    Settle(Instant, Sender<()>),
     /// By today's rules these of a batch are to be tried by those who try that kind.
     Deliver(Batch),
     /// Give what is in memory to the store, and end.

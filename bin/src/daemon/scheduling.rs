@@ -17,7 +17,6 @@ use smtpd_queue::scheduler::{self, Clock, Input, OrderId, Output, Scheduler};
 use super::clock::wall;
 use super::messages::{Errand, Message, Order, Request, Shown};
 use super::pool::Pool;
-use super::relay::start::Entrance;
 use super::threads;
 use crate::log::delivery;
 use crate::log::topic::{self, Topic};
@@ -29,8 +28,8 @@ const TURN: usize = 4096;
 pub struct Outlets {
     /// Those who deliver batches here.
     pub workers: Pool<Batch>,
-    /// Into the relay.
-    pub relay: Entrance,
+    /// Has a batch relayed, without waiting.
+    pub relay: Box<dyn Fn(Batch) + Send>,
     /// The commit thread.
     pub commit: Sender<Order>,
     /// The store.
@@ -71,9 +70,17 @@ struct Shell {
     /// Who waits for orders given by hand to be carried out.
     orders: HashMap<OrderId, Sender<usize>>,
     next_order: OrderId,
-    /// Who waits for the last attempts, and how long.
-    stopping: Option<(Instant, Sender<()>)>,
+    /// Who waits for the last attempts or outcomes, and how long.
+    stopping: Option<Stopping>,
     over: bool,
+}
+
+/// Somebody waits for the scheduler to come to rest.
+struct Stopping {
+    end: Instant,
+    waiting: Sender<()>,
+    /// Attempts that are under way are waited for, too, and not only outcomes.
+    attempts: bool,
 }
 
 impl Shell {
@@ -85,10 +92,13 @@ impl Shell {
             self.carry_out(&mut outputs);
             self.outlets.pressed.store(self.scheduler.is_pressed(), Ordering::Relaxed);
             let scheduler = &self.scheduler;
-            let is_over =
-                |stop: &mut (Instant, _)| !scheduler.is_busy() || Instant::now() >= stop.0;
-            if let Some((_, waiting)) = self.stopping.take_if(is_over) {
-                let _ = waiting.send(());
+            let is_at_rest = |stop: &Stopping| match stop.attempts {
+                true => !scheduler.is_busy(),
+                false => !scheduler.is_recording(),
+            };
+            let is_over = |stop: &mut Stopping| is_at_rest(stop) || Instant::now() >= stop.end;
+            if let Some(stop) = self.stopping.take_if(is_over) {
+                let _ = stop.waiting.send(());
             }
             if self.over {
                 break;
@@ -111,7 +121,7 @@ impl Shell {
     fn wait(&self, messages: &Receiver<Message>, now: Clock) -> Result<Message, RecvTimeoutError> {
         let wakeup = self.scheduler.next_wakeup(now);
         let wakeup = wakeup.map(|at| at.saturating_since(now.mono));
-        let end = self.stopping.as_ref().map(|(end, _)| *end);
+        let end = self.stopping.as_ref().map(|stop| stop.end);
         let end = end.map(|end| end.saturating_duration_since(Instant::now()));
         match [wakeup, end].into_iter().flatten().min() {
             Some(wait) => messages.recv_timeout(wait),
@@ -145,10 +155,13 @@ impl Shell {
             Message::Deliver(batch) => self.deliver(batch),
             Message::End => self.over = true,
             Message::Stop(end, waiting) => {
-                self.stopping = Some((end, waiting));
+                self.stopping = Some(Stopping { end, waiting, attempts: true });
                 for kind in Kind::ALL {
                     self.scheduler.pause(kind);
                 }
+            }
+            Message::Settle(end, waiting) => {
+                self.stopping = Some(Stopping { end, waiting, attempts: false });
             }
         }
     }
@@ -156,7 +169,7 @@ impl Shell {
     fn deliver(&self, batch: Batch) {
         match batch.kind {
             Kind::Mda => self.outlets.workers.push(batch),
-            Kind::Mta => self.outlets.relay.take(batch),
+            Kind::Mta => (self.outlets.relay)(batch),
         }
     }
 
@@ -252,3 +265,69 @@ pub fn start_store(
 
 /// How long the end of the daemon waits for attempts that are under way.
 pub const LAST_ATTEMPTS: Duration = Duration::from_secs(20);
+
+/// How long it waits for outcomes, behind those attempts. A report may take one second until all of
+/// its message is gathered, and the disk some time.
+pub const LAST_OUTCOMES: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    use smtpd_queue::bounce::Notice;
+    use smtpd_queue::delivery::{Attempt, Report};
+    use smtpd_queue::destination::Destinations;
+    use smtpd_queue::envelope::{Envelope, Notify};
+    use smtpd_queue::id::MessageId;
+    use smtpd_queue::lease::Epoch;
+    use smtpd_queue::request::Stored;
+    use smtpd_queue::sample;
+    use smtpd_queue::scheduler::Options;
+
+    /// What is delivered when the daemon is about to end, and is to be told of, must be recorded
+    /// before the journal is closed: it would be delivered again.
+    #[test]
+    fn the_end_waits_for_outcomes_that_are_told_in_a_report() {
+        let (begun, batches) = mpsc::channel();
+        let worker = move |batch: Batch| begun.send(batch).unwrap();
+        let (bounces, notices) = mpsc::channel::<Notice>();
+        let (commit, _orders) = mpsc::channel();
+        let (store, _errands) = mpsc::channel();
+        let outlets = Outlets {
+            workers: Pool::start("test", [worker]).unwrap(),
+            relay: Box::new(|batch| panic!("relayed: {batch:?}")),
+            commit,
+            store,
+            bounces,
+            pressed: Arc::default(),
+        };
+        let scheduler = Scheduler::new(Options::default(), Destinations::new(5), Epoch::default());
+        let (tell, messages) = mpsc::channel();
+        let thread = start(scheduler, messages, outlets).unwrap();
+        let id = MessageId::from_u32(1).unwrap();
+        let notify = Some(Notify { success: true, failure: true, delay: false });
+        let told = Envelope { notify, ..sample::local("a@example.org", "a") };
+        let message = Arc::new(sample::message(id, [told, sample::local("b@example.org", "b")]));
+        let content = Stored { message: id, octets: 1, dot_lines: false, memory: None };
+        let input = |input| tell.send(Message::Inputs(vec![input])).unwrap();
+        input(Input::Accepted(Arc::clone(&message), content));
+        let batch = batches.recv().unwrap();
+        assert_eq!(batch.jobs.len(), 2);
+        let (answer, stopped) = mpsc::channel();
+        tell.send(Message::Stop(Instant::now(), answer)).unwrap();
+        stopped.recv().unwrap();
+
+        // One is delivered at the last moment; of the other nothing is heard.
+        let attempts = vec![(batch.jobs[0].id, Attempt::Delivered)];
+        input(Input::Finished(Report { batch: batch.id, attempts }));
+        let (answer, settled) = mpsc::channel();
+        tell.send(Message::Settle(Instant::now() + Duration::from_secs(3600), answer)).unwrap();
+        let notice = notices.recv().unwrap();
+        assert!(settled.try_recv().is_err(), "the report is not on disk");
+        input(Input::Recorded(notice.about[0].outcome.clone()));
+        settled.recv().unwrap();
+        tell.send(Message::End).unwrap();
+        thread.join().unwrap();
+    }
+}

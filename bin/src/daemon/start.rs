@@ -387,7 +387,7 @@ impl Parts {
         bounces::start(bouncer, notices, to_commit.clone(), to_scheduler.clone())?;
         let outlets = Outlets {
             workers: pool,
-            relay: entrance,
+            relay: Box::new(move |batch| entrance.take(batch)),
             commit: to_commit.clone(),
             store: to_store.clone(),
             bounces: to_bounces,
@@ -495,16 +495,16 @@ impl Running {
         reactor.0.stop();
         let _ = reactor.1.join();
         relay.warn();
-        let settle = |end| {
+        let settle = |message: fn(Instant, mpsc::Sender<()>) -> Message, time| {
             let (answer, settled) = mpsc::channel();
-            let _ = scheduler.0.send(Message::Stop(end, answer));
+            let _ = scheduler.0.send(message(Instant::now() + time, answer));
             let _ = settled.recv();
         };
-        settle(Instant::now() + scheduling::LAST_ATTEMPTS);
+        settle(Message::Stop, scheduling::LAST_ATTEMPTS);
         relay.stop();
-        // What the relay has told last is not waited for, but handed to the commit thread before
-        // that ends: mail that was taken would be sent again.
-        settle(Instant::now());
+        // What the relay has told last must be on disk before the commit thread ends, if only with
+        // the report about it: mail that was taken would be sent again.
+        settle(Message::Settle, scheduling::LAST_OUTCOMES);
         let (answer, synced) = mpsc::channel();
         let _ = commit.0.send(Order::Stop(answer));
         let _ = commit.1.join();

@@ -219,6 +219,11 @@ impl Memory {
         self.recording > 0 || !self.flying.is_empty()
     }
 
+    /// Whether an outcome is being recorded.
+    pub(super) fn is_recording(&self) -> bool {
+        self.recording > 0
+    }
+
     /// Envelopes that are being tried, and since when.
     pub(super) fn in_flight(&self) -> impl Iterator<Item = (EnvelopeId, u64)> {
         self.flying.iter().map(|(id, since)| (*id, *since))

@@ -248,6 +248,11 @@ impl Scheduler {
         self.memory.is_busy()
     }
 
+    /// Whether an outcome is on its way to the disk, if only by way of a report to the sender.
+    pub fn is_recording(&self) -> bool {
+        self.memory.is_recording()
+    }
+
     /// Gives the store all that is in memory, for the end of the process: an index that is
     /// closed after these changes is complete. What is in flight is put back as it was.
     pub fn close(&mut self, outputs: &mut Vec<Output>) {

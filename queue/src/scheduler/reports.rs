@@ -244,9 +244,12 @@ impl Scheduler {
     }
 
     fn is_being_tried(&self, message: MessageId) -> bool {
-        self.memory.of(message).into_iter().any(|id| {
-            let phase = self.memory.get(id).map(|entry| entry.phase);
-            matches!(phase, Some(Phase::Due | Phase::InFlight { .. }))
+        self.memory.of(message).into_iter().filter_map(|id| self.memory.get(id)).any(|entry| {
+            match entry.phase {
+                Phase::InFlight { .. } => true,
+                Phase::Due => !self.is_paused(entry.kind),
+                _ => false,
+            }
         })
     }
 

@@ -94,6 +94,15 @@ fn those_of_a_message_that_fail_together_are_told_together() {
 }
 
 #[test]
+fn nobody_waits_to_be_told_of_what_is_not_going_to_be_tried() {
+    let mut bench = Bench::new(Options::default());
+    bench.scheduler.pause(Kind::Mta);
+    let outputs = bench.accept(1, &["bob", "example.com"]);
+    let outputs = bench.ends(batch(&outputs), &[failed()]);
+    assert_eq!(notice(&outputs).about.len(), 1);
+}
+
+#[test]
 fn a_report_that_cannot_be_made_leaves_the_envelope_to_be_tried_again() {
     let mut bench = Bench::new(Options::default());
     let outputs = bench.accept(1, &["bob"]);
