@@ -72,6 +72,11 @@ impl Try {
     /// Takes those recipients out that only a server with SMTPUTF8 can be given, if there are
     /// others that need not fail with them.
     pub(super) fn split_off_international(&mut self) -> Option<Try> {
+        let Task { from, content, .. } = &self.task;
+        if content.utf8_header || from.mailbox().is_some_and(|from| !from.as_str().is_ascii()) {
+            // It takes such a server whoever gets it.
+            return None;
+        }
         let is_ascii = |one: &Recipient| one.to.as_str().is_ascii();
         let (plain, others): (Vec<_>, Vec<_>) =
             self.task.recipients.iter().cloned().partition(is_ascii);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use smtpd_config::route::HopTls;
+use smtpd_engine::address::{Mailbox, ReversePath};
 use smtpd_engine::time::Time;
 use smtpd_queue::delivery::{Attempt, Failure};
 use smtpd_queue::envelope::{Envelope, Message};
@@ -661,6 +662,26 @@ fn without_smtputf8_only_those_who_need_it_fail() {
     assert_eq!(world.ready(session), Next::Mail);
     let task = world.relay.current(session).unwrap();
     assert_eq!(task.recipients[0].to.as_str(), "gr\u{fc}n@example.org");
+}
+
+#[test]
+fn what_needs_smtputf8_as_a_whole_stays_whole() {
+    for is_sender in [false, true] {
+        let mut world = World::new(7);
+        let hop = servers(&["192.0.2.1"]);
+        let mut task = world.task(&hop, &["a@example.org", "gr\u{fc}n@example.org"]);
+        match is_sender {
+            true => {
+                task.from = ReversePath::Mailbox(Mailbox::parse("gr\u{fc}n@example.net").unwrap());
+            }
+            false => task.content.utf8_header = true,
+        }
+        world.relay.take(task);
+        world.turn();
+        let session = world.one().session;
+        assert_eq!(world.ready(session), Next::Mail);
+        assert_eq!(world.relay.current(session).unwrap().recipients.len(), 2);
+    }
 }
 
 #[test]
