@@ -341,6 +341,8 @@ replies! {
     TOO_MANY_MAILS = 452 (5 . 3) "Too many recipients: Too many messages sent";
     /// More recipients than `max-rcpt` (452 in RFC 5321 section 4.5.3.1.10, upstream 451).
     TOO_MANY_RECIPIENTS = 452 (5 . 3) "Too many recipients: Too many recipients";
+    /// The client's network tries out addresses that stand for others (SRS).
+    TOO_MANY_GUESSES = 450 (7 . 1) "Too many wrong rewritten addresses from your network";
     /// The address of MAIL.
     BAD_SENDER = 553 (1 . 0) "Sender address syntax error";
     /// The address of RCPT.

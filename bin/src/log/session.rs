@@ -6,7 +6,7 @@
 use std::fmt::{self, Display, Formatter};
 use std::net::IpAddr;
 
-use log::info;
+use log::{info, warn};
 use smtpd_engine::server::Peer;
 use smtpd_engine::tls::TlsInfo;
 use smtpd_queue::id::{EnvelopeId, MessageId};
@@ -141,6 +141,12 @@ pub fn stray_newline(session: u64, peer: Peer, offset: u64, normalised: bool) {
 /// The peer sent octets before the banner.
 pub fn early_talker(session: u64, peer: Peer) {
     info!("{session:016x} smtp early-talker address={}", Address(peer));
+}
+
+/// The client's network has sent so many wrong hashes of rewritten senders that it is told nothing
+/// about others for an hour.
+pub fn guesses(session: u64, peer: Peer) {
+    warn!("warn: {session:016x} smtp srs-guesses address={}", Address(peer));
 }
 
 /// The session is over.

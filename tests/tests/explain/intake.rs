@@ -386,3 +386,36 @@ fn what_is_explained_is_what_the_server_does() {
     let enough = accepted > 500 && refused > 500;
     assert!(one.is_some() || enough, "{accepted} deliveries, {refused} refusals");
 }
+
+/// What nobody can explain, as it depends on what came before: wrong hashes of rewritten senders.
+#[test]
+fn who_guesses_at_rewritten_senders_is_told_no_more() {
+    let disk = Arc::new(FaultDisk::new(Path::new("/var/spool")));
+    let opened = Commit::open(disk, Path::new("/var/spool"), &Options::new(1)).expect("a queue");
+    let config = Arc::new(read(
+        "srs key \"sesame\"\n\
+         listen on localhost port 2599\n\
+         action \"any\" maildir \"/srv/%{dest.user}\" userbase any\n\
+         match from any for any action \"any\"\n",
+    ));
+    let mut recipients = vec!["SRS0=abcd=AA=a.example=bob@example.org"; 55];
+    recipients.push("joe@example.org");
+    for (ip, sender, told) in
+        [("203.0.113.9", "", 51), ("203.0.113.9", "a@x.example", 56), ("::1", "", 56)]
+    {
+        let talk = Talk {
+            ip: ip.parse().expect("an address"),
+            rdns: None,
+            gate: 0,
+            tls: false,
+            helo: "localhost",
+            sender,
+            recipients: recipients.clone(),
+        };
+        let replies = talk.led(&config, opened.ids.clone()).0;
+        let (good, bad): (Vec<_>, Vec<_>) = replies.iter().partition(|one| one.starts_with("250"));
+        assert_eq!(good.len(), told, "{ip} {sender}");
+        assert!(bad.iter().all(|reply| reply.starts_with("450 4.7.1 ")), "{bad:?}");
+        assert!(replies.last().is_some_and(|reply| reply.starts_with("250")));
+    }
+}

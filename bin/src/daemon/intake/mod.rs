@@ -13,6 +13,7 @@
 
 pub mod client;
 mod content;
+mod guesses;
 mod login;
 mod received;
 #[cfg(test)]
@@ -21,6 +22,7 @@ mod transaction;
 
 use std::sync::Arc;
 
+use smtpd_config::srs::NotOurs;
 use smtpd_config::table::TableId;
 use smtpd_config::{self as config, Auth, Config, Expansion, Facts, Listen, Outside, Senders, Tls};
 use smtpd_engine::reply::{self, Reply};
@@ -41,6 +43,7 @@ use crate::log::session as line;
 use crate::sys::Zone;
 use client::{Client, Untold, Waiting as Awaiting};
 use content::Content;
+use guesses::Guesses;
 use login::Login;
 use received::Header;
 pub use received::NO_NAME;
@@ -196,6 +199,7 @@ pub struct Intake<B, U> {
     ids: Ids,
     budget: Budget,
     behind: Total,
+    guesses: Guesses,
     users: U,
     next_session: u64,
     /// Whether some rule looks at the names of clients.
@@ -229,6 +233,7 @@ impl<B: Backstage, U: Outside> Intake<B, U> {
             ids,
             budget,
             behind: Total::default(),
+            guesses: Guesses::default(),
             users,
             next_session: seed,
             scratch: Vec::new(),
@@ -450,7 +455,7 @@ impl<B: Backstage, U: Outside> Intake<B, U> {
         let Some(transaction) = session.transaction.as_mut() else {
             return Some(reply::NOT_NOW.into());
         };
-        let rcpt = &accepted.rcpt;
+        let (rcpt, now) = (&accepted.rcpt, self.backstage.wall());
         let facts = Facts {
             client: match engine.peer() {
                 Peer::Local => config::Client::Socket,
@@ -463,13 +468,20 @@ impl<B: Backstage, U: Outside> Intake<B, U> {
             auth: session.login.user(),
             tls: engine.tls().is_some(),
             sender: transaction.sender.mailbox(),
-            day: day(self.backstage.wall()),
+            day: day(now),
         };
         session.may_relay = facts.auth.is_some()
             || match facts.client {
                 config::Client::Socket => true,
                 config::Client::Ip(ip) => self.config.is_local_address(ip),
             };
+        let back = self.config.comes_back(&facts, rcpt);
+        if back.is_some() && self.guesses.is_shut_out(facts.client, now) {
+            return Some(reply::TOO_MANY_GUESSES.into());
+        }
+        if matches!(back, Some(Err(NotOurs::Hash))) && self.guesses.note(facts.client, now) {
+            line::guesses(session.id, engine.peer());
+        }
         let expansion = self.config.expand(&facts, rcpt, &self.users).without_programs(rcpt);
         lookup::trace(&self.config, &facts, rcpt, &expansion, &self.users);
         let reply = match expansion {
