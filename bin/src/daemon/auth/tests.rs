@@ -175,15 +175,21 @@ fn scram_is_for_entries_of_scram_and_all_look_the_same() {
     assert_eq!(told(&court.hear(0, Proof::Answer(asked, answer))), ("malformed", ""));
 }
 
-/// How long a wrong password takes, at best.
+/// What this thread has had of it.
+fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.try_into().unwrap(), time.tv_nsec.try_into().unwrap())
+}
+
+/// How much of the processor a wrong password takes, at best: a loaded machine is no difference.
 fn cost(court: &mut Court, user: &str) -> Duration {
     let mut once = || {
         court.now += Duration::from_secs(3600);
-        let start = Instant::now();
+        let start = processor_time();
         assert_eq!(told(&court.password(0, user, "wrong")), ("wrong", user));
-        start.elapsed()
+        processor_time() - start
     };
-    (0..8).map(|_| once()).min().unwrap()
+    (0..5).map(|_| once()).min().unwrap()
 }
 
 #[test]
@@ -195,7 +201,7 @@ fn who_is_not_there_costs_what_others_cost() {
         let joe = cost(&mut court, "joe");
         for other in ["nobody", "odd"] {
             let other = cost(&mut court, other);
-            assert!(other < joe * 2 && joe < other * 2, "{stored}: {joe:?} and {other:?}");
+            assert!(other < joe * 3 && joe < other * 3, "{stored}: {joe:?} and {other:?}");
         }
     }
 }
