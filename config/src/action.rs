@@ -7,7 +7,7 @@ use crate::diagnostic::Position;
 use crate::format::Template;
 use crate::places::Places;
 use crate::table::TableId;
-use crate::tls::{Ciphers, Protocols};
+use crate::tls::{Ciphers, Groups, Protocols};
 
 /// A named action. Envelopes keep the name and look it up when they are due, so queued mail
 /// follows a changed configuration.
@@ -143,6 +143,8 @@ pub struct Relay {
     pub ciphers: Option<Ciphers>,
     /// Protocol list.
     pub protocols: Option<Protocols>,
+    /// Groups of key exchange.
+    pub groups: Option<Groups>,
     /// Filter of the outgoing session.
     pub filter: Option<String>,
     /// Rewrite the sender of forwarded mail.

@@ -7,7 +7,7 @@ use crate::diagnostic::{Diagnostic, Position};
 use crate::places::Places;
 use crate::surroundings::Interfaces;
 use crate::table::TableId;
-use crate::tls::{Ciphers, Protocols};
+use crate::tls::{Ciphers, Groups, Protocols};
 
 /// A TCP listener, which may stand for several addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub struct Listen {
     pub ciphers: Option<Ciphers>,
     /// Protocol list.
     pub protocols: Option<Protocols>,
+    /// Groups of key exchange.
+    pub groups: Option<Groups>,
     /// AUTH.
     pub auth: Auth,
     /// Name of the filter of its sessions.

@@ -14,7 +14,7 @@ use crate::filter::{Filter, FilterAction, FilterCondition, FilterKind, Processor
 use crate::listen::{Auth, Listen, Senders, SocketListen, StrayNewline, Tls};
 use crate::rules::{For, From, Match, Test, Verdict};
 use crate::table::{Backend, Operand, Shape, Table, TableId};
-use crate::tls::{Ciphers, Protocols};
+use crate::tls::{Ciphers, Groups, Protocols};
 use crate::url::{RelayUrl, Scheme};
 
 /// The first thing that two configurations do not agree in, in a few words; `None` when they mean
@@ -235,10 +235,14 @@ fn socket(config: &Config) -> impl PartialEq + '_ {
     (used_filter(config, filter), tag, *mask_src, *no_dsn)
 }
 
+/// What TLS may agree on.
+type Lists<'c> = (&'c Option<Ciphers>, &'c Option<Protocols>, &'c Option<Groups>);
+
 #[derive(PartialEq)]
 struct ListenMeaning<'c> {
     at: (&'c str, Option<Family>, u16),
-    tls: (Tls, &'c [String], &'c Option<String>, &'c Option<Ciphers>, &'c Option<Protocols>),
+    tls: (Tls, &'c [String], &'c Option<String>),
+    lists: Lists<'c>,
     auth: (u8, Option<Content<'c>>),
     filter: Option<FilterUse<'c>>,
     names: (&'c Option<String>, Option<Content<'c>>, &'c Option<String>),
@@ -259,6 +263,7 @@ fn listen<'c>(config: &'c Config, listen: &'c Listen) -> ListenMeaning<'c> {
         ca,
         ciphers,
         protocols,
+        groups,
         auth,
         filter,
         hostname,
@@ -275,7 +280,8 @@ fn listen<'c>(config: &'c Config, listen: &'c Listen) -> ListenMeaning<'c> {
     ListenMeaning {
         at: (on, *family, *port),
         // Without TLS nobody asks for a certificate; files of before 2018 may name one.
-        tls: (*tls, if *tls == Tls::Never { &[] } else { pki }, ca, ciphers, protocols),
+        tls: (*tls, if *tls == Tls::Never { &[] } else { pki }, ca),
+        lists: (ciphers, protocols, groups),
         auth: match *auth {
             Auth::Never => (0, None),
             Auth::Optional(credentials) => (1, credentials.map(table)),
@@ -310,7 +316,7 @@ enum MethodMeaning<'c> {
         tls: RelayTls,
         tables: [Option<Content<'c>>; 3],
         texts: [&'c Option<String>; 4],
-        lists: (&'c Option<Ciphers>, &'c Option<Protocols>),
+        lists: Lists<'c>,
         filter: Option<FilterUse<'c>>,
         srs: bool,
         chunking: bool,
@@ -366,6 +372,7 @@ fn relay<'c>(config: &'c Config, relay: &'c Relay) -> MethodMeaning<'c> {
         ca,
         ciphers,
         protocols,
+        groups,
         filter,
         srs,
         chunking,
@@ -384,7 +391,7 @@ fn relay<'c>(config: &'c Config, relay: &'c Relay) -> MethodMeaning<'c> {
         },
         tables: [auth.map(table), helo_src.map(table), src.map(table)],
         texts: [helo, mail_from, pki, ca],
-        lists: (ciphers, protocols),
+        lists: (ciphers, protocols, groups),
         filter: used_filter(config, filter),
         srs: *srs,
         chunking: *chunking,

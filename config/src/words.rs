@@ -334,9 +334,16 @@ mod tests {
 
     #[test]
     fn words_of_our_own_are_not_reserved() {
-        for word in
-            ["directory", "control", "daemon", "resolver", "name", "stray-newline", "normalize"]
-        {
+        for word in [
+            "directory",
+            "control",
+            "daemon",
+            "resolver",
+            "name",
+            "stray-newline",
+            "normalize",
+            "groups",
+        ] {
             assert!(!is_reserved(Dialect::Modern, word) && !is_reserved(Dialect::Legacy, word));
         }
     }

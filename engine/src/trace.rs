@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Received: from HELO (RDNS [ip])
-//! <TAB>by NAME (OpenSMTPD) with ESMTPSA id MSGID (TLSv1.3:TLS_AES_256_GCM_SHA384:256:NO) auth=yes user=USER
+//! <TAB>by NAME (OpenSMTPD) with ESMTPSA id MSGID (TLSv1.3:TLS_AES_256_GCM_SHA384:256:NO) auth=yes user=USER (group X25519)
 //! <TAB>for <rcpt>;
 //! <TAB>Sun, 1 Dec 2024 10:00:00 +0100 (CET)
 //! ```
@@ -95,9 +95,9 @@ pub fn received(facts: &Received<'_>, out: &mut Vec<u8>) {
     word(facts.id, out);
     if let Some(tls) = facts.tls {
         put(out, " (");
-        word(&tls.version, out);
+        word(tls.version, out);
         put(out, ":");
-        word(&tls.cipher, out);
+        word(tls.cipher, out);
         let verified = if tls.verified { "YES" } else { "NO" };
         write!(out, ":{}:{verified})", tls.bits).expect("a vector takes every octet");
         match facts.auth {
@@ -107,6 +107,12 @@ pub fn received(facts: &Received<'_>, out: &mut Vec<u8>) {
                 put(out, " auth=yes user=");
                 word(user, out);
             }
+        }
+        // Behind what upstream writes, for those who read that.
+        if let Some(group) = tls.group {
+            put(out, " (group ");
+            word(group, out);
+            put(out, ")");
         }
     }
     if let Some(recipient) = facts.recipient {
@@ -164,14 +170,7 @@ mod tests {
     #[test]
     fn as_upstream_writes_it() {
         let peer = Peer::Ip([192, 0, 2, 1].into());
-        let tls = TlsInfo {
-            version: "TLSv1.3".into(),
-            cipher: "TLS_AES_256_GCM_SHA384".into(),
-            bits: 256,
-            verified: false,
-            fingerprint: None,
-            binding: None,
-        };
+        let tls = TlsInfo::usual();
         let rcpt = Mailbox::parse("c@d.example").unwrap();
         let mut facts = Received {
             from: Some(From { helo: "client.example", rdns: "host.example", peer: &peer }),
@@ -187,7 +186,7 @@ mod tests {
             written(&facts),
             "Received: from client.example (host.example [192.0.2.1])\r\n\
              \tby mx.example (OpenSMTPD) with ESMTPSA id 0000001a \
-             (TLSv1.3:TLS_AES_256_GCM_SHA384:256:NO) auth=yes user=user\r\n\
+             (TLSv1.3:TLS_AES_256_GCM_SHA384:256:NO) auth=yes user=user (group X25519)\r\n\
              \tfor <c@d.example>;\r\n\
              \tSun, 1 Dec 2024 10:00:00 +0100 (CET)\r\n"
         );

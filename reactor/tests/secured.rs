@@ -93,7 +93,7 @@ fn a_message_comes_over_starttls_in_both_versions() {
         let greeting = client.say("EHLO client.example", "250");
         assert!(!greeting.contains("STARTTLS"), "{greeting}");
         let info = wait_for_tls(&server);
-        assert_eq!((&*info.version, info.verified), (name, false));
+        assert_eq!((info.version, info.verified), (name, false));
         client.begin_message();
         client.send(b"Subject: secret\r\n\r\nof many lines\r\n.\r\n");
         client.expect("250");

@@ -73,11 +73,12 @@ fn mail_comes_over_starttls_and_smtps() {
     client.expect("MAIL FROM:<a@client.example>", "530 5.5.1");
     client.expect("QUIT", "221");
     for (nth, version) in [&TLS12, &TLS13].into_iter().enumerate() {
-        let config = authority.client_with(&[version], None);
+        // Each has a memory of its own, so that nothing is resumed.
+        let config = || authority.client_with(&[version], None);
         let to = |way: &str| format!("{way}{nth}@here.example");
-        let client = server.connect().start_tls(&config, "mx.example");
+        let client = server.connect().start_tls(&config(), "mx.example");
         send(client.expect("a session"), &to("starttls"));
-        let mut client = smtps(second, &config, "mx.example").expect("a session");
+        let mut client = smtps(second, &config(), "mx.example").expect("a session");
         assert!(client.reply().starts_with("220 mx.example ESMTP"));
         send(client, &to("smtps"));
     }
@@ -91,11 +92,14 @@ fn mail_comes_over_starttls_and_smtps() {
         for way in ["starttls", "smtps"] {
             let mail = server.wait_for_mail(&format!("{way}{nth}"), 1).remove(0);
             let mail = fs::read_to_string(mail).expect("the message");
-            let (with, tls) = ("(OpenSMTPD) with ESMTPS id ", format!(" ({suite}:NO)\n"));
+            let (with, tls) =
+                ("(OpenSMTPD) with ESMTPS id ", format!(" ({suite}:NO) (group X25519)\n"));
             assert!(mail.contains(with) && mail.contains(&tls), "{way}: {mail}");
         }
-        server.wait_for_log(&format!(" smtp tls ciphers={suite}"));
+        server.wait_for_log(&format!(" smtp tls ciphers={suite} group=X25519"));
     }
+    let (_, stats, _) = server.smtpctl(&["show", "stats"]);
+    assert!(stats.contains("smtp.tls.TLSv1.3:TLS_AES_256_GCM_SHA384:X25519=2\n"), "{stats}");
     // In the order of what happened.
     let log = server.log();
     let of = |what: &str| log.iter().rposition(|line| line.contains(what));
@@ -112,7 +116,7 @@ fn who_does_not_speak_it_is_told_of_in_the_log() {
     let (server, second) = serve(
         &dir,
         ONE,
-        "tls pki mx.example protocols TLSv1.3",
+        "tls pki mx.example protocols TLSv1.3 groups P-384",
         "smtps pki mx.example ciphers TLS_CHACHA20_POLY1305_SHA256",
     );
     let mut plain = TcpStream::connect(second).expect("it listens");
@@ -126,8 +130,15 @@ fn who_does_not_speak_it_is_told_of_in_the_log() {
     let old = authority.client_with(&[&TLS12], None);
     assert!(server.connect().start_tls(&old, "mx.example").is_err());
     wait_for_failed(&server, 2);
-    assert!(smtps(second, &authority.client(None), "mx.example").is_ok());
+    let new = authority.client(None);
+    assert!(smtps(second, &new, "mx.example").is_ok());
     server.wait_for_log(" smtp tls ciphers=TLSv1.3:TLS_CHACHA20_POLY1305_SHA256:256");
+    let client = server.connect().start_tls(&new, "mx.example").expect("a session");
+    let group = client.connection().negotiated_key_exchange_group().expect("full").name();
+    assert_eq!(group, rustls::NamedGroup::secp384r1);
+    server.wait_for_log(" group=secp384r1");
+    let (_, stats, _) = server.smtpctl(&["show", "stats"]);
+    assert!(stats.contains("smtp.tls.failed=2\n"), "{stats}");
 }
 
 #[test]
@@ -171,7 +182,7 @@ fn clients_show_certificates_where_they_must() {
         }
     }
     let mail = fs::read_to_string(&server.wait_for_mail("known", 2)[0]).expect("the message");
-    assert!(mail.contains(":256:YES)\n"), "{mail}");
+    assert!(mail.contains(":256:YES) (group "), "{mail}");
     server.wait_for_log(" smtp cert-check result=\"verified\" fingerprint=\"SHA256:");
     wait_for_failed(&server, 4);
 }

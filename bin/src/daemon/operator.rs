@@ -17,6 +17,7 @@ use super::orders;
 use super::reading::Reading;
 use super::relay::Message as Relaying;
 use super::renewal::Renewal;
+use super::tls::Counts;
 use crate::control::entry::QueueEntry;
 use crate::control::import::{Piece, Progress};
 use crate::control::order::{Action, Selection, Step};
@@ -46,6 +47,8 @@ pub struct Commands {
     pub smtp_paused: Arc<AtomicBool>,
     /// What the reactor counts.
     pub stats: Arc<Stats>,
+    /// What its sessions agree on under TLS.
+    pub tls: Counts,
     /// The relay's.
     pub relay: Relay,
     /// Reads the queue.
@@ -137,7 +140,8 @@ impl Operator for Commands {
             ("smtp.session.refused.source", self.stats.refused_source()),
             ("uptime", self.start.elapsed().as_secs()),
         ];
-        Ok(statistics.map(|(name, value)| (name.to_owned(), value)).into())
+        let statistics = statistics.into_iter().map(|(name, value)| (name.to_owned(), value));
+        Ok(statistics.chain(self.tls.shown()).collect())
     }
 
     fn pause(&mut self, system: System) -> Result<(), String> {

@@ -20,7 +20,7 @@ use super::relay;
 use super::relay::prepare::Soon;
 use super::relay::start::Work;
 use super::spooler::Spooler;
-use super::tls::Current;
+use super::tls::{Counts, Current};
 use super::users::Remembered;
 use crate::log::session::{self as line, Reason};
 use crate::sys::{self, Zone};
@@ -125,6 +125,7 @@ pub struct Sessions {
     intake: Intake<Channels, Remembered>,
     handshakes: Pool<Handshake>,
     tls: Current,
+    counts: Counts,
     /// Of which `listen` line each listener is.
     lines: Vec<usize>,
 }
@@ -137,7 +138,13 @@ impl Sessions {
         handshakes: Pool<Handshake>,
         (tls, lines): (Current, Vec<usize>),
     ) -> Sessions {
-        Sessions { intake, handshakes, tls, lines }
+        Sessions { intake, handshakes, tls, counts: Counts::default(), lines }
+    }
+
+    /// What the sessions agree on under TLS.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counts.clone()
     }
 }
 
@@ -156,7 +163,10 @@ impl Handler for Sessions {
     }
 
     fn secured(&mut self, own: &mut Session, about: &About<'_>) {
-        self.intake.secured(own, about.session);
+        if let Some(tls) = about.session.tls() {
+            self.counts.agreed(tls);
+            self.intake.secured(own, tls);
+        }
     }
 
     fn event(&mut self, own: &mut Session, about: &About<'_>, event: Event<'_>) -> Option<Answer> {
@@ -208,6 +218,7 @@ impl Handler for Sessions {
             Closed::Tls(Failure::TimedOut) => Reason::Timeout,
             Closed::Tls(Failure::HungUp) => Reason::Disconnect,
             Closed::Tls(Failure::Refused(error)) => {
+                self.counts.failed();
                 line::tls_failed(own.id, &error);
                 Reason::Tls
             }

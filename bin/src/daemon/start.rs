@@ -444,6 +444,7 @@ impl Parts {
             Pool::start("handshake", (0..threads).map(|_| worker()))?
         };
         let sessions_of = Sessions::new(intake, handshakes, (tls, lines));
+        let tls = sessions_of.counts();
         let serving = Reactor::new(inbox, listeners, sessions, sessions_of)?;
         let stats = serving.stats();
         let smtp_paused = options.paused.contains(&crate::control::System::Smtp);
@@ -470,6 +471,7 @@ impl Parts {
             renewal: renewal.clone(),
             smtp_paused: Arc::new(AtomicBool::new(smtp_paused)),
             stats,
+            tls,
             importing: Importing::new(importing),
             reading: Reading::new(reader),
             start: Instant::now(),

@@ -12,6 +12,7 @@ use smtpd_queue::envelope::Message;
 use smtpd_queue::id::EnvelopeId;
 
 use super::delivery::{Outcome, delay};
+use super::session::Agreed;
 use super::vis::{vis, vis_quoted, vis_shown};
 use crate::daemon::relay::blocks::Path;
 use crate::daemon::relay::{Connect, SessionId};
@@ -90,12 +91,11 @@ pub fn connected(session: SessionId) {
     info!("{session:016x} mta connected");
 }
 
-/// Logs what TLS was agreed on: version, cipher and bits; and whose certificate was shown.
+/// Logs what TLS was agreed on, and whose certificate was shown.
 pub fn tls(session: SessionId, tls: &TlsInfo) {
-    let TlsInfo { version, cipher, bits, verified, fingerprint, binding: _ } = tls;
-    info!("{session:016x} mta tls ciphers={version}:{cipher}:{bits}");
-    if let Some(fingerprint) = fingerprint {
-        let result = if *verified { "valid" } else { "unverified" };
+    info!("{session:016x} mta tls {}", Agreed(tls));
+    if let Some(fingerprint) = &tls.fingerprint {
+        let result = if tls.verified { "valid" } else { "unverified" };
         info!("{session:016x} mta cert-check result=\"{result}\" fingerprint=\"{fingerprint}\"");
     }
 }

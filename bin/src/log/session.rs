@@ -84,12 +84,22 @@ pub fn connected(session: u64, peer: Peer, host: &str) {
     info!("{session:016x} smtp connected address={} host={}", Address(peer), vis(host.as_bytes()));
 }
 
-/// TLS has begun: version, cipher and bits; and whose certificate was shown, which is verified then.
+/// What TLS was agreed on, as log lines write it: `ciphers=VERSION:CIPHER:BITS`, and the group.
+pub struct Agreed<'a>(pub &'a TlsInfo);
+
+impl Display for Agreed<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let TlsInfo { version, cipher, bits, group, .. } = self.0;
+        write!(f, "ciphers={version}:{cipher}:{bits}")?;
+        group.map_or(Ok(()), |group| write!(f, " group={group}"))
+    }
+}
+
+/// TLS has begun; and whose certificate was shown, which is verified then.
 pub fn tls(session: u64, tls: &TlsInfo) {
-    let TlsInfo { version, cipher, bits, verified, fingerprint, binding: _ } = tls;
-    info!("{session:016x} smtp tls ciphers={version}:{cipher}:{bits}");
-    if let Some(fingerprint) = fingerprint {
-        let result = if *verified { "verified" } else { "unchecked" };
+    info!("{session:016x} smtp tls {}", Agreed(tls));
+    if let Some(fingerprint) = &tls.fingerprint {
+        let result = if tls.verified { "verified" } else { "unchecked" };
         info!("{session:016x} smtp cert-check result=\"{result}\" fingerprint=\"{fingerprint}\"");
     }
 }

@@ -20,13 +20,14 @@ use super::{Name, Reader};
 const METHODS: [&str; 7] =
     ["mbox", "maildir", "lmtp", "mda", "forward-only", "expand-only", "relay"];
 const LOCAL: [&str; 6] = ["user", "alias", "virtual", "userbase", "wrapper", "ttl"];
-const RELAY: [&str; 17] = [
+const RELAY: [&str; 18] = [
     "helo",
     "helo-src",
     "pki",
     "ca",
     "ciphers",
     "protocols",
+    "groups",
     "src",
     "mail-from",
     "backup",
@@ -277,7 +278,7 @@ impl Reader<'_> {
         Ok(match word {
             "backup" => {
                 let mx = cursor.eat("mx");
-                if !mx && cursor.string_follows() {
+                if !mx && cursor.name_follows(&RELAY) {
                     let mut fault = cursor.unknown(&["mx"]);
                     fault.diagnostic =
                         fault.diagnostic.help("the name stands behind mx: backup mx NAME");
@@ -317,6 +318,7 @@ impl Reader<'_> {
             "ca" => relay.ca = Some(self.known_ca(cursor)?),
             "ciphers" => relay.ciphers = Some(self.ciphers(cursor)?),
             "protocols" => relay.protocols = Some(self.protocols(cursor)?),
+            "groups" => relay.groups = Some(self.groups(cursor)?),
             "src" => relay.src = Some(self.operand(cursor, "src", Takes::Keys)?),
             "mail-from" => relay.mail_from = Some(sender(cursor)?),
             "tls" => {

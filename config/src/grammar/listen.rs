@@ -31,7 +31,7 @@ const BOTH: [&str; 18] = [
     "senders",
     "stray-newline",
 ];
-const MODERN: [&str; 4] = ["mask-src", "proxy-v2", "ciphers", "protocols"];
+const MODERN: [&str; 5] = ["mask-src", "proxy-v2", "ciphers", "protocols", "groups"];
 const LEGACY: [&str; 6] = ["mask-source", "ssl", "secure", "certificate", "dsn-notify", "dsn-ret"];
 
 impl Reader<'_> {
@@ -57,6 +57,7 @@ impl Reader<'_> {
             ca: None,
             ciphers: None,
             protocols: None,
+            groups: None,
             auth: Auth::Never,
             filter: None,
             hostname: None,
@@ -152,6 +153,7 @@ impl Reader<'_> {
             "ca" => listen.ca = Some(self.known_ca(cursor)?),
             "ciphers" => listen.ciphers = Some(self.ciphers(cursor)?),
             "protocols" => listen.protocols = Some(self.protocols(cursor)?),
+            "groups" => listen.groups = Some(self.groups(cursor)?),
             "auth" | "auth-optional" => {
                 let table = self.optional_operand(cursor, "auth", known)?;
                 listen.auth = match word {

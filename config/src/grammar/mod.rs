@@ -176,7 +176,7 @@ fn dialect_of(statement: &Statement) -> Option<Dialect> {
     let (legacy, modern) = match &*first.text {
         "listen" => (
             has(&["certificate", "ssl", "secure", "mask-source", "dsn-notify", "dsn-ret"]),
-            has(&["mask-src", "protocols", "proxy-v2"]),
+            has(&["mask-src", "protocols", "groups", "proxy-v2"]),
         ),
         "pki" | "ca" => (has(&["certificate", "dhparams"]), has(&["cert"])),
         // A key may be any word.

@@ -1,4 +1,5 @@
-//! Certificates, trust anchors, cipher and protocol lists: `pki`, `ca`, `ciphers`, `protocols`.
+//! Certificates, trust anchors, and the lists of what TLS may agree on: `pki`, `ca`, `ciphers`,
+//! `protocols`, `groups`.
 
 use std::path::{Path, PathBuf};
 
@@ -8,11 +9,14 @@ use crate::action::Method;
 use crate::config::{Ca, Dialect, Pki};
 use crate::diagnostic::Diagnostic;
 use crate::lex::{Fault, Place};
-use crate::tls::{Ciphers, Protocols, Remarks, Suite};
+use crate::tls::{Ciphers, Group, Groups, Protocols, Remarks, Suite};
 
 use super::cursor::{Cursor, Parse};
 use super::shared::path;
 use super::{Name, Reader};
+
+/// What there is of suites.
+const SUITES: &str = "there is TLS 1.3, and TLS 1.2 with ECDHE and an AEAD";
 
 /// Where 5.3 had its certificates.
 const CERTIFICATES: &str = "/etc/mail/certs";
@@ -106,23 +110,45 @@ impl Reader<'_> {
         }
     }
 
-    /// A relay that may use no suite of the versions that it may speak.
+    /// Listeners and relays that may use no suite or no group of the versions that they may speak.
     pub(super) fn check_suites(&mut self) {
-        for action in &self.config.actions {
-            let Method::Relay(relay) = &action.method else { continue };
-            let ciphers = relay.ciphers.as_ref().or(self.config.smtp.ciphers.as_ref());
-            let (Some(ciphers), Some(protocols)) = (ciphers, &relay.protocols) else { continue };
+        let relays = self.config.actions.iter().filter_map(|action| match &action.method {
+            Method::Relay(relay) => {
+                let lists = (&relay.ciphers, &relay.protocols, &relay.groups);
+                Some((lists, action.places.of("protocols").unwrap_or(&action.position)))
+            }
+            Method::Local(_) => None,
+        });
+        let listeners = self.config.listeners.iter().map(|listen| {
+            let lists = (&listen.ciphers, &listen.protocols, &listen.groups);
+            (lists, listen.places.of("protocols").unwrap_or(&listen.position))
+        });
+        let mut found = Vec::new();
+        for ((ciphers, protocols, groups), place) in relays.chain(listeners) {
+            let Some(protocols) = protocols else { continue };
+            let ciphers = ciphers.as_ref().or(self.config.smtp.ciphers.as_ref());
             let is_spoken = |suite: &Suite| match suite.is_tls13() {
                 true => protocols.tls13,
                 false => protocols.tls12,
             };
-            if ciphers.suites.iter().any(is_spoken) {
-                continue;
+            let spoken = &protocols.text;
+            if let Some(ciphers) = ciphers
+                && !ciphers.suites.iter().any(is_spoken)
+            {
+                let message = format!("no cipher suite is left for protocols \"{spoken}\"");
+                let help = format!("the ciphers are \"{}\", of the other version", ciphers.text);
+                found.push(Diagnostic::error(message).help(help).at(place.clone()));
             }
-            let message = format!("no cipher suite is left for protocols \"{}\"", protocols.text);
-            let help = format!("the ciphers are \"{}\", of the other version", ciphers.text);
-            let place = action.places.of("protocols").unwrap_or(&action.position);
-            let diagnostic = Diagnostic::error(message).help(help).at(place.clone());
+            if let Some(groups) = groups
+                && !protocols.tls13
+                && !groups.groups.iter().any(|group| group.is_tls12())
+            {
+                let message = format!("no group is left for protocols \"{spoken}\"");
+                let help = format!("\"{}\" is of TLS 1.3: add X25519", groups.text);
+                found.push(Diagnostic::error(message).help(help).at(place.clone()));
+            }
+        }
+        for diagnostic in found {
             self.diagnostics.push(self.sources.show(diagnostic));
         }
     }
@@ -153,7 +179,7 @@ impl Reader<'_> {
     pub(super) fn ciphers(&mut self, cursor: &mut Cursor<'_>) -> Parse<Ciphers> {
         let token = cursor.string("a cipher list")?;
         let (ciphers, remarks) = Ciphers::parse(&token.text);
-        self.remark(token.place, "cipher", remarks);
+        self.remark(token.place, "cipher", remarks, SUITES);
         ciphers.ok_or_else(|| {
             let message = "no cipher suite is left of this list";
             let known: Vec<&str> = Ciphers::known().collect();
@@ -165,14 +191,28 @@ impl Reader<'_> {
     pub(super) fn protocols(&mut self, cursor: &mut Cursor<'_>) -> Parse<Protocols> {
         let token = cursor.string("a protocol list")?;
         let (protocols, remarks) = Protocols::parse(&token.text);
-        self.remark(token.place, "protocol", remarks);
+        self.remark(token.place, "protocol", remarks, SUITES);
         protocols.ok_or_else(|| {
             let message = "no version of TLS is left of this list";
             Fault::new(token.place, Diagnostic::error(message).expects(["TLSv1.2", "TLSv1.3"]))
         })
     }
 
-    fn remark(&mut self, place: Place, what: &str, remarks: Remarks) {
+    /// A list of groups in the words of OpenSSL.
+    pub(super) fn groups(&mut self, cursor: &mut Cursor<'_>) -> Parse<Groups> {
+        let token = cursor.string("a list of groups")?;
+        let (groups, remarks) = Groups::parse(&token.text);
+        let known = Group::ALL.map(Group::name);
+        let there = format!("there are {}", known.join(", "));
+        self.remark(token.place, "group", remarks, &there);
+        groups.ok_or_else(|| {
+            let message = "no group is left of this list";
+            Fault::new(token.place, Diagnostic::error(message).expects(known))
+        })
+    }
+
+    /// `there` says what there is instead of what is not.
+    fn remark(&mut self, place: Place, what: &str, remarks: Remarks, there: &str) {
         for word in remarks.unknown {
             let warning = Diagnostic::warning(format!("\"{word}\" is no {what} that is known"));
             self.report(place, warning.help("it is left out"));
@@ -180,7 +220,7 @@ impl Reader<'_> {
         if !remarks.missing.is_empty() {
             let missing = remarks.missing.join(", ");
             let note = Diagnostic::note(format!("not there: {missing}"));
-            self.report(place, note.help("there is TLS 1.3, and TLS 1.2 with ECDHE and an AEAD"));
+            self.report(place, note.help(there));
         }
     }
 

@@ -53,10 +53,12 @@ impl Printer<'_> {
         }
         let ciphers = listen.ciphers.as_ref().map(|list| list.text.to_string());
         let protocols = listen.protocols.as_ref().map(|list| list.text.to_string());
+        let groups = listen.groups.as_ref().map(|list| list.text.to_string());
         for (word, value) in [
             ("ca", &listen.ca),
             ("ciphers", &ciphers),
             ("protocols", &protocols),
+            ("groups", &groups),
             ("hostname", &listen.hostname),
             ("tag", &listen.tag),
         ] {

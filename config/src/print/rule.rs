@@ -66,6 +66,7 @@ impl Printer<'_> {
         }
         let ciphers = relay.ciphers.as_ref().map(|list| list.text.to_string());
         let protocols = relay.protocols.as_ref().map(|list| list.text.to_string());
+        let groups = relay.groups.as_ref().map(|list| list.text.to_string());
         for (word, value) in [
             ("helo", &relay.helo),
             ("mail-from", &relay.mail_from),
@@ -73,6 +74,7 @@ impl Printer<'_> {
             ("ca", &relay.ca),
             ("ciphers", &ciphers),
             ("protocols", &protocols),
+            ("groups", &groups),
         ] {
             if let Some(value) = value {
                 text += &format!(" {word} {}", quote(value));

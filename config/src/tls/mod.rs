@@ -1,14 +1,17 @@
-//! What `ciphers` and `protocols` ask for, in the suites and versions that there are.
+//! What `ciphers`, `protocols` and `groups` ask for, in the suites, versions and groups that there
+//! are.
 //!
-//! Both take the words of OpenSSL and LibreSSL, since that is what stands in the files; what TLS
+//! They take the words of OpenSSL and LibreSSL, since that is what stands in the files; what TLS
 //! here can do is less than what these words can say. Words that nobody knows are handed back to
 //! be warned of, suites that are not there (all without forward secrecy among them) likewise, and
 //! a list of which nothing is left is an error: a server without a suite would refuse everybody.
 
 mod ciphers;
+mod groups;
 mod protocols;
 
 pub use ciphers::{Ciphers, Suite};
+pub use groups::{Group, Groups};
 pub use protocols::Protocols;
 
 /// What was read of a list besides the result.

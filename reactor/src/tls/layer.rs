@@ -164,11 +164,13 @@ impl Layer {
             _ => "TLSv1.2",
         };
         let suite = self.session.negotiated_cipher_suite();
+        let group = self.session.negotiated_key_exchange_group();
+        let group = group.and_then(|group| group.name().as_str());
         let cipher = suite.map(|suite| super::suite_name(suite.suite())).unwrap_or_default();
         let bits = if cipher.contains("AES_128") { 128 } else { 256 };
         let certificate = self.session.peer_certificates().and_then(|chain| chain.first());
         let fingerprint = certificate.map(|certificate| fingerprint(certificate));
-        let (version, verified) = (version.into(), self.verifies && certificate.is_some());
+        let verified = self.verifies && certificate.is_some();
         let mut binding = [0; 32];
         // Of TLS 1.2 it is safe only with an extension that not every peer has (RFC 9266
         // section 3); clients of SMTP do without.
@@ -176,7 +178,7 @@ impl Layer {
             && self.session.protocol_version() == Some(ProtocolVersion::TLSv1_3)
             && self.session.export_keying_material(&mut binding, BINDING, None).is_ok();
         let binding = is_bound.then_some(binding);
-        TlsInfo { version, cipher, bits, verified, fingerprint, binding }
+        TlsInfo { version, cipher, bits, group, verified, fingerprint, binding }
     }
 }
 

@@ -70,7 +70,13 @@ impl fmt::Display for Failure {
     }
 }
 
-/// The name of a suite in the registry of IANA, which has no 13 in it.
-fn suite_name(suite: CipherSuite) -> String {
-    format!("{suite:?}").replace("TLS13_", "TLS_")
+/// The name of a suite in the registry of IANA.
+fn suite_name(suite: CipherSuite) -> &'static str {
+    match suite {
+        CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
+        CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
+        // Those of before are called so here, too.
+        suite => suite.as_str().unwrap_or_default(),
+    }
 }

@@ -113,6 +113,8 @@ impl Server {
             None => Arc::clone(&service.tickets.0),
             Some(_) => Ticketer::new()?,
         };
+        // Where an order is written it is ours that counts; all there are are good.
+        config.ignore_client_order = !service.terms.suites.is_empty();
         // Nothing is kept here for a session: tickets are all there is to resumption.
         config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
         // A client opens one session at a time; each ticket is 200 octets more to be sent.

@@ -62,6 +62,8 @@ pub struct Terms {
     /// The suites to be used, by their names in the registry of IANA, the preferred first; all
     /// that there are when none is named.
     pub suites: Vec<&'static str>,
+    /// The groups of key exchange, likewise.
+    pub groups: Vec<&'static str>,
     /// TLS 1.2 may be spoken.
     pub tls12: bool,
     /// TLS 1.3 may.
@@ -69,22 +71,30 @@ pub struct Terms {
 }
 
 impl Default for Terms {
-    /// Nothing of ourselves, and all suites of both versions.
+    /// Nothing of ourselves, and all suites and groups of both versions.
     fn default() -> Terms {
-        Terms { identity: None, suites: Vec::new(), tls12: true, tls13: true }
+        Terms { identity: None, suites: Vec::new(), groups: Vec::new(), tls12: true, tls13: true }
     }
 }
 
 impl Terms {
-    /// What computes for us, with the suites that are left.
+    /// What computes for us, with the suites and groups that are left. Where a group is named that
+    /// is not computed here, it is not among them.
     pub(super) fn provider(&self) -> CryptoProvider {
-        let all = provider();
+        let mut all = provider();
+        if !self.groups.is_empty() {
+            let named = |name: &&'static str| {
+                let groups = all.kx_groups.iter().copied();
+                groups.clone().find(|group| group.name().as_str() == Some(*name))
+            };
+            all.kx_groups = self.groups.iter().filter_map(named).collect();
+        }
         if self.suites.is_empty() {
             return all;
         }
         let named = |name: &&str| {
             let suites = all.cipher_suites.iter();
-            suites.copied().find(|suite| super::suite_name(suite.suite()) == **name)
+            suites.copied().find(|suite| super::suite_name(suite.suite()) == *name)
         };
         let cipher_suites = self.suites.iter().filter_map(named).collect();
         CryptoProvider { cipher_suites, ..all }

@@ -256,6 +256,7 @@ impl Modern<'_> {
                     .collect(),
             );
             options.push(words("ciphers HIGH"));
+            options.push(words("groups X25519"));
         }
         if let Some(name) = self.ca.last().copied() {
             options.push(vec!["ca".into(), self.to.string(name)]);
@@ -368,6 +369,7 @@ impl Modern<'_> {
             vec!["mail-from".into(), self.to.any(&["joe", "@b.example", "joe@b.example"])],
             words("ciphers HIGH"),
             vec!["protocols".into(), self.to.quoted("TLSv1.3")],
+            words("groups P-384"),
         ];
         if let Some(name) = self.pki.last().copied() {
             options.push(vec!["pki".into(), self.to.string(name)]);

@@ -209,7 +209,7 @@ impl Talk {
         let (params, mut own) = intake.open(self.gate, peer, ());
         let mut engine = Engine::new(params, own.id, peer, NOW);
         if matches!(config.listeners[self.gate].tls, Tls::Smtps { .. }) {
-            engine.tls_started(handshake(), NOW);
+            engine.tls_started(TlsInfo::usual(), NOW);
         }
         // The last line of the reply, and the message, if it came to one.
         let mut say = |line: &str| {
@@ -217,7 +217,7 @@ impl Talk {
             let mut out = Vec::new();
             while let Step::Event(event) = engine.step(&mut input, &mut out, NOW) {
                 if event == Event::StartTls {
-                    engine.tls_started(handshake(), NOW);
+                    engine.tls_started(TlsInfo::usual(), NOW);
                     continue;
                 }
                 let ticket = event.ticket();
@@ -273,17 +273,6 @@ impl Talk {
             (envelope.dest.to_string(), envelope.action.clone(), user)
         });
         (replies, deliveries.collect())
-    }
-}
-
-fn handshake() -> TlsInfo {
-    TlsInfo {
-        version: "TLSv1.3".to_owned(),
-        cipher: String::new(),
-        bits: 0,
-        verified: true,
-        fingerprint: None,
-        binding: None,
     }
 }
 

@@ -207,7 +207,7 @@ impl<'l> Line<'l> {
         };
         let mut engine = Engine::new(Arc::new(door.params(config)), 0, peer, NOW);
         if door.is_smtps() {
-            engine.tls_started(tls(), NOW);
+            engine.tls_started(TlsInfo::usual(), NOW);
         }
         let sender = ReversePath::Null;
         Line { config, door, session, outside, engine, out: Vec::new(), sender, explained: None }
@@ -220,7 +220,7 @@ impl<'l> Line<'l> {
         self.out.clear();
         loop {
             match self.engine.step(&mut input, &mut self.out, NOW) {
-                Step::Event(Event::StartTls) => self.engine.tls_started(tls(), NOW),
+                Step::Event(Event::StartTls) => self.engine.tls_started(TlsInfo::usual(), NOW),
                 Step::Event(event) => {
                     let Some(ticket) = event.ticket() else { continue };
                     let answer = self.answer(event);
@@ -296,17 +296,5 @@ impl<'l> Line<'l> {
         let ways = ways.map(|node| way(self.config, &facts, rcpt, node, self.outside)).collect();
         self.explained = Some(Explained { facts: OwnFacts::new(&facts), explanation, ways });
         reply
-    }
-}
-
-/// A handshake that went well.
-fn tls() -> TlsInfo {
-    TlsInfo {
-        version: "TLSv1.3".to_owned(),
-        cipher: String::new(),
-        bits: 0,
-        verified: true,
-        fingerprint: None,
-        binding: None,
     }
 }

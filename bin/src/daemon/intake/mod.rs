@@ -30,6 +30,7 @@ use smtpd_engine::server::{
     Answer, Credentials, Demand, Event, Params, Peer, Report, Session as Engine, StrayNewline,
     Ticket,
 };
+use smtpd_engine::tls::TlsInfo;
 use smtpd_queue::budget::Budget;
 use smtpd_queue::id::{Ids, MessageId};
 use smtpd_queue::request::{self, Accept, Body};
@@ -371,8 +372,8 @@ impl<B: Backstage, U: Outside> Intake<B, U> {
     }
 
     /// TLS has begun.
-    pub fn secured(&self, session: &mut Session, engine: &Engine) {
-        session.client.untold.tls = engine.tls().cloned().map(Box::new);
+    pub fn secured(&self, session: &mut Session, tls: &TlsInfo) {
+        session.client.untold.tls = Some(Box::new(tls.clone()));
         if session.client.is_known() {
             self.announce(session);
         }

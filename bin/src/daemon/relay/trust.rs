@@ -1,5 +1,5 @@
 //! Whom the relay trusts and what it says of itself under TLS, by the options of each action: `ca`,
-//! `pki`, `ciphers`, `protocols` (smtpd.conf(5), `relay`).
+//! `pki`, `ciphers`, `protocols`, `groups` (smtpd.conf(5), `relay`).
 //!
 //! Files were read before ([`Certificates`]).
 
@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use smtpd_config::action::{Relay, RelayTls, Route};
 use smtpd_config::route::HopTls;
-use smtpd_config::tls::Suite;
+use smtpd_config::tls::{Group, Suite};
 use smtpd_config::{Config, Method};
 use smtpd_reactor::tls::{Client, Policy, Terms};
 
@@ -36,6 +36,7 @@ struct Asked<'c> {
     pki: Option<&'c str>,
     ca: Option<&'c str>,
     suites: &'c [Suite],
+    groups: &'c [Group],
     versions: (bool, bool),
     verifies: bool,
 }
@@ -52,6 +53,7 @@ impl<'c> Asked<'c> {
             pki: relay.pki.as_deref(),
             ca: relay.ca.as_deref(),
             suites: ciphers.map_or(&[], |ciphers| &ciphers.suites),
+            groups: relay.groups.as_ref().map_or(&[], |groups| &groups.groups),
             versions: protocols.map_or((true, true), |some| (some.tls12, some.tls13)),
             verifies,
         }
@@ -60,8 +62,9 @@ impl<'c> Asked<'c> {
     fn terms(&self, certificates: &Certificates) -> Terms {
         let identity = self.pki.and_then(|name| certificates.identity(name)).cloned();
         let suites = self.suites.iter().map(|suite| suite.name()).collect();
+        let groups = self.groups.iter().map(|group| group.name()).collect();
         let (tls12, tls13) = self.versions;
-        Terms { identity, suites, tls12, tls13 }
+        Terms { identity, suites, groups, tls12, tls13 }
     }
 }
 

@@ -1,18 +1,21 @@
 //! TLS of the listeners: which certificates each shows, and whom it trusts (smtpd.conf(5),
-//! `listen`: `tls`, `tls-require`, `smtps`, `pki`, `ca`, `ciphers`, `protocols`).
+//! `listen`: `tls`, `tls-require`, `smtps`, `pki`, `ca`, `ciphers`, `protocols`,
+//! `groups`).
 //!
 //! All of it is read from files as a whole and replaced as a whole: what comes to be of no use
 //! leaves everything as it was. A session keeps what it began with; tickets given before are good
 //! behind it.
 
+mod counts;
 mod files;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use smtpd_config::tls::Ciphers;
+use smtpd_config::tls::{Ciphers, Groups};
 use smtpd_config::{Config, Listen, Tls};
 use smtpd_reactor::tls::{Certificate, Server, Service, Terms, Tickets};
 
+pub use counts::Counts;
 pub use files::Certificates;
 
 /// How TLS is spoken at each listener now. Clones are the same.
@@ -93,8 +96,10 @@ fn service(
     let suites = listen.ciphers.as_ref().or(config.smtp.ciphers.as_ref());
     let names = |list: &Ciphers| list.suites.iter().map(|suite| suite.name()).collect();
     let suites = suites.map_or(Vec::new(), names);
+    let names = |list: &Groups| list.groups.iter().map(|group| group.name()).collect();
+    let groups = listen.groups.as_ref().map_or(Vec::new(), names);
     let (tls12, tls13) = listen.protocols.as_ref().map_or((true, true), |p| (p.tls12, p.tls13));
-    let terms = &Terms { identity: None, suites, tls12, tls13 };
+    let terms = &Terms { identity: None, suites, groups, tls12, tls13 };
     let service = Service { certificates: &shown, immediate, clients, terms, tickets };
     Server::new(&service).map(Some).map_err(|error| format!("TLS: {error}"))
 }

@@ -15,17 +15,6 @@ fn params() -> Params {
     Params::new(Name::parse("client.example").unwrap())
 }
 
-fn tls() -> TlsInfo {
-    TlsInfo {
-        version: "TLSv1.3".into(),
-        cipher: "X".into(),
-        bits: 256,
-        verified: true,
-        fingerprint: None,
-        binding: None,
-    }
-}
-
 fn sender() -> ReversePath {
     ReversePath::Mailbox(Mailbox::parse("a@example.com").unwrap())
 }
@@ -111,7 +100,7 @@ fn calls_at_another_time_change_nothing() {
     assert_eq!(session.body(&mut content, out, NOW), Err(NotNow));
     assert_eq!(session.end_of_data(out, NOW), Err(NotNow));
     assert_eq!(session.quit(out, NOW), Err(NotNow));
-    session.tls_started(tls(), out, NOW);
+    session.tls_started(TlsInfo::usual(), out, NOW);
     assert_eq!((content.len(), out.len(), session.tls()), (3, 0, None));
     assert_eq!(play.hear(""), "Input");
 

@@ -1,7 +1,7 @@
 use super::*;
 
 fn secure(auth: Demand) -> Play {
-    let mut play = Play::new(Params { auth, ..params() }, peer(), Some(tls()));
+    let mut play = Play::new(Params { auth, ..params() }, peer(), Some(TlsInfo::usual()));
     play.send("");
     assert!(play.say("EHLO x\r\n").contains("\n250-AUTH PLAIN LOGIN\n"));
     play.out.clear();
@@ -137,7 +137,7 @@ fn starttls_forgets_what_was_said_in_the_clear() {
         ["STARTTLS => 220 2.0.0 Ready to start TLS", "starttls"]
     );
     assert_eq!((play.rest, play.input.len()), (Rest::Wait(Wait::Answer), 0));
-    play.session.tls_started(tls(), play.now);
+    play.session.tls_started(TlsInfo::usual(), play.now);
     assert_eq!(play.session.tls().unwrap().version, "TLSv1.3");
     assert!(play.say("MAIL FROM:<a@b>\r\n").starts_with("503 "), "the greeting is forgotten");
     let secure = play.say("EHLO x\r\n");
@@ -171,10 +171,10 @@ fn starttls_may_be_asked_about() {
 fn scram_is_bound_where_there_is_a_binding() {
     let params = Params { auth: Demand::Offered, scram: true, ..params() };
     let hello = |tls| Play::new(params.clone(), peer(), Some(tls)).say("EHLO x\r\n");
-    assert!(hello(tls()).contains("\n250-AUTH PLAIN LOGIN SCRAM-SHA-256\n"));
-    let bound = TlsInfo { binding: Some([1; 32]), ..tls() };
+    assert!(hello(TlsInfo::usual()).contains("\n250-AUTH PLAIN LOGIN SCRAM-SHA-256\n"));
+    let bound = TlsInfo { binding: Some([1; 32]), ..TlsInfo::usual() };
     assert!(hello(bound.clone()).contains(" SCRAM-SHA-256 SCRAM-SHA-256-PLUS\n"));
-    let mut play = Play::new(params.clone(), peer(), Some(tls()));
+    let mut play = Play::new(params.clone(), peer(), Some(TlsInfo::usual()));
     play.say("EHLO x\r\n");
     assert!(play.say("AUTH SCRAM-SHA-256-PLUS eA==\r\n").starts_with("504 5.7.4 "));
     assert!(play.say("AUTH SCRAM-SHA-256 eA==\r\n").starts_with("235 "));

@@ -258,7 +258,7 @@ fn synchronisation() {
     assert!(!play.told.iter().any(|line| line.starts_with("end")));
 
     let secure = Params { auth: Demand::Offered, ..params() };
-    let mut play = Play::new(secure, peer(), Some(tls()));
+    let mut play = Play::new(secure, peer(), Some(TlsInfo::usual()));
     play.send("");
     play.send("EHLO x\r\n");
     assert_eq!(play.say("AUTH LOGIN\r\ndXNlcg==\r\n"), LOST);

@@ -123,7 +123,7 @@ fn noise() {
             ..params()
         };
         let peer = if dice.roll(4) == 0 { Peer::Local } else { peer() };
-        let secure = (dice.roll(2) == 0).then(tls);
+        let secure = (dice.roll(2) == 0).then(TlsInfo::usual);
         let mut play = Play::new(params, peer, secure);
         for _ in 0..60 {
             let mut octets = Vec::new();
@@ -144,7 +144,7 @@ fn noise() {
                 1 => play.session.set_pressed(true),
                 2 => play.session.resumed(play.now),
                 3 if play.told.last().is_some_and(|told| told == "starttls") => {
-                    play.session.tls_started(tls(), play.now);
+                    play.session.tls_started(TlsInfo::usual(), play.now);
                 }
                 4 if dice.roll(20) == 0 => {
                     play.session.shut_down(&mut play.out, play.now);

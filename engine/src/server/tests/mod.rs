@@ -43,17 +43,6 @@ fn peer() -> Peer {
     Peer::Ip([192, 0, 2, 1].into())
 }
 
-fn tls() -> TlsInfo {
-    TlsInfo {
-        version: "TLSv1.3".into(),
-        cipher: "X".into(),
-        bits: 256,
-        verified: false,
-        fingerprint: None,
-        binding: None,
-    }
-}
-
 impl Play {
     /// A session without banner.
     fn new(params: Params, peer: Peer, tls: Option<TlsInfo>) -> Self {
