@@ -7,7 +7,7 @@ use crate::alias;
 use crate::config::Config;
 use crate::listen::Senders;
 use crate::surroundings::Outside;
-use crate::table::{Backend, Entries, LookupError, Query, Service, Table};
+use crate::table::{Backend, Entries, Entry, LookupError, Query, Service, Table, passwd_hash};
 
 /// Begins what is stored for SCRAM-SHA-256 (RFC 5803).
 const SCRAM: &str = "SCRAM-SHA-256$";
@@ -35,6 +35,23 @@ pub fn stored(value: &str) -> Result<&str, LookupError> {
 }
 
 impl Table {
+    /// Everybody in memory who has something stored that can be read, and what it is, in no order:
+    /// the same as a look-up finds.
+    pub fn hashes(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.entries.each().filter_map(|(key, entry)| Some((key, self.hash(entry).ok()??)))
+    }
+
+    /// What is stored of a password in an entry; none for somebody who cannot log in.
+    ///
+    /// # Errors
+    /// When the value is none of credentials.
+    pub(crate) fn hash<'e>(&self, entry: &'e Entry) -> Result<Option<&'e str>, LookupError> {
+        match self.backend {
+            Backend::Passwd(_) => Ok(passwd_hash(&entry.value)),
+            _ => stored(&entry.value).map(Some),
+        }
+    }
+
     /// Whether everybody in it can log in by SCRAM, so that it may be offered: a client that can
     /// does so, and does not try anything else. Only what is in memory is known so well.
     #[must_use]
@@ -104,5 +121,29 @@ mod tests {
         }
         assert!(is_hash("joe:$6$x$y") && is_hash("abcdefghijk./") && is_hash("SCRAM-SHA-256$x"));
         assert!(!is_hash("secret") && !is_hash("joe:secret"));
+    }
+
+    #[test]
+    fn the_hashes_of_a_table_are_those_that_look_ups_find() {
+        let lines = b"joe:$6$x$y:1001:100:Joe:/home/joe:/bin/sh\n_a:*:7:8\nlocked:!$6$x$y:9:9\n\
+                      sue:secret\n";
+        let table = |backend, entries| Table {
+            name: "users".into(),
+            position: None,
+            backend,
+            shape: crate::table::Shape::Map,
+            entries,
+        };
+        let passwd = table(Backend::Passwd("x".into()), crate::table::parse_passwd(lines).0);
+        let mut found: Vec<_> = passwd.hashes().collect();
+        found.sort_unstable();
+        assert_eq!(found, [("joe", "$6$x$y"), ("sue", "secret")]);
+        let mut entries = Entries::default();
+        entries.insert("Ann", "ann:$2b$10$x", 1);
+        entries.insert("damaged", "damaged:", 2);
+        let inline = table(Backend::Inline, entries);
+        assert_eq!(inline.hashes().collect::<Vec<_>>(), [("ann", "$2b$10$x")]);
+        let damaged = inline.entries.get("damaged").unwrap();
+        assert_eq!(inline.hash(damaged), Err(LookupError::BadValue));
     }
 }

@@ -26,7 +26,7 @@ pub const ITERATIONS: u32 = 100_000;
 const BOUNDS: std::ops::RangeInclusive<u32> = 4096..=10_000_000;
 
 /// Octets of a salt at most.
-const SALT: usize = 128;
+const LONGEST_SALT: usize = 128;
 
 /// Octets of the keys.
 pub const KEY: usize = 32;
@@ -62,7 +62,7 @@ impl Stored {
         let (stored_key, server_key) = keys.split_once(':')?;
         let iterations = iterations.parse().ok().filter(|count| BOUNDS.contains(count))?;
         let salt = STANDARD.decode(salt).ok()?;
-        if salt.is_empty() || salt.len() > SALT {
+        if salt.is_empty() || salt.len() > LONGEST_SALT {
             return None;
         }
         let key = |text: &str| STANDARD.decode(text).ok()?.try_into().ok();

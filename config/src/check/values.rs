@@ -75,7 +75,7 @@ fn look(config: &Config, is: Is, id: TableId) -> Vec<Diagnostic> {
                 format!("the credentials of {key} have no \":\""),
                 "write LABEL USER:PASSWORD; mail for it waits until then",
             ),
-            Is::Hash if !is_hash(&entry.value) => (
+            Is::Hash if !table.hash(entry).is_ok_and(|hash| hash.is_none_or(is_hash)) => (
                 format!("the password of {key} is not hashed"),
                 "write its hash, which smtpctl encrypt makes; nobody can log in with it as it is",
             ),

@@ -82,6 +82,11 @@ impl Entries {
         self.map.values().map(|entry| &*entry.value)
     }
 
+    /// Keys, in lower case, and entries, in no order.
+    pub(crate) fn each(&self) -> impl Iterator<Item = (&str, &Entry)> {
+        self.map.iter().map(|(key, entry)| (&**key, entry))
+    }
+
     /// Keys and entries in the order of the keys' octets.
     pub fn sorted(&self) -> Vec<(&str, &Entry)> {
         let mut all: Vec<_> = self.map.iter().map(|(key, entry)| (&**key, entry)).collect();

@@ -23,7 +23,7 @@ pub(crate) use db::{Map, Unusable};
 pub use entries::{Entries, Entry};
 pub(crate) use file::parse;
 pub use file::{BadLine, scan};
-pub(crate) use passwd::{parse as parse_passwd, value as passwd_value};
+pub(crate) use passwd::{hash as passwd_hash, parse as parse_passwd, value as passwd_value};
 pub(crate) use regexes::mistake as regex_mistake;
 
 use crate::diagnostic::Position;

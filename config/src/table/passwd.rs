@@ -33,11 +33,7 @@ pub(crate) fn value(
 ) -> Result<Option<String>, LookupError> {
     let fields: Vec<&str> = fields.split(':').collect();
     match service {
-        Service::Credentials => match fields[0] {
-            // Nobody logs in with these; an empty one would let in everybody.
-            hash if hash.is_empty() || hash.starts_with(['*', '!']) => Ok(None),
-            hash => Ok(Some(format!("{user}:{hash}"))),
-        },
+        Service::Credentials => Ok(hash(fields[0]).map(|hash| format!("{user}:{hash}"))),
         Service::UserInfo => {
             let home = if fields.len() >= 9 { 7 } else { 4 };
             match (fields.get(1), fields.get(2), fields.get(home)) {
@@ -47,6 +43,13 @@ pub(crate) fn value(
         }
         _ => Err(LookupError::NoService),
     }
+}
+
+/// What is stored of a password, from the fields behind the name; none for who cannot log in.
+pub(crate) fn hash(fields: &str) -> Option<&str> {
+    let hash = fields.split(':').next().unwrap_or_default();
+    // Nobody logs in with these; an empty one would let in everybody.
+    (!hash.is_empty() && !hash.starts_with(['*', '!'])).then_some(hash)
 }
 
 #[cfg(test)]

@@ -16,14 +16,13 @@ use smtpd_config::login;
 use smtpd_config::table::{LookupError, Service, Table, TableId};
 use smtpd_engine::reply::{self, Reply};
 use smtpd_engine::server::Credentials;
-use zeroize::Zeroizing;
 
 use super::attempts::{Attempt, Attempts, Limit};
 use super::scram::{self, Exchange, First};
 use super::system::System;
 use crate::daemon::outside::Lookups;
 use crate::log::vis::vis;
-use crate::password::scram::{ITERATIONS, Stored};
+use crate::password::scram::Stored;
 use crate::password::{self, Bad};
 
 /// Octets of our half of a nonce.
@@ -118,20 +117,13 @@ pub struct Judge {
     attempts: Mutex<Attempts>,
     /// By name of table, what is stored of somebody in it.
     decoys: Mutex<HashMap<Box<str>, Box<str>>>,
-    /// Makes salts of those who are not there. It lasts as long as the process.
-    secret: Zeroizing<[u8; 32]>,
 }
 
 impl Judge {
     /// Asks tables by `outside`, and `system` of system users.
-    ///
-    /// # Errors
-    /// When there are no random numbers.
-    pub fn new(outside: Lookups, system: Arc<dyn System>) -> Result<Judge, getrandom::Error> {
-        let mut secret = Zeroizing::new([0; 32]);
-        getrandom::fill(&mut *secret)?;
+    pub fn new(outside: Lookups, system: Arc<dyn System>) -> Judge {
         let (attempts, decoys) = Default::default();
-        Ok(Judge { outside, system, attempts, decoys, secret })
+        Judge { outside, system, attempts, decoys }
     }
 
     /// Judges a claim.
@@ -242,12 +234,10 @@ impl Judge {
             self.attempts().was_nothing(attempt, now);
             return Outcome::Unavailable(user);
         };
+        // Made for everybody, as it takes longer the more entries there are.
+        let decoy = scram::decoy(&user, table.and_then(first_for_scram).as_ref());
         let is_known = stored.is_some();
-        let stored = stored.unwrap_or_else(|| {
-            let like = table.and_then(|table| Stored::parse(&self.decoy(table)));
-            let iterations = like.map_or(ITERATIONS, |entry| entry.iterations);
-            scram::decoy(&user, &*self.secret, iterations)
-        });
+        let stored = stored.unwrap_or(decoy);
         let binding = binding.as_ref().map(<[u8; 32]>::as_slice);
         let (text, exchange) = first.challenge(&stored, is_known, &nonce, binding);
         Outcome::Challenge(text, Box::new(Challenged { exchange, attempt }))
@@ -297,8 +287,8 @@ impl Judge {
         if let Some(known) = self.decoys().get(&table.name) {
             return known.clone();
         }
-        let hashed = table.entries.values().find(|value| login::is_hash(value));
-        hashed.and_then(|value| login::stored(value).ok()).unwrap_or(NOBODY).into()
+        let hashed = table.hashes().find(|(_, hash)| login::is_hash(hash));
+        hashed.map_or(NOBODY, |(_, hash)| hash).into()
     }
 
     /// Notes what a table stores, if it differs in more than salt and digest from what is known.
@@ -323,6 +313,19 @@ impl Judge {
 fn cost(hash: &str) -> (Option<&str>, Option<&str>) {
     let mut fields = hash.trim_start_matches('$').split(['$', ':']);
     (fields.next(), fields.next())
+}
+
+/// The entry for SCRAM whose key comes first: the same one as long as nobody changes it.
+fn first_for_scram(table: &Table) -> Option<Stored> {
+    let mut first: Option<(&str, Stored)> = None;
+    for (key, hash) in table.hashes() {
+        if first.as_ref().is_none_or(|(known, _)| key < *known)
+            && let Some(stored) = Stored::parse(hash)
+        {
+            first = Some((key, stored));
+        }
+    }
+    first.map(|(_, stored)| stored)
 }
 
 fn unusable(table: &Table, user: &str, why: Bad) {

@@ -86,13 +86,13 @@ impl<C: Send + 'static> Desk<C> {
     /// Starts the threads. `answer` has a session answered.
     ///
     /// # Errors
-    /// When the system has no threads or no random numbers.
+    /// When the system has no threads.
     pub fn start(
         outside: Lookups,
         system: Arc<dyn System>,
         answer: impl Fn(C, Ticket, Reply<'static>) + Clone + Send + 'static,
     ) -> io::Result<Desk<C>> {
-        let judge = Arc::new(Judge::new(outside, system).map_err(io::Error::other)?);
+        let judge = Arc::new(Judge::new(outside, system));
         let late = answer.clone();
         let later = Later::start("auth-late", move |(conn, ticket, reply)| {
             late(conn, ticket, reply);
@@ -105,18 +105,16 @@ impl<C: Send + 'static> Desk<C> {
                     return;
                 }
                 let Question { conn, ticket, config, claim, slot } = question;
-                let now = Instant::now();
                 // What one brings to light must not keep all others out.
-                let judged = catch_unwind(AssertUnwindSafe(|| judge.judge(&config, claim, now)));
-                let Ok(outcome) = judged else {
+                let judged = catch_unwind(AssertUnwindSafe(|| judged(&judge, &config, claim)));
+                let Ok((outcome, due)) = judged else {
                     return answer(conn, ticket, reply::AUTH_UNAVAILABLE);
                 };
-                let (reply, delay) = (outcome.reply(), outcome.delay());
+                let reply = outcome.reply();
                 slot.put(outcome);
-                if delay.is_zero() {
-                    answer(conn, ticket, reply);
-                } else {
-                    later.at(Instant::now() + delay + jitter(), (conn, ticket, reply));
+                match due {
+                    None => answer(conn, ticket, reply),
+                    Some(due) => later.at(due, (conn, ticket, reply)),
                 }
             }
         });
@@ -130,6 +128,16 @@ impl<C: Send + 'static> Desk<C> {
     pub fn ask(&self, question: Question<C>) -> Result<(), Question<C>> {
         self.0.try_push(question, WAITING)
     }
+}
+
+/// What comes of a claim, and when the peer is told if not at once. That is counted from before it
+/// was looked at: what looking costs, which may differ between users, is then not seen.
+fn judged(judge: &Judge, config: &Config, claim: Claim) -> (Outcome, Option<Instant>) {
+    let began = Instant::now();
+    let outcome = judge.judge(config, claim, began);
+    let delay = outcome.delay();
+    let due = (!delay.is_zero()).then(|| began + delay + jitter());
+    (outcome, due)
 }
 
 fn jitter() -> Duration {

@@ -15,13 +15,16 @@ use base64::engine::general_purpose::STANDARD;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use crate::password::scram::{KEY, Stored, digest, hmac};
+use crate::password::scram::{ITERATIONS, KEY, Stored, digest, hmac};
 
 /// The only channel binding there is here (RFC 9266).
 const BINDING: &str = "tls-exporter";
 
 /// Octets of a user name, as with the other mechanisms.
 const USER: usize = smtpd_engine::limits::AUTH_USER;
+
+/// Octets of the salt of somebody who is not there, where there is no entry to be like.
+const SALT: usize = 16;
 
 /// The message is not one of SCRAM, or not for this mechanism.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,11 +142,19 @@ impl Exchange {
     }
 }
 
-/// What is shown to somebody who is not there: the same salt each time, as that of an entry.
-pub fn decoy(user: &str, secret: &[u8], iterations: u32) -> Stored {
-    let salt = hmac(secret, user.as_bytes());
+/// What is shown to somebody who is not there. It looks `like` an entry of somebody, and is the same
+/// each time, in each spelling, after a restart and on another host with the same entries, as those
+/// are. Where there is none nobody can be told from another.
+pub fn decoy(user: &str, like: Option<&Stored>) -> Stored {
+    // Our own key signs messages: what a peer may choose a part of must not be one.
+    let key = like.map_or([0; KEY], |like| hmac(&like.server_key, b"salts of nobody"));
+    let (iterations, length) =
+        like.map_or((ITERATIONS, SALT), |like| (like.iterations, like.salt.len()));
+    let user = user.to_ascii_lowercase();
+    let part = |n: u8| hmac(&key, &[&[n], user.as_bytes()].concat());
+    let salt: Vec<u8> = (0..=u8::MAX).flat_map(part).take(length).collect();
     let keys = [b"stored".as_slice(), b"server"].map(|what| hmac(&salt, what));
-    Stored { iterations, salt: salt[..16].to_owned(), stored_key: keys[0], server_key: keys[1] }
+    Stored { iterations, salt, stored_key: keys[0], server_key: keys[1] }
 }
 
 /// A name, in which `,` and `=` are written `=2C` and `=3D`.
@@ -251,9 +262,16 @@ mod tests {
 
     #[test]
     fn who_is_not_there_never_passes() {
-        let decoy = decoy("user", b"secret", 4096);
-        assert_eq!(decoy, super::decoy("user", b"secret", 4096));
-        assert_ne!(decoy.salt, super::decoy("users", b"secret", 4096).salt);
+        let decoy = decoy("user", Some(&stored()));
+        assert_eq!(decoy, super::decoy("USER", Some(&stored())));
+        for other in [super::decoy("users", Some(&stored())), super::decoy("user", None)] {
+            assert_ne!(decoy.salt, other.salt);
+        }
+        for length in [1, 16, 32, 33, 128] {
+            let salt: Vec<u8> = (0..length).collect();
+            let other = super::decoy("user", Some(&Stored::new(b"x", &salt, 5000)));
+            assert_eq!((other.salt.len(), other.iterations), (length.into(), 5000));
+        }
         let (challenge, exchange) = read(FIRST, false).unwrap().challenge(&decoy, false, "x", None);
         assert!(
             challenge.starts_with("r=rOprNGfwEbeRWgbNEkqOx,s=") && challenge.ends_with(",i=4096")

@@ -27,12 +27,19 @@ impl Files for Disk {
     }
 }
 
+/// Longer than a first failure is made to wait, at most.
+const SLOW: Duration = Duration::from_millis(1600);
+
 struct Users;
 
 impl System for Users {
     fn check(&self, user: &str, password: &[u8]) -> io::Result<bool> {
         match user {
             "broken" => Err(io::Error::other("no file")),
+            "slow" => {
+                std::thread::sleep(SLOW);
+                Ok(false)
+            }
             user => Ok(user == "root" && password == b"toor"),
         }
     }
@@ -53,7 +60,7 @@ impl Court {
         );
         let host = Host { name: "mx.example.org".to_owned(), addresses: Vec::new() };
         let (config, _) = smtpd_config::load("smtpd.conf", &[], host, &Disk(text)).unwrap();
-        let judge = Judge::new(Lookups::new(Remembered::default()), Arc::new(Users)).unwrap();
+        let judge = Judge::new(Lookups::new(Remembered::default()), Arc::new(Users));
         Court { config, judge, now: Instant::now() }
     }
 
@@ -155,10 +162,17 @@ fn scram_is_for_entries_of_scram_and_all_look_the_same() {
     assert!(text.starts_with("r=abc") && text.ends_with(",s=c2FsdA==,i=4096"), "{text}");
     assert_eq!(challenged("sue").1, salt);
     assert_ne!(challenged("sue").0, text, "nonces differ");
+    assert_eq!(challenged("SUE").1, salt);
+    let again = Court::new(&format!("zoe = \"{BCRYPT}\", sue = \"{}\"", scram_entry()));
     for user in ["nobody", "joe"] {
         let (text, salt, asked) = challenged(user);
         assert!(text.ends_with(",i=4096"), "{text}");
+        assert_eq!(salt.len(), "s=c2FsdA==".len(), "as long as that of the entry");
         assert_eq!(challenged(user).1, salt, "the salt of {user} stays");
+        assert_eq!(challenged(&user.to_ascii_uppercase()).1, salt);
+        let outcome = again.scram(&format!("n,,n={user},r=abc"), None, false);
+        let Outcome::Challenge(text, _) = outcome else { panic!("{user}") };
+        assert!(text.contains(&salt), "also after a restart");
         let nonce = text.split(',').next().unwrap();
         let proof = "A".repeat(43);
         let answer = format!("c=biws,{nonce},p={proof}=").into_bytes();
@@ -280,6 +294,23 @@ fn wrong_passwords_wait_for_their_answer_and_hold_up_nobody() {
     assert!(second.2 >= start + Duration::from_millis(500));
     assert!(matches!(slots[0].take(), Some(Outcome::Wrong(..))));
     assert!(matches!(slots[1].take(), Some(Outcome::Right(_))));
+}
+
+#[test]
+fn what_a_check_costs_does_not_put_off_the_reply() {
+    let court = Court::new("joe = x");
+    let credentials = Credentials::Password { user: "slow".to_owned(), password: b"x".to_vec() };
+    let proof = Proof::Credentials(Box::new(credentials), None);
+    let claim = Claim { table: None, client: [192, 0, 2, 1].into(), proof };
+    let start = Instant::now();
+    let (outcome, due) = judged(&court.judge, &court.config, claim);
+    assert_eq!(told(&outcome), ("wrong", "slow"));
+    let due = due.unwrap();
+    assert!(due >= start + outcome.delay() && due < Instant::now(), "counted from before it");
+    let credentials = Credentials::Password { user: "root".to_owned(), password: b"toor".to_vec() };
+    let proof = Proof::Credentials(Box::new(credentials), None);
+    let claim = Claim { table: None, client: [192, 0, 2, 1].into(), proof };
+    assert!(judged(&court.judge, &court.config, claim).1.is_none(), "at once");
 }
 
 /// Any: a session makes them.
