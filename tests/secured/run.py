@@ -4,11 +4,16 @@
 handshakes  openssl s_client: versions, suites, groups, names, kinds of keys, tickets, client certificates
 load        tls-load: many handshakes at once, each kind that it knows
 injection   nothing that was said in the clear is left under TLS
+submission  swaks, curl, smtplib, msmtp and nodemailer, over STARTTLS and from the first octet, with each
+            mechanism that they have, right and wrong
+testssl     testssl.sh finds nothing above LOW but what scan.py says
 
 What is not installed is skipped, loudly. Exit status 1: something was not as expected.
 """
 import argparse
 import os
+import shutil
+import subprocess
 import sys
 import tempfile
 
@@ -19,8 +24,16 @@ sys.path += [os.path.join(ROOT, "tests", "peers"), os.path.join(ROOT, "tests", "
 
 import injection
 import load
+import mailers
 import openssl
+import scan
+import submission
 from certificates import Authority
+from mailers import MAILERS
+
+
+class Skipped(Exception):
+    """The program is not there."""
 
 
 class Run:
@@ -47,6 +60,9 @@ class Run:
         failed = self.failed
         try:
             server = function()
+        except Skipped as why:
+            self.skip(name, why)
+            return
         except Exception as error:
             print(f"FAILED  {name}: {type(error).__name__}: {error}", flush=True)
             self.failed += 1
@@ -96,17 +112,57 @@ class Run:
             raise AssertionError("a message of the clear session was delivered")
         return server
 
+    def submission(self):
+        folder, ca = os.path.join(self.folder, "submission"), self.authority.cert
+        server = submission.start(self.arguments.smtpd, self.arguments.smtpctl, folder, self.authority)
+        self.check("submission no password in the clear", injection.no_password_in_the_clear, server.ports["submission"], ca)
+        strangers = iter(range(submission.STRANGERS))
+        for name, mailer in MAILERS.items():
+            if not mailer.is_there():
+                self.skip(f"submission {name}", "it is not installed")
+                continue
+            mail = submission.Mail(server, name, ca, folder)
+            for listener in ("submission", "submissions"):
+                for message in mailer.messages:
+                    self.check(f"{listener} {name} {message}", mail.arrives, listener, mailer.mechanisms[0], message)
+            for mechanism in mailer.mechanisms:
+                listener = "scram" if mechanism.startswith("SCRAM") else "submission"
+                self.check(f"{listener} {name} {mechanism}", mail.arrives, listener, mechanism, "plain")
+                nth = next(strangers)
+                self.check(f"{listener} {name} {mechanism}, wrong", mail.is_refused, listener, mechanism, f"wrong{nth}",
+                           submission.WRONG, f"127.0.1.{nth + 1}")
+            for mechanism in mailer.others:
+                self.check(f"submission {name} not {mechanism}", mail.is_refused, "submission", mechanism)
+        self.check("submission log", submission.log_has_no_password, server)
+        return server
+
+    def testssl(self):
+        if not shutil.which("testssl"):
+            raise Skipped("it is not installed")
+        folder = os.path.join(self.folder, "testssl")
+        server = submission.start(self.arguments.smtpd, self.arguments.smtpctl, folder, self.authority)
+        try:
+            findings = scan.run(server.ports["submission"], self.authority.cert, folder)
+        except subprocess.TimeoutExpired:
+            self.skip("testssl", f"it has not come to an end in {scan.TIME} seconds")
+        else:
+            self.check("testssl", scan.check, findings)
+        return server
+
 
 def main():
     target = os.path.join(os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target")), "debug")
-    groups = ("handshakes", "load", "injection")
+    groups = ("handshakes", "load", "injection", "submission", "testssl")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smtpd", default=os.path.join(target, "smtpd"), help="the program (default %(default)s)")
+    parser.add_argument("--smtpctl", default=os.path.join(target, "smtpctl"), help="likewise (default %(default)s)")
+    parser.add_argument("--nodemailer", metavar="FOLDER", help="where npm has put nodemailer")
     parser.add_argument("--tls-load", default=os.path.join(target, "tls-load"), help="likewise (default %(default)s)")
     parser.add_argument("group", nargs="*", help="some of: " + " ".join(groups))
     arguments = parser.parse_args()
     if unknown := [name for name in arguments.group if name not in groups]:
         parser.error(f"no group {unknown[0]}")
+    mailers.nodemailer.folder = arguments.nodemailer
     with tempfile.TemporaryDirectory(prefix="hermes-secured-") as folder:
         run = Run(arguments, folder)
         for name in arguments.group or groups:
