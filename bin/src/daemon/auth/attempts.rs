@@ -3,9 +3,10 @@
 //!
 //! Each key has a debt of time: a failure adds to it, time pays it off. An attempt counts as a
 //! failure from its beginning, so that many at once do not get past the limit, and no longer when
-//! it turns out right. Whoever knows a password can still log in while others guess it, if this
-//! client has done so before. Memory is bounded: when there is no room, those that owe least are
-//! forgotten.
+//! it turns out right. A client that has logged in as a user before has a debt of its own as that
+//! user, so that neither those who guess at the user nor those beside it in a network keep it out.
+//! Where a user is guessed at by many, each other network has one attempt at a time. Memory is
+//! bounded: when there is no room, those that owe least are forgotten.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
@@ -19,7 +20,13 @@ const CLIENT: Rate = Rate { cost: Duration::from_secs(30), burst: 20 };
 /// The same of a user, whom many clients may try to be.
 const USER: Rate = Rate { cost: Duration::from_secs(10), burst: 100 };
 
-/// Keys of each kind that are remembered: some 2 MiB in all.
+/// The same of a client as a user that it has been before.
+const PAIR: Rate = CLIENT;
+
+/// And of a network as a user whom others guess at.
+const GUEST: Rate = Rate { cost: Duration::from_secs(30), burst: 1 };
+
+/// Keys of each kind that are remembered: some 4 MiB in all.
 const KEYS: usize = 16_384;
 
 /// How long a client that has logged in is known to be the user's.
@@ -31,6 +38,7 @@ const FIRST_DELAY: Duration = Duration::from_millis(500);
 /// What it grows to. Clients wait longer than this for a reply.
 const LONGEST_DELAY: Duration = Duration::from_secs(16);
 
+#[derive(Clone, Copy)]
 struct Rate {
     cost: Duration,
     burst: u32,
@@ -50,8 +58,20 @@ pub enum Limit {
 pub struct Attempt {
     client: u64,
     user: u64,
+    by: By,
     /// How long the reply is to wait if it failed.
     pub delay: Duration,
+}
+
+/// What an attempt is charged to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    /// The client as this user, whom it has been before.
+    Acquainted(u64),
+    /// The client, and the user.
+    Stranger,
+    /// The client, and its network as this user, who can owe no more.
+    Guest(u64),
 }
 
 /// The debts.
@@ -61,6 +81,8 @@ pub struct Attempts {
     clients: Debts,
     users: Debts,
     acquainted: Debts,
+    pairs: Debts,
+    guests: Debts,
 }
 
 impl Attempts {
@@ -69,31 +91,61 @@ impl Attempts {
     /// # Errors
     /// It must not be made.
     pub fn begin(&mut self, client: IpAddr, user: &str, now: Instant) -> Result<Attempt, Limit> {
-        let client = self.key(network(client));
+        let attempt = self.admit(client, user, now)?;
+        self.each_debt(attempt, |debts, key, rate| debts.add(key, rate.cost, now));
+        Ok(attempt)
+    }
+
+    /// What an attempt would be that begins now; nothing is owed for it yet.
+    ///
+    /// # Errors
+    /// It must not be made.
+    fn admit(&self, client: IpAddr, user: &str, now: Instant) -> Result<Attempt, Limit> {
+        let (net, site) = (network(client), site(client));
+        let client = self.key(net);
         let user = self.key(user.to_ascii_lowercase());
-        let (by_client, of_user) = (
-            CLIENT.failures(self.clients.of(client, now)),
-            USER.failures(self.users.of(user, now)),
-        );
+        let pair = self.key((client, user));
+        let delay =
+            |before: u32| FIRST_DELAY.saturating_mul(1 << before.min(10)).min(LONGEST_DELAY);
+        if !self.acquainted.of(pair, now).is_zero() {
+            let before = PAIR.failures(self.pairs.of(pair, now));
+            if before >= PAIR.burst {
+                return Err(Limit::Client);
+            }
+            return Ok(Attempt { client, user, by: By::Acquainted(pair), delay: delay(before) });
+        }
+        let by_client = CLIENT.failures(self.clients.of(client, now));
         if by_client >= CLIENT.burst {
             return Err(Limit::Client);
         }
-        let is_known = !self.acquainted.of(self.key((client, user)), now).is_zero();
-        if of_user >= USER.burst && !is_known {
+        let of_user = USER.failures(self.users.of(user, now));
+        if of_user < USER.burst {
+            // One who guesses at many users, and many who guess at one.
+            let delay = delay(by_client.max(of_user));
+            return Ok(Attempt { client, user, by: By::Stranger, delay });
+        }
+        let guest = self.key((site, user));
+        if GUEST.failures(self.guests.of(guest, now)) >= GUEST.burst {
             return Err(Limit::User);
         }
-        self.clients.add(client, CLIENT.cost, now);
-        self.users.add(user, USER.cost, now);
-        // One who guesses at many users, and many who guess at one.
-        let before = by_client.max(of_user);
-        let doubled = FIRST_DELAY.saturating_mul(1 << before.min(10));
-        Ok(Attempt { client, user, delay: doubled.min(LONGEST_DELAY) })
+        Ok(Attempt { client, user, by: By::Guest(guest), delay: LONGEST_DELAY })
+    }
+
+    /// What an attempt is charged to.
+    fn each_debt(&mut self, attempt: Attempt, mut with: impl FnMut(&mut Debts, u64, Rate)) {
+        if let By::Acquainted(pair) = attempt.by {
+            return with(&mut self.pairs, pair, PAIR);
+        }
+        with(&mut self.clients, attempt.client, CLIENT);
+        match attempt.by {
+            By::Guest(guest) => with(&mut self.guests, guest, GUEST),
+            _ => with(&mut self.users, attempt.user, USER),
+        }
     }
 
     /// It was right.
     pub fn was_right(&mut self, attempt: Attempt, now: Instant) {
-        self.clients.pay(attempt.client, CLIENT.cost, now);
-        self.users.pay(attempt.user, USER.cost, now);
+        self.was_nothing(attempt, now);
         let pair = self.key((attempt.client, attempt.user));
         let left = ACQUAINTANCE.saturating_sub(self.acquainted.of(pair, now));
         self.acquainted.add(pair, left, now);
@@ -101,8 +153,7 @@ impl Attempts {
 
     /// It was neither right nor wrong: whether it is could not be found out.
     pub fn was_nothing(&mut self, attempt: Attempt, now: Instant) {
-        self.clients.pay(attempt.client, CLIENT.cost, now);
-        self.users.pay(attempt.user, USER.cost, now);
+        self.each_debt(attempt, |debts, key, rate| debts.pay(key, rate.cost, now));
     }
 
     fn key(&self, of: impl Hash) -> u64 {
@@ -126,6 +177,14 @@ fn network(client: IpAddr) -> IpAddr {
             Some(ip) => ip.into(),
             None => Ipv6Addr::from(u128::from(ip) >> 64 << 64).into(),
         },
+    }
+}
+
+/// What is guest of a user together: those who have one IPv6 /64 mostly have more.
+fn site(client: IpAddr) -> IpAddr {
+    match network(client) {
+        IpAddr::V6(ip) => Ipv6Addr::from(u128::from(ip) >> 80 << 80).into(),
+        ip => ip,
     }
 }
 
@@ -218,9 +277,21 @@ mod tests {
         for n in 0..100 {
             attempts.begin(ip(100 + n), "Joe", now).unwrap();
         }
+        assert_eq!(attempts.begin(ip(1), "joe", now).unwrap().delay, FIRST_DELAY);
+        // From elsewhere it is slow, and the user owes no more for it.
+        let owed = attempts.users.of(attempts.key("joe"), now);
+        let guest = attempts.begin(ip(999), "joe", now).unwrap();
+        assert_eq!(guest.delay, LONGEST_DELAY);
         assert_eq!(attempts.begin(ip(999), "joe", now), Err(Limit::User));
         assert!(attempts.begin(ip(999), "ann", now).is_ok());
-        assert!(attempts.begin(ip(1), "joe", now).is_ok());
+        assert!(attempts.begin(ip(998), "joe", now).is_ok());
+        assert_eq!(attempts.users.of(attempts.key("joe"), now), owed);
+        let net = |text: &str| text.parse().unwrap();
+        assert!(attempts.begin(net("2001:db8:0:1::1"), "joe", now).is_ok());
+        assert_eq!(attempts.begin(net("2001:db8:0:2::1"), "joe", now), Err(Limit::User));
+        // Once it was right it is known, and may fail as others may.
+        attempts.was_right(guest, now);
+        assert_eq!(attempts.begin(ip(999), "joe", now).unwrap().delay, FIRST_DELAY);
         let later = now + ACQUAINTANCE + Duration::from_secs(1);
         assert!(
             attempts
@@ -228,6 +299,24 @@ mod tests {
                 .of(attempts.key((attempts.key(ip(1)), attempts.key("joe"))), later)
                 .is_zero()
         );
+    }
+
+    #[test]
+    fn who_was_here_before_is_not_kept_out_by_those_beside_him() {
+        let (mut attempts, now) = (Attempts::default(), Instant::now());
+        let right = attempts.begin(ip(1), "ann", now).unwrap();
+        attempts.was_right(right, now);
+        for n in 0..20 {
+            attempts.begin(ip(1), &format!("u{n}"), now).unwrap();
+        }
+        assert_eq!(attempts.begin(ip(1), "joe", now), Err(Limit::Client));
+        // Whoever takes himself for her is limited, and nobody else is by that.
+        for _ in 0..20 {
+            attempts.begin(ip(1), "ann", now).unwrap();
+        }
+        assert_eq!(attempts.begin(ip(1), "Ann", now), Err(Limit::Client));
+        assert_eq!(attempts.begin(ip(2), "ann", now).unwrap().delay, FIRST_DELAY);
+        assert!(attempts.begin(ip(1), "ann", now + PAIR.cost).is_ok());
     }
 
     #[test]
