@@ -5,6 +5,7 @@
 //! what is stored of another one in the same table.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -81,8 +82,8 @@ pub enum Outcome {
     Wrong(Box<str>, Duration),
     /// It was not looked at.
     Limited(Box<str>, Limit),
-    /// It cannot be found out now.
-    Unavailable(Box<str>),
+    /// It cannot be found out now, and is told after that time.
+    Unavailable(Box<str>, Duration),
     /// What he gave is no message of the mechanism.
     Malformed,
 }
@@ -96,7 +97,7 @@ impl Outcome {
             Outcome::Proven(_, text) | Outcome::Challenge(text, _) => challenge(text),
             Outcome::Wrong(..) => reply::AUTH_FAILED,
             Outcome::Limited(_, Limit::Client) => reply::TOO_MANY_LOGINS,
-            Outcome::Limited(_, Limit::User) | Outcome::Unavailable(_) => reply::AUTH_UNAVAILABLE,
+            Outcome::Limited(_, Limit::User) | Outcome::Unavailable(..) => reply::AUTH_UNAVAILABLE,
             Outcome::Malformed => reply::BAD_AUTH,
         }
     }
@@ -104,7 +105,7 @@ impl Outcome {
     /// How long the reply is to wait.
     pub fn delay(&self) -> Duration {
         match self {
-            Outcome::Wrong(_, delay) => *delay,
+            Outcome::Wrong(_, delay) | Outcome::Unavailable(_, delay) => *delay,
             _ => Duration::ZERO,
         }
     }
@@ -185,9 +186,11 @@ impl Judge {
                 Outcome::Right(user.into())
             }
             Ok(false) => Outcome::Wrong(user.into(), attempt.delay),
+            // Somebody is there, which is not to be found out sooner than another thing.
+            Err(LookupError::BadValue) => Outcome::Unavailable(user.into(), attempt.delay),
             Err(_) => {
                 self.attempts().was_nothing(attempt, now);
-                Outcome::Unavailable(user.into())
+                Outcome::Unavailable(user.into(), Duration::ZERO)
             }
         }
     }
@@ -203,14 +206,14 @@ impl Judge {
             self.pretend(table, password);
             return Ok(false);
         };
-        let hash = login::stored(&value)?;
+        let hash = login::stored(&value).inspect_err(|why| unusable(table, user, why))?;
         match password::check(password, hash) {
             Ok(is_right) => {
                 self.remember(table, hash);
                 Ok(is_right)
             }
             Err(bad) => {
-                unusable(table, user, bad);
+                unusable(table, user, &bad);
                 self.pretend(table, password);
                 Ok(false)
             }
@@ -232,7 +235,7 @@ impl Judge {
         };
         let (Ok(stored), Some(nonce)) = (self.scram_entry(table, &user), nonce()) else {
             self.attempts().was_nothing(attempt, now);
-            return Outcome::Unavailable(user);
+            return Outcome::Unavailable(user, Duration::ZERO);
         };
         // Made for everybody, as it takes longer the more entries there are.
         let decoy = scram::decoy(&user, table.and_then(first_for_scram).as_ref());
@@ -253,11 +256,17 @@ impl Judge {
         let Some(value) = table.value(Service::Credentials, user, &self.outside)? else {
             return Ok(None);
         };
-        let hash = login::stored(&value)?;
+        let hash = match login::stored(&value) {
+            Ok(hash) => hash,
+            Err(why) => {
+                unusable(table, user, &why);
+                return Ok(None);
+            }
+        };
         let stored = Stored::parse(hash);
         match stored {
             Some(_) => self.remember(table, hash),
-            None => unusable(table, user, Bad::Unknown),
+            None => unusable(table, user, &Bad::Unknown),
         }
         Ok(stored)
     }
@@ -328,7 +337,7 @@ fn first_for_scram(table: &Table) -> Option<Stored> {
     first.map(|(_, stored)| stored)
 }
 
-fn unusable(table: &Table, user: &str, why: Bad) {
+fn unusable(table: &Table, user: &str, why: &dyn Display) {
     let (name, user) = (&table.name, vis(user.as_bytes()));
     log::warn!("warn: auth: table {name}: {user} cannot log in: {why}");
 }

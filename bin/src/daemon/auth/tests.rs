@@ -95,7 +95,7 @@ fn told(outcome: &Outcome) -> (&'static str, &str) {
         Outcome::Wrong(user, _) => ("wrong", user),
         Outcome::Limited(user, Limit::Client) => ("client limit", user),
         Outcome::Limited(user, Limit::User) => ("user limit", user),
-        Outcome::Unavailable(user) => ("unavailable", user),
+        Outcome::Unavailable(user, _) => ("unavailable", user),
         Outcome::Malformed => ("malformed", ""),
     }
 }
@@ -124,6 +124,7 @@ fn passwords_are_checked_against_every_kind_of_entry() {
     assert_eq!(told(&court.password(0, "clear", "secret")), ("wrong", "clear"));
     let unusable = court.password(0, "half", "x");
     assert_eq!((told(&unusable), unusable.reply().code()), (("unavailable", "half"), 454));
+    assert!(!unusable.delay().is_zero(), "no sooner than a wrong one");
 }
 
 #[test]
@@ -132,6 +133,7 @@ fn system_users_are_asked_of_the_system() {
     assert_eq!(told(&court.password(1, "root", "toor")), ("right", "root"));
     assert_eq!(told(&court.password(1, "root", "root")), ("wrong", "root"));
     assert_eq!(told(&court.password(1, "broken", "x")), ("unavailable", "broken"));
+    assert!(court.password(1, "broken", "x").delay().is_zero());
 }
 
 #[test]

@@ -101,7 +101,7 @@ impl Login {
                 self.user = Some(user);
             }
             Outcome::Wrong(user, _) => tell(&user, LoginResult::PermFail),
-            Outcome::Right(user) | Outcome::Proven(user, _) | Outcome::Unavailable(user) => {
+            Outcome::Right(user) | Outcome::Proven(user, _) | Outcome::Unavailable(user, _) => {
                 tell(&user, LoginResult::TempFail);
             }
             Outcome::Limited(user, _) => tell(&user, LoginResult::Limited),
