@@ -26,6 +26,9 @@ const PAIR: Rate = CLIENT;
 /// And of a network as a user whom others guess at.
 const GUEST: Rate = Rate { cost: Duration::from_secs(30), burst: 1 };
 
+/// Exchanges of SCRAM that one client may have open.
+const OPEN: u32 = 200;
+
 /// Keys of each kind that are remembered: some 4 MiB in all.
 const KEYS: usize = 16_384;
 
@@ -83,6 +86,8 @@ pub struct Attempts {
     acquainted: Debts,
     pairs: Debts,
     guests: Debts,
+    /// Exchanges of SCRAM by client, as many as sessions have open.
+    open: HashMap<u64, u32>,
 }
 
 impl Attempts {
@@ -94,6 +99,31 @@ impl Attempts {
         let attempt = self.admit(client, user, now)?;
         self.each_debt(attempt, |debts, key, rate| debts.add(key, rate.cost, now));
         Ok(attempt)
+    }
+
+    /// An exchange of SCRAM is opened, whose attempt begins with the answer.
+    ///
+    /// # Errors
+    /// It must not be.
+    pub fn open(&mut self, client: IpAddr, user: &str, now: Instant) -> Result<(), Limit> {
+        let key = self.admit(client, user, now)?.client;
+        let open = self.open.entry(key).or_default();
+        if *open >= OPEN {
+            return Err(Limit::Client);
+        }
+        *open += 1;
+        Ok(())
+    }
+
+    /// One that was opened is over.
+    pub fn close(&mut self, client: IpAddr) {
+        let key = self.key(network(client));
+        if let Some(open) = self.open.get_mut(&key) {
+            *open -= 1;
+            if *open == 0 {
+                self.open.remove(&key);
+            }
+        }
     }
 
     /// What an attempt would be that begins now; nothing is owed for it yet.

@@ -19,6 +19,7 @@ use smtpd_engine::reply::{self, Reply};
 use smtpd_engine::server::Credentials;
 
 use super::attempts::{Attempt, Attempts, Limit};
+use super::open::{self, Open};
 use super::scram::{self, Exchange, First};
 use super::system::System;
 use crate::daemon::outside::Lookups;
@@ -67,7 +68,7 @@ pub enum Proof {
 /// Somebody who was given a challenge.
 pub struct Challenged {
     exchange: Exchange,
-    attempt: Attempt,
+    open: Open,
 }
 
 /// What was found.
@@ -115,7 +116,7 @@ impl Outcome {
 pub struct Judge {
     outside: Lookups,
     system: Arc<dyn System>,
-    attempts: Mutex<Attempts>,
+    attempts: Arc<Mutex<Attempts>>,
     /// By name of table, what is stored of somebody in it.
     decoys: Mutex<HashMap<Box<str>, Box<str>>>,
 }
@@ -145,7 +146,7 @@ impl Judge {
                 Credentials::Response(_) => Outcome::Malformed,
             },
             Proof::Answer(challenged, answer) => match &*answer {
-                Credentials::Response(octets) => self.finish(&challenged, octets, now),
+                Credentials::Response(octets) => self.finish(*challenged, octets, now),
                 Credentials::Password { .. } | Credentials::Scram { .. } => Outcome::Malformed,
             },
         }
@@ -229,12 +230,12 @@ impl Judge {
         now: Instant,
     ) -> Outcome {
         let user: Box<str> = first.user.as_str().into();
-        let attempt = match self.attempts().begin(client, &user, now) {
-            Ok(attempt) => attempt,
+        let open = match Open::begin(&self.attempts, client, &user, now) {
+            Ok(open) => open,
             Err(limit) => return Outcome::Limited(user, limit),
         };
         let (Ok(stored), Some(nonce)) = (self.scram_entry(table, &user), nonce()) else {
-            self.attempts().was_nothing(attempt, now);
+            open.void();
             return Outcome::Unavailable(user, Duration::ZERO);
         };
         // Made for everybody, as it takes longer the more entries there are.
@@ -243,7 +244,7 @@ impl Judge {
         let stored = stored.unwrap_or(decoy);
         let binding = binding.as_ref().map(<[u8; 32]>::as_slice);
         let (text, exchange) = first.challenge(&stored, is_known, &nonce, binding);
-        Outcome::Challenge(text, Box::new(Challenged { exchange, attempt }))
+        Outcome::Challenge(text, Box::new(Challenged { exchange, open }))
     }
 
     /// What is stored of a user for SCRAM; none when there is no such user, or another hash.
@@ -271,12 +272,16 @@ impl Judge {
         Ok(stored)
     }
 
-    fn finish(&self, challenged: &Challenged, answer: &[u8], now: Instant) -> Outcome {
-        let Challenged { exchange, attempt } = challenged;
+    fn finish(&self, challenged: Challenged, answer: &[u8], now: Instant) -> Outcome {
+        let Challenged { exchange, open } = challenged;
         let user: Box<str> = exchange.user.as_str().into();
+        let attempt = match open.answered(now) {
+            Ok(attempt) => attempt,
+            Err(limit) => return Outcome::Limited(user, limit),
+        };
         match exchange.finish(answer) {
             Ok(Some(told)) => {
-                self.attempts().was_right(*attempt, now);
+                self.attempts().was_right(attempt, now);
                 Outcome::Proven(user, told)
             }
             Ok(None) => Outcome::Wrong(user, attempt.delay),
@@ -309,8 +314,7 @@ impl Judge {
     }
 
     fn attempts(&self) -> MutexGuard<'_, Attempts> {
-        // What is counted wrongly for once does no harm.
-        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
+        open::lock(&self.attempts)
     }
 
     fn decoys(&self) -> MutexGuard<'_, HashMap<Box<str>, Box<str>>> {

@@ -10,6 +10,7 @@
 //! | `judge` | whether a claim is right, the value; where others cannot see what it costs |
 //! | `scram` | the messages of SCRAM |
 //! | `attempts` | who has failed how often |
+//! | `open` | exchanges of SCRAM that wait for an answer |
 //! | `system` | passwords of system users, which another process may look at |
 //! | `later` | replies that wait |
 //!
@@ -18,6 +19,7 @@
 pub mod attempts;
 mod judge;
 mod later;
+mod open;
 mod scram;
 pub mod system;
 #[cfg(test)]

@@ -191,6 +191,37 @@ fn scram_is_for_entries_of_scram_and_all_look_the_same() {
     assert_eq!(told(&court.hear(0, Proof::Answer(asked, answer))), ("malformed", ""));
 }
 
+#[test]
+fn exchanges_count_when_they_are_wrong_or_left() {
+    let court = Court::new(&format!("sue = \"{}\"", scram_entry()));
+    let first = "n,,n=sue,r=abc";
+    let begin = || match court.scram(first, None, false) {
+        Outcome::Challenge(text, asked) => (text, asked),
+        other => panic!("{:?}", told(&other)),
+    };
+    let finish = |(text, asked): (String, Box<Challenged>), password| {
+        let answer = client_answer(&text, first, "n,,", b"", password).into_bytes();
+        court.hear(0, Proof::Answer(asked, Box::new(Credentials::Response(answer))))
+    };
+    // All those who were cut off come back at once.
+    let open: Vec<_> = (0..200).map(|_| begin()).collect();
+    assert_eq!(told(&court.scram(first, None, false)), ("client limit", "sue"));
+    for one in open {
+        assert_eq!(told(&finish(one, PASSWORD)), ("proven", "sue"));
+    }
+    // Whoever guesses is limited, however many he has begun.
+    let open: Vec<_> = (0..25).map(|_| begin()).collect();
+    let outcomes: Vec<_> = open.into_iter().map(|one| finish(one, "wrong")).collect();
+    let wrong = outcomes.iter().filter(|one| told(one).0 == "wrong").count();
+    assert_eq!((wrong, told(&outcomes[24]).0), (20, "client limit"));
+    // And so is one who never answers.
+    let court = Court::new(&format!("sue = \"{}\"", scram_entry()));
+    for _ in 0..20 {
+        assert_eq!(told(&court.scram(first, None, false)).0, "challenge");
+    }
+    assert_eq!(told(&court.scram(first, None, false)).0, "client limit");
+}
+
 /// What this thread has had of it.
 fn processor_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
