@@ -1,5 +1,6 @@
 //! Starts: in two stages, with damage of every kind, and what comes of it.
 
+use super::full::full_queue;
 use super::*;
 use crate::disk::fault::Step;
 use crate::disk::read_exact_at;
