@@ -415,7 +415,9 @@ impl Parts {
             commit: to_commit.clone(),
             directory,
         };
+        let has_failed = failed.clone();
         let auth = system_users.map(|system_users| {
+            system_users.when_gone(Box::new(move |error| give_up("auth", error, &has_failed)));
             let reactor = reactor.clone();
             let answer = move |conn, ticket, reply: Reply<'static>| {
                 reactor.answer(conn, ticket, reply.into());

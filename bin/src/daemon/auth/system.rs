@@ -5,8 +5,9 @@
 //! one at a time, with the number of the question, as a late answer is that of no other. It ends
 //! with the daemon.
 
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,7 +25,13 @@ pub trait System: Send + Sync {
     /// # Errors
     /// When it cannot be said.
     fn check(&self, user: &str, password: &[u8]) -> io::Result<bool>;
+
+    /// Has `act` called, once, when nobody can be asked any more.
+    fn when_gone(&self, _act: WhenGone) {}
 }
+
+/// What is done when nobody can be asked any more, with the reason.
+pub type WhenGone = Box<dyn FnOnce(&io::Error) + Send>;
 
 /// This process, which may look by itself, or may not.
 pub struct Here;
@@ -36,7 +43,7 @@ impl System for Here {
 }
 
 /// Another process, which may.
-pub struct There(Mutex<Way>);
+pub struct There(Mutex<Way>, Mutex<Option<WhenGone>>);
 
 /// The way there.
 struct Way {
@@ -68,13 +75,27 @@ impl There {
 
 impl There {
     fn at(stream: UnixStream) -> There {
-        There(Mutex::new(Way { stream, number: 0 }))
+        There(Mutex::new(Way { stream, number: 0 }), Mutex::default())
     }
 }
 
 impl System for There {
     fn check(&self, user: &str, password: &[u8]) -> io::Result<bool> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).ask(user, password)
+        let answer = self.0.lock().unwrap_or_else(PoisonError::into_inner).ask(user, password);
+        if let Err(error) = &answer
+            && matches!(
+                error.kind(),
+                ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe | ErrorKind::ConnectionReset
+            )
+            && let Some(act) = self.1.lock().unwrap_or_else(PoisonError::into_inner).take()
+        {
+            act(error);
+        }
+        answer
+    }
+
+    fn when_gone(&self, act: WhenGone) {
+        *self.1.lock().unwrap_or_else(PoisonError::into_inner) = Some(act);
     }
 }
 
@@ -120,10 +141,14 @@ fn serve(
         let (mut user, mut password) = (room([a, b]), room([c, d]));
         stream.read_exact(&mut user)?;
         stream.read_exact(&mut password)?;
-        let answer = match std::str::from_utf8(&user).map(|user| check(user, &password)) {
-            Ok(Ok(true)) => YES,
-            Ok(Ok(false)) => NO,
-            Ok(Err(_)) | Err(_) => 0,
+        // What one brings to light must not keep all others out.
+        let checked = catch_unwind(AssertUnwindSafe(|| {
+            std::str::from_utf8(&user).map(|user| check(user, &password))
+        }));
+        let answer = match checked {
+            Ok(Ok(Ok(true))) => YES,
+            Ok(Ok(Ok(false))) => NO,
+            Ok(Ok(Err(_)) | Err(_)) | Err(_) => 0,
         };
         let mut said = [answer; NUMBER + 1];
         said[..NUMBER].copy_from_slice(&number);
@@ -178,6 +203,8 @@ mod tests {
         ours.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
         let serving = std::thread::spawn(move || {
             serve(theirs, |user, password| match user {
+                // Not panic!, which takes long to tell where.
+                "panic" => std::panic::resume_unwind(Box::new(())),
                 "broken" => Err(io::Error::other("x")),
                 "slow" => {
                     std::thread::sleep(Duration::from_millis(200));
@@ -192,11 +219,24 @@ mod tests {
         assert!(there.check("", b"").unwrap());
         assert!(there.check(&"u".repeat(255), &[b'u'; 255]).unwrap());
         assert!(there.check("broken", b"x").is_err());
+        assert!(there.check("panic", b"x").is_err());
+        assert!(there.check("joe", b"joe").unwrap(), "it goes on");
         // A late yes is not that of the next question.
         assert!(there.check("slow", b"x").is_err());
         let next = (0..100).find_map(|_| there.check("joe", b"ann").ok());
         assert_eq!(next, Some(false));
         drop(there);
         assert!(serving.join().unwrap().is_err(), "it ends with its user");
+    }
+
+    #[test]
+    fn that_nobody_is_there_any_more_is_told_once() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let there = There::at(ours);
+        let (tell, told) = std::sync::mpsc::channel();
+        there.when_gone(Box::new(move |error| tell.send(error.kind()).unwrap()));
+        drop(theirs);
+        assert!(there.check("joe", b"x").is_err() && there.check("joe", b"x").is_err());
+        assert_eq!(told.iter().count(), 1);
     }
 }
