@@ -78,6 +78,10 @@ impl Session {
                 self.state = State::Auth(Exchange::Challenge);
                 self.say(&reply, out, now);
             }
+            (Question::Auth, _) => {
+                self.auth_refused = true;
+                self.say(&reply, out, now);
+            }
             (Question::Mail { smtputf8 }, 2) => {
                 self.state = State::Mail;
                 self.smtputf8 = smtputf8;
@@ -126,7 +130,6 @@ impl Session {
             }
             (
                 Question::Hello { .. }
-                | Question::Auth
                 | Question::Mail { .. }
                 | Question::Rcpt
                 | Question::StartTls

@@ -1,7 +1,8 @@
 //! The exchange of AUTH (RFC 4954): PLAIN and LOGIN, the first message of SCRAM, and challenges
 //! that the owner has.
 //!
-//! The lines leave the input at once and are told masked.
+//! The lines leave the input at once and are told masked, as are those that follow a refused AUTH
+//! and are no commands.
 
 use crate::auth::{Credentials, decode};
 use crate::command::{self, Mechanism};
@@ -83,6 +84,7 @@ impl Session {
                 };
             }
         };
+        self.auth_refused = true;
         self.say(&reply, out, now);
         None
     }
@@ -136,6 +138,7 @@ impl Session {
             }
             // `*` cancels (RFC 4954 section 4), and is no base64 either.
             None => {
+                self.auth_refused = true;
                 self.say(&reply::BAD_AUTH, out, now);
                 None
             }

@@ -103,6 +103,8 @@ pub struct Session {
     /// The transaction used SMTPUTF8.
     smtputf8: bool,
     authenticated: bool,
+    /// An AUTH was refused, and no command was known since: what comes may be its responses.
+    auth_refused: bool,
     early_talker: bool,
     pressed: bool,
     stopping: bool,
@@ -201,6 +203,7 @@ impl Session {
             reset: false,
             smtputf8: false,
             authenticated: peer == Peer::Local,
+            auth_refused: false,
             early_talker: false,
             pressed: false,
             stopping: false,

@@ -79,7 +79,16 @@ impl Session {
     ) -> Option<Step<'i>> {
         let ask = self.params.ask;
         let more = input.len() > self.held as usize;
-        let reply = match (&self.state, Command::parse(line)) {
+        let command = Command::parse(line);
+        match command {
+            // A client that does not look at replies goes on with the user and the password.
+            Command::Unknown | Command::Control | Command::Foreign if self.auth_refused => {
+                self.about = About::Fixed(b"(...)");
+            }
+            Command::Unknown | Command::Control | Command::Foreign => {}
+            _ => self.auth_refused = false,
+        }
+        let reply = match (&self.state, command) {
             // Somebody makes a browser talk to us: the next lines would be his.
             (_, Command::Foreign) => return self.hang_up(&reply::NOT_SMTP, out, now),
             (_, Command::Control) => reply::CONTROL_CHARACTER,
