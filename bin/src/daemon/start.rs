@@ -85,6 +85,8 @@ const CLOSING: Duration = Duration::from_secs(10);
 /// What kept it from starting, in words for an administrator.
 pub fn daemon(options: &Options, config: Config, machine: &Machine) -> Result<(), String> {
     let config = Arc::new(config);
+    // A core would hold passwords and private keys. Lowering a limit is always allowed.
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
     let user = daemon_user(&config)?;
     // First of all: it must have nothing of what the daemon opens.
     let system_users = system_users(&config, user.is_some())?;
