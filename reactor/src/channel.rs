@@ -107,9 +107,10 @@ impl Channel {
         self.blocked
     }
 
-    /// Whether all octets that are known of went their way, in both directions.
+    /// Whether all octets that are known of went their way, in both directions. Under TLS it is
+    /// the layer that holds what a full socket has not taken.
     pub(crate) fn is_done(&self) -> bool {
-        self.input.is_empty() && self.output.is_empty() && !self.readable
+        self.input.is_empty() && self.output.is_empty() && !self.blocked && !self.readable
     }
 
     /// Reads once.

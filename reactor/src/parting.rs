@@ -41,7 +41,7 @@ impl Parting {
         tools: &mut Tools<'_, H>,
     ) -> io::Result<Next<E>> {
         channel.send(tools.out, tools.registry)?;
-        if tools.out.is_empty() && !self.said {
+        if tools.out.is_empty() && !channel.is_blocked() && !self.said {
             channel.end_tls();
             channel.shut_down_write()?;
             self.said = true;

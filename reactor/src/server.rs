@@ -92,7 +92,8 @@ impl<H: Handler> side::Session for Server<H> {
         match self.converse(channel, cause, tools) {
             Ok(next) => next,
             Err(why) => {
-                if matches!(why, Closed::Quit) {
+                // Not in front of replies that the peer has had no room for.
+                if matches!(why, Closed::Quit | Closed::HungUp) && tools.out.is_empty() {
                     channel.end_tls();
                 }
                 Next::Over(why)

@@ -12,7 +12,7 @@ use common::{Client, Server, Told};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::ring;
+use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::version::{TLS12, TLS13};
 use rustls::{
@@ -433,5 +433,74 @@ fn a_stop_in_the_middle_of_a_handshake_waits_for_nobody() {
     let mut rest = Vec::new();
     let _ = client.stream.read_to_end(&mut rest);
     assert_eq!(rest, b"", "nothing is said in the clear");
+    server.stop();
+}
+
+#[test]
+fn a_second_hello_is_computed_by_another_thread_as_the_first_was() {
+    let authority = Authority::new();
+    let certificates = [certificate("mx.example", authority.certify("mx.example", 2100))];
+    let (terms, tickets) =
+        (Terms { groups: vec!["X25519"], ..Terms::default() }, Tickets::new().unwrap());
+    let service = Service {
+        certificates: &certificates,
+        immediate: true,
+        clients: None,
+        terms: &terms,
+        tickets: &tickets,
+    };
+    let server = Server::secured(Params::default(), tls::Server::new(&service).unwrap());
+    let (first, other) = (ring::kx_group::X25519, ring::kx_group::SECP256R1);
+    for (groups, kind, pieces) in [
+        (vec![first, other], HandshakeKind::Full, 1),
+        // All of it: what the first hello leaves to be compared looks like the second one.
+        (vec![other, first], HandshakeKind::FullWithHelloRetryRequest, 3),
+    ] {
+        let provider = CryptoProvider { kx_groups: groups, ..ring::default_provider() };
+        let config = ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_protocol_versions(&[&TLS13])
+            .unwrap()
+            .with_root_certificates(authority.roots())
+            .with_no_client_auth();
+        let mut client = secure(server.connect_silently(), &Arc::new(config), "mx.example");
+        client.expect("220");
+        assert_eq!(client.stream.get_ref().conn.handshake_kind(), Some(kind));
+        let mut computed = 0;
+        server.wait_for(|told| match told {
+            Told::Computing => {
+                computed += 1;
+                None
+            }
+            Told::Secured(..) => Some(()),
+            _ => None,
+        });
+        assert_eq!(computed, pieces);
+        client.say("QUIT", "221");
+        assert_eq!(server.wait_for_close().1, "quit");
+    }
+    server.stop();
+}
+
+#[test]
+fn the_end_of_tls_is_heard_behind_a_command_and_answered() {
+    let authority = Authority::new();
+    let identity = authority.certify("mx.example", 2100);
+    let server = serve(Params::default(), vec![("mx.example", identity)], true);
+    let config = client_of(&authority, &[&TLS13]);
+    let mut client = secure(server.connect_silently(), &config, "mx.example");
+    client.expect("220");
+    // In one packet, and the connection stays open.
+    let stream = client.stream.get_mut();
+    stream.conn.writer().write_all(b"NOOP\r\n").unwrap();
+    stream.conn.send_close_notify();
+    let mut packet = Vec::new();
+    while stream.conn.wants_write() {
+        stream.conn.write_tls(&mut packet).unwrap();
+    }
+    stream.sock.write_all(&packet).unwrap();
+    client.expect("250");
+    assert_eq!(server.wait_for_close().1, "hung up");
+    let mut rest = Vec::new();
+    assert_eq!(client.stream.read_to_end(&mut rest).unwrap(), 0, "it is no accident");
     server.stop();
 }

@@ -7,7 +7,7 @@ use super::{Client, Failure, Server};
 use crate::limits;
 use crate::transport::Stream;
 use ring::digest::{SHA256, digest};
-use rustls::{ClientConnection, Connection, ProtocolVersion, ServerConnection};
+use rustls::{ClientConnection, Connection, HandshakeKind, ProtocolVersion, ServerConnection};
 use smtpd_engine::tls::TlsInfo;
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Read, Write};
@@ -22,6 +22,8 @@ pub(crate) struct Layer {
     verifies: bool,
     /// The last read took all that the socket had.
     drained: bool,
+    /// The peer has said that it says nothing more.
+    closed: bool,
 }
 
 impl Layer {
@@ -30,7 +32,12 @@ impl Layer {
     pub(crate) fn client(client: Client) -> Result<Layer, Failure> {
         let Client { policy, name } = client;
         let session = ClientConnection::new(policy.config, name).map_err(Failure::Refused)?;
-        Ok(Layer { session: session.into(), verifies: policy.verifies, drained: false })
+        Ok(Layer {
+            session: session.into(),
+            verifies: policy.verifies,
+            drained: false,
+            closed: false,
+        })
     }
 
     /// # Errors
@@ -38,7 +45,12 @@ impl Layer {
     pub(crate) fn server(server: &Server) -> Result<Layer, Failure> {
         let config = Arc::clone(&server.config);
         let session = ServerConnection::new(config).map_err(Failure::Refused)?;
-        Ok(Layer { session: session.into(), verifies: server.verifies, drained: false })
+        Ok(Layer {
+            session: session.into(),
+            verifies: server.verifies,
+            drained: false,
+            closed: false,
+        })
     }
 
     /// Takes from the socket what there is. None: the handshake is not over.
@@ -72,7 +84,8 @@ impl Layer {
     ) -> io::Result<(usize, bool)> {
         for _ in 0..limits::RECORDS {
             match self.session.reader().read(room) {
-                Ok(n) => return Ok((n, self.drained && n < room.len())),
+                // The end of TLS may stand behind the last octets; the socket says nothing of it.
+                Ok(n) => return Ok((n, self.drained && n < room.len() && !self.closed)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 // Without a word of TLS. A reply that is cut short is none, so nobody who cuts
                 // it gains more than by cutting the connection.
@@ -133,13 +146,18 @@ impl Layer {
     /// # Errors
     /// What the peer did wrong; there is an alert to be sent.
     pub(crate) fn compute(&mut self) -> Result<(), rustls::Error> {
-        self.session.process_new_packets().map(drop)
+        self.closed |= self.session.process_new_packets()?.peer_has_closed();
+        Ok(())
     }
 
     /// Whether what is left of a handshake is only to be compared, not computed: the last flight
-    /// of TLS 1.3 of a peer that is not asked for a certificate.
+    /// of TLS 1.3 of a peer that is not asked for a certificate. That of one that was asked for
+    /// another hello looks like the first from here, and counts as heavy.
     pub(crate) fn is_light(&self) -> bool {
-        self.session.protocol_version() == Some(ProtocolVersion::TLSv1_3) && !self.verifies
+        let kind = self.session.handshake_kind();
+        self.session.protocol_version() == Some(ProtocolVersion::TLSv1_3)
+            && matches!(kind, Some(HandshakeKind::Full | HandshakeKind::Resumed))
+            && !self.verifies
     }
 
     /// Reads from the socket once, and sees to what came.

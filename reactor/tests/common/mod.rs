@@ -37,6 +37,8 @@ pub enum Told {
     Asked(ConnId, Ticket, String),
     Answered(Ticket, bool),
     Held(ConnId),
+    /// A piece of a handshake went to another thread.
+    Computing,
     Secured(ConnId, TlsInfo),
     Closed(ConnId, &'static str),
 }
@@ -117,6 +119,7 @@ impl Handler for Host {
     }
 
     fn handshake(&mut self, work: tls::Handshake) {
+        let _ = self.told.send(Told::Computing);
         let sender = self.sender.clone();
         std::thread::spawn(move || sender.computed(work.run()));
     }
