@@ -8,7 +8,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use smtpd_config::Config;
 
@@ -47,17 +47,21 @@ impl Renewal {
         renew: impl FnMut() -> Result<Vec<Certificate>, String> + Send + 'static,
     ) -> io::Result<Renewal> {
         let (orders, inbox) = mpsc::channel();
-        let mut thread = Thread { files, in_use, renew };
+        let mut thread = Thread { files, in_use, failure: None, renew };
         threads::start("certificates", move || {
+            let mut next = Instant::now() + INTERVAL;
             loop {
-                match inbox.recv_timeout(INTERVAL) {
+                match inbox.recv_timeout(next.saturating_duration_since(Instant::now())) {
                     Ok(Order::Renew(asker)) => {
                         let result = thread.renew();
                         // Whoever asked may have given up waiting.
                         let _ = asker.map(|asker| asker.send(result));
                     }
                     Ok(Order::Show(asker)) => drop(asker.send(thread.in_use.clone())),
-                    Err(RecvTimeoutError::Timeout) => thread.look(),
+                    Err(RecvTimeoutError::Timeout) => {
+                        thread.look();
+                        next = Instant::now() + INTERVAL;
+                    }
                     Err(RecvTimeoutError::Disconnected) => break,
                 }
             }
@@ -104,12 +108,15 @@ pub fn renew(
 struct Thread<F> {
     files: Vec<Watched>,
     in_use: Vec<Certificate>,
+    /// Why the last reading came to nothing, if it did.
+    failure: Option<String>,
     renew: F,
 }
 
 impl<F: FnMut() -> Result<Vec<Certificate>, String>> Thread<F> {
     fn look(&mut self) {
-        if self.files.iter().any(Watched::has_changed) {
+        // What could not be read once may be readable now, and nothing tells of that.
+        if self.failure.is_some() || self.files.iter().any(Watched::has_changed) {
             // What comes of it is in the log.
             let _ = self.renew();
         }
@@ -120,11 +127,14 @@ impl<F: FnMut() -> Result<Vec<Certificate>, String>> Thread<F> {
         match (self.renew)() {
             Ok(certificates) => {
                 log::info!("info: pki: certificates were read again");
-                self.in_use = certificates;
+                (self.in_use, self.failure) = (certificates, None);
                 Ok(())
             }
             Err(why) => {
-                log::warn!("warn: pki: {why}; the certificates in use stay");
+                if self.failure.as_ref() != Some(&why) {
+                    log::warn!("warn: pki: {why}; the certificates in use stay");
+                    self.failure = Some(why.clone());
+                }
                 Err(why)
             }
         }
@@ -153,7 +163,7 @@ mod tests {
             let end = read(&path)?.trim().parse::<u64>().map_err(|error| error.to_string())?;
             Ok(certificate(end))
         };
-        let mut thread = Thread { files, in_use: certificate(1), renew };
+        let mut thread = Thread { files, in_use: certificate(1), failure: None, renew };
         thread.look();
         assert_eq!(thread.in_use, certificate(1), "it has not changed");
         fs::write(&path, "2").unwrap();
@@ -169,6 +179,8 @@ mod tests {
         assert_eq!(thread.in_use, certificate(34));
         fs::remove_file(&path).unwrap();
         thread.look();
-        assert_eq!((thread.in_use, reads), (certificate(34), 4));
+        assert_eq!(thread.in_use, certificate(34));
+        assert!(thread.failure.is_some());
+        assert_eq!(reads, 5, "a failure is tried again, a success is not");
     }
 }

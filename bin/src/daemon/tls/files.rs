@@ -79,9 +79,13 @@ impl Certificates {
     /// The roots of a `ca` line, or else those of the system: none if it has no such file.
     ///
     /// # Errors
-    /// The system's file is of no use.
+    /// There is no such line, or the system's file is of no use.
     pub fn roots(&self, ca: Option<&str>) -> Result<Option<Arc<RootCertStore>>, String> {
-        if let Some(roots) = ca.and_then(|name| self.bundles.get(name)).or(self.system.get()) {
+        if let Some(name) = ca {
+            let roots = self.bundles.get(name).ok_or_else(|| format!("no ca {name}"))?;
+            return Ok(Some(roots.clone()));
+        }
+        if let Some(roots) = self.system.get() {
             return Ok(Some(roots.clone()));
         }
         let Some(file) = SYSTEM.iter().map(Path::new).find(|path| path.exists()) else {

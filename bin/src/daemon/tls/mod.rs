@@ -46,7 +46,11 @@ impl Current {
     /// In words for an administrator. Nothing has changed then.
     pub fn replace(&self, config: &Config, certificates: &Certificates) -> Result<(), String> {
         let services = Arc::new(services(config, certificates, &self.tickets)?);
-        *self.services.write().unwrap_or_else(PoisonError::into_inner) = services;
+        let mut current = self.services.write().unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::replace(&mut *current, services);
+        drop(current);
+        // Not while sessions wait to begin.
+        drop(old);
         Ok(())
     }
 
