@@ -71,6 +71,9 @@ impl Credentials {
         };
         let fits = user.len() <= limits::AUTH_USER && clean(user) && clean(password);
         let user = str::from_utf8(user).ok().filter(|_| fits)?;
+        if user.contains(char::is_control) {
+            return None;
+        }
         Some(Self::Password { user: user.to_owned(), password: password.to_owned() })
     }
 }
@@ -138,6 +141,7 @@ mod tests {
             b"\0user\0",
             b"\0user\0pass\0",
             b"\0us\ner\0pass",
+            b"\0us\x01er\0pass",
             b"\0user\0pa\rss",
             b"\0\xff\xfe\0pass",
         ] {

@@ -170,11 +170,8 @@ fn name(written: &str) -> Result<String, Malformed> {
         name.push(sign);
         name.push_str(rest);
     }
-    if let Ok(prepared) = stringprep::saslprep(&name)
-        && prepared != name
-    {
-        name = prepared.into_owned();
-    }
+    // What is prohibited there, control characters among it, is no name (RFC 5802 section 5.1).
+    name = stringprep::saslprep(&name).map_err(|_| Malformed)?.into_owned();
     let fits = !name.is_empty() && name.len() <= USER && !name.contains(['\0', '\r', '\n']);
     if fits { Ok(name) } else { Err(Malformed) }
 }

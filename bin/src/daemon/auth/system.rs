@@ -163,7 +163,8 @@ mod here {
 
     /// By the styles of login.conf(5), as upstream: type `auth-smtp`.
     pub fn check(user: &str, password: &[u8]) -> io::Result<bool> {
-        sys::bsd_auth(user, password)
+        // Login programs would take it for an option.
+        if user.starts_with('-') { Ok(false) } else { sys::bsd_auth(user, password) }
     }
 }
 
